@@ -1,0 +1,7 @@
+//! Zonewire's protocol. (Module docs follow with the modules.)
+#![forbid(unsafe_code)]
+
+pub mod schema;
+pub mod time;
+
+pub use time::Time;
