@@ -1,1 +1,7 @@
-//! Skeleton.
+//! Zonewire's zone server, the sans-I/O half: the configuration, the zone that owns the world, and the shards that own
+//! the connections. The binary of this package gives them sockets, threads and a clock; tests and bots pump them in one
+//! thread.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod dev_token;

@@ -1,0 +1,373 @@
+//! The server's configuration: one TOML file, every key with unit, range and default.
+//!
+//! [`ServerConfig::from_toml`] parses, [`ServerConfig::check`] judges (after flags have been laid over the file), and
+//! [`ServerConfig::documented_toml`] prints every key with its explanation. All three work from the one table in
+//! [`keys`], so a key cannot be documented with one range and checked against another.
+
+pub mod keys;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Everything that an operator can set. Keys that are not given keep their defaults; unknown keys are errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Sockets and threads.
+    pub network: Network,
+    /// The simulated world.
+    pub world: World,
+    /// What each client is told, and how much of it.
+    pub replication: Replication,
+    /// Who may connect.
+    pub access: Access,
+    /// What the server does when more arrives than it wants to serve.
+    pub load: Load,
+    /// Log lines.
+    pub log: Log,
+}
+
+/// Sockets and threads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// UDP address for clients; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// TCP address of the HTTP endpoint.
+    #[serde(skip_serializing_if = "HttpListen::is_unset")]
+    pub http: HttpListen,
+    /// The address that development tokens tell clients to use; unset: the one that the socket is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<SocketAddr>,
+    /// Reactor threads, each with its own socket.
+    pub workers: u32,
+    /// Kernel receive buffer of each socket, in KiB.
+    pub receive_buffer_kib: u32,
+    /// Kernel send buffer of each socket, in KiB.
+    pub send_buffer_kib: u32,
+    /// Silence after which a connection is given up, in milliseconds.
+    pub idle_timeout_ms: u32,
+}
+
+/// The simulated world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct World {
+    /// Simulation ticks (and snapshots) per second.
+    pub tick_rate_hz: u32,
+    /// Seed of map and world.
+    pub seed: u64,
+    /// The map reaches this far from its middle along x and z, in metres.
+    pub half_extent_m: u32,
+    /// Static boxes on the map.
+    pub boxes: u32,
+    /// Wandering non-player characters.
+    pub npcs: u32,
+    /// Players admitted at once.
+    pub max_players: u32,
+}
+
+/// What each client is told, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Replication {
+    /// A client is told about entities within this distance, in metres.
+    pub aoi_radius_m: u32,
+    /// A snapshot datagram is at most this long, in bytes of UDP payload.
+    pub snapshot_bytes: u32,
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// This server's id, as tokens name it.
+    pub server_id: u32,
+    /// The server group that tokens must be issued for.
+    pub group: u32,
+    /// The keys that tokens are sealed under; the first one seals development tokens.
+    pub cluster_keys: Vec<KeyEntry>,
+    /// Whether the HTTP endpoint issues development tokens; unset: yes where it listens on loopback only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev_tokens: Option<bool>,
+    /// Life of a development token, in seconds.
+    pub dev_token_life_s: u32,
+}
+
+/// One cluster key: its epoch (which tokens name) and exactly one of `hex` and `file`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyEntry {
+    /// The key's epoch, 0..=255.
+    pub epoch: u8,
+    /// The key itself: 64 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hex: Option<String>,
+    /// A file that holds the 64 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// Never shows the key: configurations end up in logs.
+impl std::fmt::Debug for KeyEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyEntry").field("epoch", &self.epoch).field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// What the server does when more arrives than it wants to serve. All values are for the whole server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Load {
+    /// Above this many HELLOs per second clients must first echo a cookie.
+    pub cookie_above_hellos_per_s: u32,
+    /// At most this many handshakes (one X25519 each) per second.
+    pub handshakes_per_s: u32,
+}
+
+/// Log lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: Level,
+    /// The shape of the lines.
+    pub format: Format,
+}
+
+/// Importance of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Nothing at all.
+    Off,
+    /// What stops the server.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Start, stop and one status line per second.
+    #[default]
+    Info,
+    /// Connections come and go.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Shape of the log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Text with `key=value` fields.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Where the HTTP endpoint listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum HttpListen {
+    /// On the address and port of the UDP socket, over TCP.
+    #[default]
+    SameAsListen,
+    /// Nowhere.
+    Off,
+    /// On this address.
+    At(SocketAddr),
+}
+
+impl HttpListen {
+    fn is_unset(&self) -> bool {
+        *self == Self::SameAsListen
+    }
+}
+
+impl std::str::FromStr for HttpListen {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        if text.is_empty() {
+            return Ok(Self::Off);
+        }
+        let allowed = "IP:PORT, or \"\" to switch it off";
+        let error = |_| ConfigError::Value { key: "network.http", value: format!("\"{text}\""), allowed: allowed.into() };
+        text.parse().map(Self::At).map_err(error)
+    }
+}
+
+impl TryFrom<String> for HttpListen {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        text.parse()
+    }
+}
+
+impl From<HttpListen> for String {
+    fn from(http: HttpListen) -> Self {
+        match http {
+            HttpListen::At(addr) => addr.to_string(),
+            HttpListen::SameAsListen | HttpListen::Off => Self::new(),
+        }
+    }
+}
+
+/// Why a configuration is refused. The operator is the guilty one; each text says which key, its value, and what is
+/// allowed.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// Not TOML, an unknown key, or a value of the wrong type; the parser's text quotes the line.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A key's value is not allowed.
+    #[error("{key} = {value} is not allowed: {key} takes {allowed}")]
+    Value {
+        /// The key with its section.
+        key: &'static str,
+        /// The value, as one would write it in the file.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// The development token endpoint would be reachable from other machines.
+    #[error(
+        "access.dev_tokens = true is not allowed with network.http = \"{0}\": anyone who reaches that address could log \
+         in; set access.dev_tokens = false, or give network.http a loopback address such as \"127.0.0.1:7777\""
+    )]
+    DevTokensExposed(SocketAddr),
+    /// A cluster key entry has both or neither of `hex` and `file`.
+    #[error("access.cluster_keys: the entry with epoch {0} must have exactly one of `hex` and `file`")]
+    KeySource(u8),
+    /// Two cluster keys have the same epoch.
+    #[error("access.cluster_keys: epoch {0} is given twice: each key needs an epoch of its own")]
+    KeyEpochTwice(u8),
+    /// A cluster key is not 64 hexadecimal digits (the text does not quote it).
+    #[error("access.cluster_keys: the key with epoch {0} is not allowed: a key takes 64 hexadecimal digits (32 bytes)")]
+    KeyText(u8),
+}
+
+impl ServerConfig {
+    /// Parses a TOML text. Ranges are checked by [`ServerConfig::check`], once flags are laid over it.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Ok(toml::from_str(text)?)
+    }
+
+    /// Checks every range and rule.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        keys::check(self)?;
+        if let (Some(http), Some(true)) = (self.http(), self.access.dev_tokens)
+            && !is_loopback(http.ip())
+        {
+            return Err(ConfigError::DevTokensExposed(http));
+        }
+        for (i, entry) in self.access.cluster_keys.iter().enumerate() {
+            if entry.hex.is_some() == entry.file.is_some() {
+                return Err(ConfigError::KeySource(entry.epoch));
+            }
+            if self.access.cluster_keys.iter().take(i).any(|earlier| earlier.epoch == entry.epoch) {
+                return Err(ConfigError::KeyEpochTwice(entry.epoch));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the HTTP endpoint listens, if anywhere.
+    #[must_use]
+    pub fn http(&self) -> Option<SocketAddr> {
+        match self.network.http {
+            HttpListen::Off => None,
+            HttpListen::SameAsListen => Some(self.network.listen),
+            HttpListen::At(addr) => Some(addr),
+        }
+    }
+
+    /// Whether the HTTP endpoint issues development tokens.
+    #[must_use]
+    pub fn dev_tokens(&self) -> bool {
+        self.http().is_some_and(|http| self.access.dev_tokens.unwrap_or(is_loopback(http.ip())))
+    }
+
+    /// The address that clients are told, given the one that the socket was bound to: the unspecified address is
+    /// replaced by loopback, because nobody can send to it.
+    #[must_use]
+    pub fn advertised(&self, bound: SocketAddr) -> SocketAddr {
+        let mut addr = self.network.advertise.unwrap_or(bound);
+        if addr.ip().is_unspecified() {
+            addr.set_ip(if addr.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        addr
+    }
+
+    /// The default configuration as TOML with every key explained.
+    #[must_use]
+    pub fn documented_toml() -> String {
+        keys::documented(&Self::default())
+    }
+}
+
+/// Whether only this machine can have that address (IPv4-mapped ones included).
+#[must_use]
+pub fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// Parses 64 hexadecimal digits (white space around them is ignored).
+#[must_use]
+pub fn parse_key(text: &str) -> Option<[u8; 32]> {
+    let digits = text.trim().as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(key)
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
+            http: HttpListen::SameAsListen,
+            advertise: None,
+            workers: 1,
+            receive_buffer_kib: 4096,
+            send_buffer_kib: 4096,
+            idle_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// With a half extent of 256 m and sight of 50 m, 1,000 players have about 30 others in sight
+/// (`1000 * pi * 50^2 / 512^2`).
+impl Default for World {
+    fn default() -> Self {
+        Self { tick_rate_hz: 20, seed: 1, half_extent_m: 256, boxes: 400, npcs: 100, max_players: 2000 }
+    }
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Self { aoi_radius_m: 50, snapshot_bytes: 1100 }
+    }
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { server_id: 1, group: 0, cluster_keys: Vec::new(), dev_tokens: None, dev_token_life_s: 60 }
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { cookie_above_hellos_per_s: 1000, handshakes_per_s: 2000 }
+    }
+}

@@ -1,0 +1,269 @@
+//! The table of all configuration keys: explanation, unit, range, default; and what is derived from it.
+
+use std::fmt::Write as _;
+
+use super::{ConfigError, ServerConfig};
+
+/// One configuration key.
+pub struct Key {
+    /// Section and name, `section.name`.
+    pub key: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    /// Unit of the value, empty where it has none.
+    pub unit: &'static str,
+    /// What is allowed.
+    pub rule: Rule,
+}
+
+/// What a key allows, and how to read it.
+#[derive(Clone, Copy)]
+pub enum Rule {
+    /// A whole number within bounds (both included).
+    Range(u64, u64, fn(&ServerConfig) -> u64),
+    /// Anything that the parser accepts, described in words; the value as a TOML literal.
+    Text(&'static str, fn(&ServerConfig) -> String),
+    /// Like `Text`, but unset by default; the literal is an example.
+    Unset(&'static str, &'static str),
+}
+
+use Rule::{Range, Text, Unset};
+
+/// Every key, in the order in which it is documented.
+pub const KEYS: &[Key] = &[
+    Key {
+        key: "network.listen",
+        about: "UDP address for clients. Port 0 lets the system choose.",
+        unit: "",
+        rule: Text("IP:PORT", |c| format!("\"{}\"", c.network.listen)),
+    },
+    Key {
+        key: "network.http",
+        about: "TCP address of the HTTP endpoint (GET /healthz, development tokens). Unset: that of `listen`.",
+        unit: "",
+        rule: Unset("IP:PORT, or \"\" to switch it off", "\"127.0.0.1:7777\""),
+    },
+    Key {
+        key: "network.advertise",
+        about: "The address that development tokens send clients to. Unset: that of `listen`.",
+        unit: "",
+        rule: Unset("IP:PORT", "\"192.0.2.1:7777\""),
+    },
+    Key {
+        key: "network.workers",
+        about: "Reactor threads, each with its own socket on the same port. One carries about 1,000 players.",
+        unit: "threads",
+        rule: Range(1, 8, |c| c.network.workers.into()),
+    },
+    Key {
+        key: "network.receive_buffer_kib",
+        about: "Kernel receive buffer of each socket. The system may clip it (Linux: net.core.rmem_max).",
+        unit: "KiB",
+        rule: Range(64, 65_536, |c| c.network.receive_buffer_kib.into()),
+    },
+    Key {
+        key: "network.send_buffer_kib",
+        about: "Kernel send buffer of each socket. The system may clip it (Linux: net.core.wmem_max).",
+        unit: "KiB",
+        rule: Range(64, 65_536, |c| c.network.send_buffer_kib.into()),
+    },
+    Key {
+        key: "network.idle_timeout_ms",
+        about: "Silence after which a connection is given up.",
+        unit: "ms",
+        rule: Range(2000, 600_000, |c| c.network.idle_timeout_ms.into()),
+    },
+    Key {
+        key: "world.tick_rate_hz",
+        about: "Simulation ticks, and snapshots to each client, per second.",
+        unit: "Hz",
+        rule: Range(20, 128, |c| c.world.tick_rate_hz.into()),
+    },
+    Key {
+        key: "world.seed",
+        about: "Seed of map and world: the same seed gives the same world.",
+        unit: "",
+        rule: Range(0, i64::MAX as u64, |c| c.world.seed),
+    },
+    Key {
+        key: "world.half_extent_m",
+        about: "The map reaches this far from its middle, north, south, east and west.",
+        unit: "m",
+        rule: Range(32, 500, |c| c.world.half_extent_m.into()),
+    },
+    Key {
+        key: "world.boxes",
+        about: "Static boxes on the map.",
+        unit: "boxes",
+        rule: Range(0, 20_000, |c| c.world.boxes.into()),
+    },
+    Key {
+        key: "world.npcs",
+        about: "Wandering non-player characters.",
+        unit: "characters",
+        rule: Range(0, 50_000, |c| c.world.npcs.into()),
+    },
+    Key {
+        key: "world.max_players",
+        about: "Players admitted at once; later ones are refused as ServerFull.",
+        unit: "players",
+        rule: Range(1, 10_000, |c| c.world.max_players.into()),
+    },
+    Key {
+        key: "replication.aoi_radius_m",
+        about: "A client is told about entities within this distance.",
+        unit: "m",
+        rule: Range(5, 1000, |c| c.replication.aoi_radius_m.into()),
+    },
+    Key {
+        key: "replication.snapshot_bytes",
+        about: "A snapshot datagram is at most this long; what does not fit is sent in a later one.",
+        unit: "bytes of UDP payload",
+        rule: Range(200, 1200, |c| c.replication.snapshot_bytes.into()),
+    },
+    Key {
+        key: "access.server_id",
+        about: "This server's id: tokens list the servers that they are good for.",
+        unit: "",
+        rule: Range(0, u32::MAX as u64, |c| c.access.server_id.into()),
+    },
+    Key {
+        key: "access.group",
+        about: "The server group that tokens must be issued for.",
+        unit: "",
+        rule: Range(0, u32::MAX as u64, |c| c.access.group.into()),
+    },
+    Key {
+        key: "access.cluster_keys",
+        about: "The keys that connect tokens are sealed under; the first one seals development tokens. Empty: a random \
+                key for this run, so that only this server's own development tokens are good.",
+        unit: "",
+        rule: Text(
+            "a list of { epoch = 0..=255, file = \"PATH\" } or { epoch = 0..=255, hex = \"64 hexadecimal digits\" }",
+            |_| "[]".into(),
+        ),
+    },
+    Key {
+        key: "access.dev_tokens",
+        about: "Whether POST /v1/dev/token gives a token to anyone on this machine. Unset: true where the HTTP address is \
+                a loopback address. The server refuses to start with true on any other address.",
+        unit: "",
+        rule: Unset("true or false", "true"),
+    },
+    Key {
+        key: "access.dev_token_life_s",
+        about: "Life of a development token.",
+        unit: "s",
+        rule: Range(5, 3600, |c| c.access.dev_token_life_s.into()),
+    },
+    Key {
+        key: "load.cookie_above_hellos_per_s",
+        about: "Above this many HELLOs clients must first prove their address with a cookie (one more round trip). 0: \
+                always.",
+        unit: "HELLOs/s",
+        rule: Range(0, 1_000_000, |c| c.load.cookie_above_hellos_per_s.into()),
+    },
+    Key {
+        key: "load.handshakes_per_s",
+        about: "At most this many handshakes (about 80 us of one core each); what is above waits for the client's retry.",
+        unit: "handshakes/s",
+        rule: Range(1, 100_000, |c| c.load.handshakes_per_s.into()),
+    },
+    Key {
+        key: "log.level",
+        about: "The least important level that is written.",
+        unit: "",
+        rule: Text("\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"", |c| {
+            format!("\"{:?}\"", c.log.level).to_lowercase()
+        }),
+    },
+    Key {
+        key: "log.format",
+        about: "Text with key=value fields, or one JSON object per line.",
+        unit: "",
+        rule: Text("\"text\" or \"json\"", |c| format!("\"{:?}\"", c.log.format).to_lowercase()),
+    },
+];
+
+/// Checks the ranges of all keys.
+pub fn check(config: &ServerConfig) -> Result<(), ConfigError> {
+    for key in KEYS {
+        if let Range(min, max, value) = key.rule
+            && !(min..=max).contains(&value(config))
+        {
+            return Err(ConfigError::Value { key: key.key, value: value(config).to_string(), allowed: allowed(key) });
+        }
+    }
+    Ok(())
+}
+
+/// All keys of `config` as TOML, each explained.
+pub(super) fn documented(config: &ServerConfig) -> String {
+    let mut text = String::from("# Zonewire zone server: every key with its default.\n");
+    let mut section = "";
+    for key in KEYS {
+        let (in_section, name) = key.key.split_once('.').unwrap_or(("", key.key));
+        if in_section != section {
+            section = in_section;
+            let _ = write!(text, "\n[{section}]\n");
+        }
+        let _ = write!(text, "# {}\n# Takes {}.\n", key.about, allowed(key));
+        let _ = match key.rule {
+            Range(_, _, value) => writeln!(text, "{name} = {}", value(config)),
+            Text(_, literal) => writeln!(text, "{name} = {}", literal(config)),
+            Unset(_, example) => writeln!(text, "# {name} = {example}"),
+        };
+    }
+    text
+}
+
+fn allowed(key: &Key) -> String {
+    let unit = if key.unit.is_empty() { String::new() } else { format!(" {}", key.unit) };
+    match key.rule {
+        Range(min, max, _) => format!("a whole number from {min} to {max}{unit}"),
+        Text(words, _) | Unset(words, _) => format!("{words}{unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_default_parses_to_the_default() {
+        let text = ServerConfig::documented_toml();
+        assert_eq!(ServerConfig::from_toml(&text).unwrap(), ServerConfig::default(), "{text}");
+        ServerConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn uncommenting_the_examples_gives_an_allowed_configuration() {
+        let text = ServerConfig::documented_toml();
+        let examples = ["# http = ", "# advertise = ", "# dev_tokens = "];
+        let set: String = text
+            .lines()
+            .map(|line| if examples.iter().any(|e| line.starts_with(e)) { &line[2..] } else { line })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = ServerConfig::from_toml(&set).unwrap();
+        assert_eq!(config.access.dev_tokens, Some(true));
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn every_key_that_exists_is_in_the_table_and_the_other_way_round() {
+        let mut config = ServerConfig::default();
+        config.network.http = super::super::HttpListen::At(config.network.listen);
+        config.network.advertise = Some(config.network.listen);
+        config.access.dev_tokens = Some(true);
+        let table = toml::Table::try_from(&config).unwrap();
+        let mut exist: Vec<String> = Vec::new();
+        for (section, keys) in &table {
+            exist.extend(keys.as_table().unwrap().keys().map(|name| format!("{section}.{name}")));
+        }
+        let mut documented: Vec<_> = KEYS.iter().map(|key| key.key.to_string()).collect();
+        exist.sort();
+        documented.sort();
+        assert_eq!(exist, documented);
+    }
+}
