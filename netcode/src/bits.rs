@@ -19,6 +19,24 @@ pub struct OutOfBits;
 #[error("the last field is not followed by zero padding to the end of its byte")]
 pub struct BadPadding;
 
+/// What fields can be appended to: a [`BitWriter`], or a [`BitCount`] that only measures. Code that is
+/// generic over it cannot disagree with itself about sizes.
+pub trait BitSink {
+    /// Appends the low `bits` bits of `value`, as [`BitWriter::write`].
+    fn put(&mut self, value: u64, bits: u32);
+}
+
+/// Measures instead of writing: the bits appended so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BitCount(pub usize);
+
+impl BitSink for BitCount {
+    #[inline]
+    fn put(&mut self, _value: u64, bits: u32) {
+        self.0 += bits as usize;
+    }
+}
+
 /// A place in the stream of a [`BitWriter`], in bits from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(usize);
@@ -168,6 +186,13 @@ impl<'a> BitWriter<'a> {
         let tail = self.held.div_ceil(8) as usize;
         self.buf[self.flushed..self.flushed + tail].copy_from_slice(&self.scratch.to_le_bytes()[..tail]);
         self.flushed + tail
+    }
+}
+
+impl BitSink for BitWriter<'_> {
+    #[inline]
+    fn put(&mut self, value: u64, bits: u32) {
+        self.write(value, bits);
     }
 }
 

@@ -1,0 +1,156 @@
+//! Session messages: what server and client say on the reliable channel besides snapshots and inputs.
+//!
+//! Byte aligned, little endian, the kind first:
+//!
+//! | kind | message | body |
+//! |---|---|---|
+//! | 1 | Welcome, to the client | entity 4 · zone 4 · map seed 8 · area-of-interest radius 2 |
+//! | 2 | Notice, to the client | text, the rest of the message: at most 256 bytes of UTF-8 |
+
+use thiserror::Error;
+
+/// The most bytes of a notice's text.
+pub const MAX_NOTICE_BYTES: usize = 256;
+/// The most bytes of a message.
+pub const MAX_MESSAGE_BYTES: usize = 1 + MAX_NOTICE_BYTES;
+
+const WELCOME: u8 = 1;
+const NOTICE: u8 = 2;
+/// Bytes of a Welcome after its kind.
+const WELCOME_BYTES: usize = 4 + 4 + 8 + 2;
+
+/// A session message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// The player is in the world.
+    Welcome {
+        /// The entity that the player controls.
+        entity: u32,
+        /// The zone.
+        zone: u32,
+        /// From which the client generates the zone's map.
+        map_seed: u64,
+        /// Within this distance the player is told of other entities, in metres.
+        aoi_radius_m: u16,
+    },
+    /// A line for the player to read.
+    Notice {
+        /// The line, at most [`MAX_NOTICE_BYTES`].
+        text: &'a str,
+    },
+}
+
+/// Bytes that are no session message.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum MessageError {
+    /// There are no messages of that kind.
+    #[error("there is no session message of kind {0}")]
+    UnknownKind(u8),
+    /// Too short or too long for its kind.
+    #[error("a session message has the wrong length")]
+    BadLength,
+    /// A text is not UTF-8.
+    #[error("the text of a session message is not UTF-8")]
+    BadText,
+}
+
+impl<'a> Message<'a> {
+    /// Writes the message to the start of `out` and returns its length in bytes.
+    ///
+    /// # Panics
+    /// If a text is too long, or `out` too short; [`MAX_MESSAGE_BYTES`] always do.
+    pub fn encode(&self, out: &mut [u8]) -> usize {
+        match *self {
+            Self::Welcome { entity, zone, map_seed, aoi_radius_m } => {
+                let body = &mut out[..1 + WELCOME_BYTES];
+                body[0] = WELCOME;
+                body[1..5].copy_from_slice(&entity.to_le_bytes());
+                body[5..9].copy_from_slice(&zone.to_le_bytes());
+                body[9..17].copy_from_slice(&map_seed.to_le_bytes());
+                body[17..19].copy_from_slice(&aoi_radius_m.to_le_bytes());
+                body.len()
+            }
+            Self::Notice { text } => {
+                assert!(text.len() <= MAX_NOTICE_BYTES, "the notice is too long");
+                let body = &mut out[..1 + text.len()];
+                body[0] = NOTICE;
+                body[1..].copy_from_slice(text.as_bytes());
+                body.len()
+            }
+        }
+    }
+
+    /// Reads a message that is all of `bytes`.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, MessageError> {
+        let (kind, body) = bytes.split_first().ok_or(MessageError::BadLength)?;
+        match *kind {
+            WELCOME => Self::decode_welcome(body).ok_or(MessageError::BadLength),
+            NOTICE if body.len() > MAX_NOTICE_BYTES => Err(MessageError::BadLength),
+            NOTICE => {
+                let text = core::str::from_utf8(body).map_err(|_| MessageError::BadText)?;
+                Ok(Self::Notice { text })
+            }
+            kind => Err(MessageError::UnknownKind(kind)),
+        }
+    }
+
+    fn decode_welcome(body: &[u8]) -> Option<Self> {
+        let (entity, body) = body.split_first_chunk()?;
+        let (zone, body) = body.split_first_chunk()?;
+        let (map_seed, body) = body.split_first_chunk()?;
+        let (radius, rest) = body.split_first_chunk()?;
+        rest.is_empty().then_some(Self::Welcome {
+            entity: u32::from_le_bytes(*entity),
+            zone: u32::from_le_bytes(*zone),
+            map_seed: u64::from_le_bytes(*map_seed),
+            aoi_radius_m: u16::from_le_bytes(*radius),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: Message<'_> = Message::Welcome { entity: 1, zone: 2, map_seed: 3 << 40, aoi_radius_m: 80 };
+
+    fn encoded(message: &Message<'_>) -> Vec<u8> {
+        let mut out = [0xee; MAX_MESSAGE_BYTES];
+        let len = message.encode(&mut out);
+        out[..len].to_vec()
+    }
+
+    #[test]
+    fn every_message_comes_back() {
+        let longest = "ä".repeat(MAX_NOTICE_BYTES / 2);
+        for message in [HELLO, Message::Notice { text: "" }, Message::Notice { text: &longest }] {
+            assert_eq!(Message::decode(&encoded(&message)), Ok(message));
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_specification() {
+        let bytes = encoded(&HELLO);
+        assert_eq!(bytes, [1, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 80, 0]);
+    }
+
+    #[test]
+    fn a_welcome_of_any_other_length_is_refused() {
+        let mut bytes = encoded(&HELLO);
+        for len in 0..bytes.len() {
+            assert_eq!(Message::decode(&bytes[..len]), Err(MessageError::BadLength));
+        }
+        bytes.push(0);
+        assert_eq!(Message::decode(&bytes), Err(MessageError::BadLength));
+    }
+
+    #[test]
+    fn a_notice_too_long_or_not_utf8_is_refused() {
+        assert_eq!(Message::decode(&[NOTICE; MAX_MESSAGE_BYTES + 1]), Err(MessageError::BadLength));
+        assert_eq!(Message::decode(&[NOTICE, 0xff]), Err(MessageError::BadText));
+        assert_eq!(Message::decode(&[9]), Err(MessageError::UnknownKind(9)));
+    }
+}

@@ -1,0 +1,288 @@
+//! The parts of a body, each with its writer and its reader. Layout and rules: the module above.
+//!
+//! Writers serve trusted code: what the format cannot hold asserts. They take any [`BitSink`], so the same
+//! function that writes a part also measures it ([`BitCount`](crate::bits::BitCount)).
+
+use super::field::{guess, read_raw, read_residual, write_raw, write_residual};
+use super::{DecodeError, Header, MAX_AGE, MAX_RECORDS, MAX_SLOTS};
+use crate::bits::{BitReader, BitSink};
+use crate::schema::{Kind, MAX_GROUPS, Schema, State};
+
+const AGE_BITS: u32 = 6;
+const MARGIN_BITS: u32 = 8;
+const ID_BITS: u32 = 32;
+const KIND_BITS: u32 = 4;
+/// Widths of the record count, by its class.
+const COUNT_BITS: [u32; 4] = [4, 6, 8, 12];
+
+const _: () = assert!(1 << AGE_BITS == MAX_AGE as u32 + 1);
+const _: () = assert!(1 << COUNT_BITS[3] == MAX_RECORDS as u32 + 1);
+
+/// Writes the header.
+///
+/// # Panics
+/// If age0 or the count is above its maximum.
+pub fn write_header(w: &mut impl BitSink, header: &Header) {
+    assert!(header.age0 <= MAX_AGE && header.count <= MAX_RECORDS, "the header is out of range");
+    w.put(u64::from(header.margin.is_some()), 1);
+    if let Some(margin) = header.margin {
+        w.put(u64::from(margin as u8), MARGIN_BITS);
+    }
+    w.put(u64::from(header.complete), 1);
+    w.put(u64::from(header.age0), AGE_BITS);
+    let class = COUNT_BITS.iter().take_while(|bits| u32::from(header.count) >> **bits != 0).count();
+    w.put(class as u64, 2);
+    w.put(u64::from(header.count), COUNT_BITS[class]);
+}
+
+/// Reads the header.
+///
+/// # Errors
+/// If the data ends early.
+pub fn read_header(r: &mut BitReader<'_>) -> Result<Header, DecodeError> {
+    let margin = if r.read_bool()? { Some(r.read(MARGIN_BITS)? as i8) } else { None };
+    let complete = r.read_bool()?;
+    let age0 = r.read(AGE_BITS)? as u8;
+    let bits = match r.read(2)? {
+        0 => COUNT_BITS[0],
+        1 => COUNT_BITS[1],
+        2 => COUNT_BITS[2],
+        _ => COUNT_BITS[3],
+    };
+    Ok(Header { margin, complete, age0, count: r.read(bits)? as u16 })
+}
+
+/// Writes how many slots lie between a record and the one before (for the first: before slot 0).
+///
+/// # Panics
+/// If the gap is [`MAX_SLOTS`] or more.
+pub fn write_gap(w: &mut impl BitSink, gap: u16) {
+    let gap = u64::from(gap);
+    match gap {
+        0 => w.put(0b0, 1),
+        1..8 => w.put(0b01 | gap << 2, 2 + 3),
+        8..64 => w.put(0b011 | gap << 3, 3 + 6),
+        _ => {
+            assert!(gap < u64::from(MAX_SLOTS), "the gap is out of range");
+            w.put(0b111 | gap << 3, 3 + 12);
+        }
+    }
+}
+
+/// Reads a gap, below [`MAX_SLOTS`].
+///
+/// # Errors
+/// If the data ends early.
+pub fn read_gap(r: &mut BitReader<'_>) -> Result<u16, DecodeError> {
+    let bits = if !r.read_bool()? {
+        return Ok(0);
+    } else if !r.read_bool()? {
+        3
+    } else if !r.read_bool()? {
+        6
+    } else {
+        12
+    };
+    Ok(r.read(bits)? as u16)
+}
+
+/// What a record does to its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// The entity there has changed; [`read_fields`] reads on, once the baseline is found.
+    Update {
+        /// Age of the baseline in ticks, 1..=[`MAX_AGE`].
+        age: u8,
+    },
+    /// The slot holds this entity from now on; whatever else it held is gone.
+    Spawn {
+        /// The entity.
+        id: u32,
+        /// Number of its kind, one of the schema's.
+        kind: u8,
+        /// All its fields.
+        state: State,
+    },
+    /// The slot is empty from now on.
+    Despawn,
+}
+
+/// Writes a spawn: the whole state of an entity that the client does not know, or (in the slot it has
+/// already) of one that it may know.
+///
+/// # Panics
+/// If the schema has no such kind, or a field is out of range.
+pub fn write_spawn(w: &mut impl BitSink, schema: &Schema, id: u32, kind: u8, state: &State) {
+    w.put(0b01, 2);
+    w.put(u64::from(id), ID_BITS);
+    w.put(u64::from(kind), KIND_BITS);
+    for (field, value) in known_kind(schema, kind).fields.iter().zip(state) {
+        write_raw(w, field, *value);
+    }
+}
+
+/// Writes a despawn.
+pub fn write_despawn(w: &mut impl BitSink) {
+    w.put(0b11, 2);
+}
+
+/// Writes an update: what became of `base` in `age` ticks, at `rate` ticks a second.
+///
+/// # Panics
+/// If the schema has no such kind, the age is not 1..=[`MAX_AGE`], or a field is out of range.
+#[expect(clippy::too_many_arguments, reason = "the parts of one record, all needed")]
+pub fn write_update(
+    w: &mut impl BitSink,
+    schema: &Schema,
+    rate: u16,
+    kind: u8,
+    age: u8,
+    age0: u8,
+    base: &State,
+    state: &State,
+) {
+    write_age(w, age, age0);
+    write_fields(w, schema, rate, kind, age, base, state);
+}
+
+/// Writes the first part of an update: all that differs between clients with the same baseline.
+///
+/// # Panics
+/// If the age is not 1..=[`MAX_AGE`].
+pub fn write_age(w: &mut impl BitSink, age: u8, age0: u8) {
+    assert!((1..=MAX_AGE).contains(&age), "the age is out of range");
+    if age == age0 {
+        w.put(0b10, 2);
+    } else {
+        w.put(u64::from(age) << 2, 2 + AGE_BITS);
+    }
+}
+
+/// Writes the second part of an update: the same bits for every client with the same baseline.
+///
+/// # Panics
+/// If the schema has no such kind, or a field is out of range.
+pub fn write_fields(w: &mut impl BitSink, schema: &Schema, rate: u16, kind: u8, age: u8, base: &State, state: &State) {
+    let kind = known_kind(schema, kind);
+    let mut guesses = State::default();
+    let (mut present, mut set) = (0u8, 0u8);
+    for (i, field) in kind.fields.iter().enumerate() {
+        guesses[i] = guess(field, i, base, age, rate);
+        present |= 1 << field.group;
+        set |= u8::from(guesses[i] != state[i]) << field.group;
+    }
+    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
+        w.put(u64::from(set >> group & 1), 1);
+    }
+    for (i, field) in kind.fields.iter().enumerate() {
+        if set >> field.group & 1 != 0 {
+            write_residual(w, field, guesses[i], state[i]);
+        }
+    }
+}
+
+/// The most bits of an update of that kind, without its gap.
+///
+/// # Panics
+/// If the schema has no such kind.
+#[must_use]
+pub fn max_update_bits(schema: &Schema, kind: u8) -> usize {
+    let kind = known_kind(schema, kind);
+    let fields: usize = kind.fields.iter().map(|field| 2 + usize::from(field.bits)).sum();
+    2 + AGE_BITS as usize + kind.groups().count_ones() as usize + fields
+}
+
+/// Reads a record after its gap; an update only up to its age.
+///
+/// # Errors
+/// If the data ends early, the schema has no such kind, or the age is 0.
+pub fn read_op(r: &mut BitReader<'_>, schema: &Schema, age0: u8) -> Result<Op, DecodeError> {
+    if !r.read_bool()? {
+        let age = if r.read_bool()? { age0 } else { r.read(AGE_BITS)? as u8 };
+        return if age == 0 { Err(DecodeError::ZeroAge) } else { Ok(Op::Update { age }) };
+    }
+    if r.read_bool()? {
+        return Ok(Op::Despawn);
+    }
+    let id = r.read(ID_BITS)? as u32;
+    let number = r.read(KIND_BITS)? as u8;
+    let kind = schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
+    let mut state = State::default();
+    for (place, field) in state.iter_mut().zip(kind.fields) {
+        *place = read_raw(r, field)?;
+    }
+    Ok(Op::Spawn { id, kind: number, state })
+}
+
+/// Reads what [`write_fields`] wrote, given the same baseline, age and rate.
+///
+/// # Errors
+/// If the data ends early, or a value is out of its field's range.
+pub fn read_fields(r: &mut BitReader<'_>, kind: &Kind, rate: u16, age: u8, base: &[i32]) -> Result<State, DecodeError> {
+    let present = kind.groups();
+    let mut set = 0u8;
+    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
+        set |= (r.read(1)? as u8) << group;
+    }
+    let mut state = State::default();
+    for (i, (place, field)) in state.iter_mut().zip(kind.fields).enumerate() {
+        let guess = guess(field, i, base, age, rate);
+        *place = if set >> field.group & 1 != 0 { read_residual(r, field, guess)? } else { guess };
+    }
+    Ok(state)
+}
+
+fn known_kind(schema: &Schema, number: u8) -> &'static Kind {
+    schema.kind(number).expect("the writer uses kinds of its own schema")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bits::{BitCount, BitWriter};
+
+    #[test]
+    fn gaps_round_trip_at_the_edges_of_their_classes() {
+        for (gap, bits) in [(0, 1), (1, 5), (7, 5), (8, 9), (63, 9), (64, 15), (4095, 15)] {
+            let mut buf = [0; 8];
+            let mut w = BitWriter::new(&mut buf);
+            write_gap(&mut w, gap);
+            assert_eq!(w.bit_len(), bits);
+            let len = w.finish();
+            assert_eq!(read_gap(&mut BitReader::new(&buf[..len])), Ok(gap));
+        }
+    }
+
+    #[test]
+    fn headers_round_trip_at_the_edges_of_their_counts() {
+        for (count, bits) in [(0, 4), (15, 4), (16, 6), (63, 6), (64, 8), (255, 8), (256, 12), (4095, 12)] {
+            for margin in [None, Some(-128), Some(127)] {
+                let header = Header { margin, complete: count % 2 == 0, age0: 63, count };
+                let mut buf = [0; 8];
+                let mut w = BitWriter::new(&mut buf);
+                write_header(&mut w, &header);
+                assert_eq!(w.bit_len(), 10 + bits + if margin.is_some() { 8 } else { 0 });
+                let len = w.finish();
+                assert_eq!(read_header(&mut BitReader::new(&buf[..len])), Ok(header));
+            }
+        }
+    }
+
+    #[test]
+    fn the_shared_age_is_cheaper_than_another() {
+        let bits = |age, age0| {
+            let mut count = BitCount::default();
+            write_age(&mut count, age, age0);
+            count.0
+        };
+        assert_eq!((bits(3, 3), bits(4, 3)), (2, 8));
+    }
+
+    #[test]
+    fn an_update_of_age_zero_is_refused() {
+        let schema = Schema { kinds: &[], input: &[] };
+        assert_eq!(read_op(&mut BitReader::new(&[0b10]), &schema, 0), Err(DecodeError::ZeroAge));
+        assert_eq!(read_op(&mut BitReader::new(&[0b00]), &schema, 5), Err(DecodeError::ZeroAge));
+        assert_eq!(read_op(&mut BitReader::new(&[0b10]), &schema, 5), Ok(Op::Update { age: 5 }));
+    }
+}
