@@ -1,1 +1,5 @@
 //! Integration tests.
+
+mod bits;
+mod emulator;
+mod snapshot;
