@@ -42,7 +42,11 @@ pub type SnapshotWriter<'a> = &'a mut dyn FnMut(&mut BitWriter<'_>);
 enum State {
     Open,
     /// Sending closes.
-    Closing { reason: CloseReason, left: u8, next: Time },
+    Closing {
+        reason: CloseReason,
+        left: u8,
+        next: Time,
+    },
     Closed,
 }
 
@@ -185,6 +189,11 @@ impl Connection {
         }
         self.owes_since.get_or_insert(now);
         Ok(())
+    }
+
+    /// Puts a ping into the next packet, which is then due at once.
+    pub(crate) fn ping(&mut self) {
+        self.ping_due = true;
     }
 
     /// Starts to close: the peer is told a few times, then the connection is closed.

@@ -5,12 +5,24 @@ use std::collections::VecDeque;
 
 use crate::error::DisconnectReason;
 use crate::packet::ConnId;
+use crate::token::TokenClaims;
 
 #[derive(Debug)]
 pub(crate) enum Record {
-    Connected,
-    Message { channel: u8, tick: Option<u64>, bytes: Range<usize> },
-    Settled { pn: u64, acked: bool },
+    /// At a client: the server accepted.
+    Accepted,
+    /// At a server: a client has proved itself and its address.
+    Admitted(Box<TokenClaims>),
+    Message {
+        channel: u8,
+        tick: Option<u64>,
+        bytes: Range<usize>,
+    },
+    /// At a server: the fate of a packet that carried a snapshot.
+    Settled {
+        pn: u64,
+        acked: bool,
+    },
     Disconnected(DisconnectReason),
 }
 
@@ -30,6 +42,16 @@ impl Inbox {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(message);
         self.push(conn, Record::Message { channel, tick, bytes: start..self.bytes.len() });
+    }
+
+    /// How many events wait: a place to [`insert`](Self::insert) at later.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Puts an event in front of those that came after `place` was taken.
+    pub(crate) fn insert(&mut self, place: usize, conn: ConnId, record: Record) {
+        self.records.insert(place.min(self.records.len()), (conn, record));
     }
 
     /// The next event and the bytes that its range points into.

@@ -2,23 +2,28 @@
 #![forbid(unsafe_code)]
 
 pub mod bits;
-pub mod crypto;
-pub mod error;
-pub mod replay;
-pub mod emulator;
-pub mod rng;
 pub mod channel;
+pub mod client;
 pub mod connection;
+pub mod crypto;
+pub mod emulator;
+pub mod error;
 pub mod frame;
+pub mod handshake;
+mod inbox;
+pub mod input;
+pub mod message;
 pub mod packet;
 pub mod recovery;
 pub mod reliable;
-pub mod stats;
-pub mod token;
-mod inbox;
-pub mod handshake;
+pub mod replay;
+pub mod rng;
 pub mod schema;
 pub mod seq;
+pub mod server;
+pub mod snapshot;
+pub mod stats;
 pub mod time;
+pub mod token;
 
 pub use time::Time;

@@ -1,0 +1,176 @@
+//! What happens to a HELLO, cheap refusals first (rules H-1 to H-14 of SPEC.md).
+
+use core::net::SocketAddr;
+
+use super::slots::{HalfOpen, Peer};
+use super::{MAX_REPLIES, NotClaimed, Reply, ServerEndpoint};
+use crate::connection::{Connection, Parameters};
+use crate::crypto::{Entropy, Psk, handshake_mac_key};
+use crate::error::RefuseReason;
+use crate::handshake::{self, Accepted, Hello, RawHello, VERSION};
+use crate::packet::{ConnId, Direction, MAX_DATAGRAM};
+use crate::stats::Drop;
+use crate::time::Time;
+use crate::token::{self, TokenClaims};
+
+/// Length of the window in which handshakes are counted, in microseconds.
+const WINDOW_MICROS: u64 = 100_000;
+
+impl ServerEndpoint {
+    pub(super) fn on_hello(
+        &mut self,
+        now: Time,
+        unix_ms: u64,
+        from: SocketAddr,
+        datagram: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Drop> {
+        let hello = RawHello::read(datagram)?;
+        if hello.version() != VERSION {
+            return self.refuse(from, &hello, RefuseReason::VersionMismatch, None);
+        }
+        if self.repeat_accept(from, &hello)? {
+            return Ok(());
+        }
+        let worked_on = self.handshakes_in_window(now);
+        let seconds = (now.as_micros() / 1_000_000) as u32;
+        if worked_on >= self.config.retry_above {
+            let token_id = hello.token_id();
+            if !handshake::cookie_is_valid(&self.cookie_key, seconds, from, &token_id, &hello.cookie()) {
+                let cookie = handshake::cookie(&self.cookie_key, seconds, from, &token_id);
+                self.retries += 1;
+                return self.reply(from, &handshake::write_retry(&hello.mac(), &cookie));
+            }
+            if worked_on >= self.config.max_handshakes {
+                return Err(Drop::Overload);
+            }
+        }
+        self.window.1 += 1;
+        let fields = hello.fields();
+        let Ok((claims, psk)) = token::open(&self.config.cluster_keys, &fields.token) else {
+            return self.refuse(from, &hello, RefuseReason::TokenInvalid, None);
+        };
+        let mac_key = handshake_mac_key(&psk);
+        if !hello.verify(&mac_key) {
+            return Err(Drop::BadMac);
+        }
+        match self.judge(unix_ms, &fields, &claims) {
+            Ok(conn) => self.accept(now, from, &hello, conn, claims, &psk, entropy),
+            Err(reason) => self.refuse(from, &hello, reason, Some(&mac_key)),
+        }
+    }
+
+    /// The same HELLO again, while its client is half-open, gets the same ACCEPT again.
+    fn repeat_accept(&mut self, from: SocketAddr, hello: &RawHello<'_>) -> Result<bool, Drop> {
+        let Some(conn) = self.half_open.get(&hello.token_id()).and_then(|slot| self.slots.id_at(*slot)) else {
+            return Ok(false);
+        };
+        let pending = self.slots.get(conn).and_then(|peer| peer.half_open.as_ref());
+        let Some(accept) = pending.filter(|pending| pending.attempt == hello.mac()).map(|pending| pending.accept)
+        else {
+            return Ok(false);
+        };
+        self.reply(from, &accept)?;
+        Ok(true)
+    }
+
+    fn handshakes_in_window(&mut self, now: Time) -> u32 {
+        let window = now.as_micros() / WINDOW_MICROS;
+        if self.window.0 != window {
+            self.window = (window, 0);
+        }
+        self.window.1
+    }
+
+    /// Whether an authentic HELLO is let in; claims its token as the last step, so that no refusal burns one.
+    fn judge(&self, unix_ms: u64, hello: &Hello, claims: &TokenClaims) -> Result<ConnId, RefuseReason> {
+        if claims.expires_ms <= unix_ms {
+            return Err(RefuseReason::TokenExpired);
+        }
+        if claims.group != self.config.group {
+            return Err(RefuseReason::WrongGroup);
+        }
+        if !claims.servers.iter().any(|server| server.id == self.config.server_id) {
+            return Err(RefuseReason::WrongServer);
+        }
+        if hello.channel_hash != self.config.channels.hash() {
+            return Err(RefuseReason::ChannelMismatch);
+        }
+        if hello.schema_hash != self.config.schema_hash {
+            return Err(RefuseReason::SchemaMismatch);
+        }
+        let conn = self.slots.vacancy().ok_or(RefuseReason::ServerFull)?;
+        match self.single_use.claim(&hello.token.id(), claims.expires_ms, unix_ms) {
+            Ok(()) => Ok(conn),
+            Err(NotClaimed::Used) => Err(RefuseReason::TokenUsed),
+            Err(NotClaimed::Full) => Err(RefuseReason::Busy),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the last of a chain of checks, each of which found one of these")]
+    fn accept(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        hello: &RawHello<'_>,
+        conn: ConnId,
+        claims: TokenClaims,
+        psk: &Psk,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Drop> {
+        let fields = hello.fields();
+        let ephemeral = entropy.ephemeral().map_err(|_| Drop::Overload)?;
+        let public = ephemeral.public();
+        let secret = ephemeral.agree(&fields.public).map_err(|_| Drop::Malformed)?;
+        let accepted = Accepted {
+            conn,
+            tick: self.tick,
+            server_time: now.as_micros(),
+            client_time: fields.client_time,
+            rate: self.config.rate,
+            max_datagram: MAX_DATAGRAM as u16,
+            idle_ms: u32::try_from(self.config.idle_timeout.as_millis()).unwrap_or(u32::MAX),
+            channel_hash: fields.channel_hash,
+            schema_hash: fields.schema_hash,
+            down_cap: claims.down_cap,
+            up_cap: claims.up_cap,
+        };
+        let (accept, keys) = handshake::write_accept(hello, psk, &secret, &public, &accepted);
+        let parameters = Parameters {
+            conn,
+            direction: Direction::ToClient,
+            tx: keys.s2c,
+            rx: keys.c2s,
+            idle_timeout: self.config.idle_timeout,
+        };
+        let until = now + self.config.half_open_timeout;
+        let token_id = fields.token.id();
+        let half_open = HalfOpen { token_id, attempt: hello.mac(), accept, claims: Box::new(claims), until };
+        let connection = Connection::new(parameters, &self.config.channels, now);
+        let peer = Peer { connection, address: None, half_open: Some(Box::new(half_open)), queued: false };
+        self.slots.insert(conn, peer, until);
+        self.half_open.insert(token_id, conn.slot());
+        self.accepted += 1;
+        self.reply(from, &accept)
+    }
+
+    fn refuse(
+        &mut self,
+        from: SocketAddr,
+        hello: &RawHello<'_>,
+        reason: RefuseReason,
+        mac_key: Option<&[u8; 32]>,
+    ) -> Result<(), Drop> {
+        self.reply(from, &handshake::write_refuse(&hello.mac(), reason, mac_key))?;
+        Err(Drop::Refused)
+    }
+
+    fn reply(&mut self, to: SocketAddr, bytes: &[u8]) -> Result<(), Drop> {
+        let mut reply = Reply::new();
+        if self.replies.len() >= MAX_REPLIES || reply.try_extend_from_slice(bytes).is_err() {
+            return Err(Drop::Overload);
+        }
+        self.replies.push_back((to, reply));
+        Ok(())
+    }
+}

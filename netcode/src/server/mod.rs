@@ -1,0 +1,406 @@
+//! The server's endpoint: handshakes and every connection of one worker.
+//!
+//! Sans-I/O. Per loop: [`handle_datagram`](ServerEndpoint::handle_datagram) for what arrived,
+//! [`handle_timeout`](ServerEndpoint::handle_timeout) when due, [`poll_event`](ServerEndpoint::poll_event) until
+//! `None`, [`transmit`](ServerEndpoint::transmit) once per connection and tick, and
+//! [`poll_transmit_control`](ServerEndpoint::poll_transmit_control) until `None`.
+
+mod admission;
+mod single_use;
+mod slots;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::channel::Table;
+use crate::connection::{Built, SnapshotWriter};
+use crate::crypto::{ClusterKey, CookieKey, Entropy};
+use crate::error::{CloseReason, DisconnectReason, SendError};
+use crate::frame::Parsed;
+use crate::handshake::{self, ACCEPT_BYTES};
+use crate::inbox::{Inbox, Record};
+use crate::packet::{ConnId, DATA_FLAGS, Direction, Header};
+use crate::stats::{Drop, Drops, Quality, Traffic};
+use crate::time::Time;
+use crate::token::{TokenClaims, TokenId};
+
+pub use single_use::{NotClaimed, SingleUse};
+use slots::Slots;
+
+/// How far apart the timers of all connections are looked at.
+const TIMER_GRAIN: Duration = Duration::from_millis(10);
+/// The most handshake answers that wait to be sent.
+const MAX_REPLIES: usize = 1024;
+
+/// How a worker's endpoint behaves.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// This worker's number, below 64; part of every connection id.
+    pub worker: u8,
+    /// The keys under which connect tokens may be sealed.
+    pub cluster_keys: Vec<ClusterKey>,
+    /// This server's id, which a token must list.
+    pub server_id: u32,
+    /// The server group that a token must name.
+    pub group: u32,
+    /// The channels.
+    pub channels: Table,
+    /// Hash of the schema.
+    pub schema_hash: u64,
+    /// Ticks a second.
+    pub rate: u16,
+    /// The most connections, half-open ones included; at most 65,535.
+    pub max_connections: u16,
+    /// A connection ends when nothing valid arrives for so long.
+    pub idle_timeout: Duration,
+    /// An accepted client that never sends a valid packet is forgotten after so long.
+    pub half_open_timeout: Duration,
+    /// Handshakes per 100 ms that are worked on without a cookie; beyond it a RETRY asks for one.
+    pub retry_above: u32,
+    /// Handshakes per 100 ms that are worked on at all (about 150 µs each); beyond it they are dropped.
+    pub max_handshakes: u32,
+}
+
+impl ServerConfig {
+    /// Defaults for everything but keys, schema and rate: server 1 of group 0, 4096 connections, 10 s idle, 5 s
+    /// half-open, cookies above 50 and drops above 200 handshakes per 100 ms (30 % of a core).
+    #[must_use]
+    pub fn new(cluster_keys: Vec<ClusterKey>, schema_hash: u64, rate: u16) -> Self {
+        Self {
+            worker: 0,
+            cluster_keys,
+            server_id: 1,
+            group: 0,
+            channels: Table::standard(),
+            schema_hash,
+            rate,
+            max_connections: 4096,
+            idle_timeout: Duration::from_secs(10),
+            half_open_timeout: Duration::from_secs(5),
+            retry_above: 50,
+            max_handshakes: 200,
+        }
+    }
+}
+
+/// Something the owner should know.
+#[derive(Debug)]
+pub enum ServerEvent<'a> {
+    /// A client proved its token, its keys and its address.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// What its token says.
+        claims: Box<TokenClaims>,
+    },
+    /// A message arrived.
+    Message {
+        /// The connection.
+        conn: ConnId,
+        /// The channel.
+        channel: u8,
+        /// The tick of the packet that it came in.
+        tick: Option<u64>,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// The client has what a snapshot packet carried.
+    Acked {
+        /// The connection.
+        conn: ConnId,
+        /// The packet's number.
+        pn: u64,
+    },
+    /// A snapshot packet is given up as lost.
+    Lost {
+        /// The connection.
+        conn: ConnId,
+        /// The packet's number.
+        pn: u64,
+    },
+    /// The connection is over; nothing follows.
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: DisconnectReason,
+    },
+}
+
+/// A data packet that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// Its length.
+    pub len: usize,
+    /// Its packet number.
+    pub pn: u64,
+}
+
+type Reply = ArrayVec<u8, ACCEPT_BYTES>;
+
+/// The endpoint of one worker.
+pub struct ServerEndpoint {
+    config: ServerConfig,
+    cookie_key: CookieKey,
+    single_use: Arc<SingleUse>,
+    slots: Slots,
+    /// Accepted clients that have not sent a valid packet yet.
+    half_open: BTreeMap<TokenId, u16>,
+    replies: VecDeque<(SocketAddr, Reply)>,
+    /// Slots that want a packet of their own.
+    due: VecDeque<u16>,
+    /// The current 100 ms window and the handshakes worked on in it.
+    window: (u64, u32),
+    next_scan: Time,
+    tick: u64,
+    inbox: Inbox,
+    scratch: Parsed,
+    traffic: Traffic,
+    drops: Drops,
+    accepted: u64,
+    retries: u64,
+}
+
+impl ServerEndpoint {
+    /// An endpoint without connections. `cookie_key` should be fresh for each process; `single_use` is shared with
+    /// the other workers.
+    #[must_use]
+    pub fn new(config: ServerConfig, cookie_key: CookieKey, single_use: Arc<SingleUse>) -> Self {
+        let slots = Slots::new(config.worker, config.max_connections);
+        Self {
+            config,
+            cookie_key,
+            single_use,
+            slots,
+            half_open: BTreeMap::new(),
+            replies: VecDeque::new(),
+            due: VecDeque::new(),
+            window: (0, 0),
+            next_scan: Time::ZERO,
+            tick: 0,
+            inbox: Inbox::default(),
+            scratch: Parsed::default(),
+            traffic: Traffic::default(),
+            drops: Drops::default(),
+            accepted: 0,
+            retries: 0,
+        }
+    }
+
+    /// The server's tick, named in ACCEPTs and packets and the reference for the clients' ticks.
+    pub fn set_tick(&mut self, tick: u64) {
+        self.tick = tick;
+    }
+
+    /// Connections, half-open ones included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Packets and bytes so far.
+    #[must_use]
+    pub const fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// What was dropped so far, by cause.
+    #[must_use]
+    pub const fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
+    /// Handshakes accepted so far.
+    #[must_use]
+    pub const fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// RETRYs sent so far.
+    #[must_use]
+    pub const fn retries(&self) -> u64 {
+        self.retries
+    }
+
+    /// A connection's round-trip time, jitter and loss.
+    #[must_use]
+    pub fn quality(&self, conn: ConnId) -> Option<Quality> {
+        Some(self.slots.get(conn)?.connection.quality())
+    }
+
+    /// Takes a datagram. It is decrypted in place; junk is counted and dropped. `unix_ms` is the wall clock (for
+    /// token expiry alone).
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        unix_ms: u64,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        entropy: &mut dyn Entropy,
+    ) {
+        self.traffic.received(datagram.len());
+        let result = match datagram.first() {
+            Some(&handshake::HELLO) => self.on_hello(now, unix_ms, from, datagram, entropy),
+            Some(flags) if flags & DATA_FLAGS != 0 => self.on_data(now, from, datagram),
+            Some(_) => Err(Drop::UnknownType),
+            None => Err(Drop::TooShort),
+        };
+        if let Err(drop) = result {
+            self.drops.count(drop);
+        }
+    }
+
+    fn on_data(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) -> Result<(), Drop> {
+        let header = Header::read(datagram, Direction::ToServer)?;
+        let conn = header.conn.ok_or(Drop::UnknownConnection)?;
+        let peer = self.slots.get_mut(conn).ok_or(Drop::UnknownConnection)?;
+        if peer.address.is_some_and(|address| address != from) {
+            return Err(Drop::WrongAddress);
+        }
+        let place = self.inbox.len();
+        let (table, scratch) = (&self.config.channels, &mut self.scratch);
+        let received = peer.connection.receive(now, &header, datagram, self.tick, table, scratch, &mut self.inbox);
+        if matches!(received, Ok(()) | Err(Drop::Malformed))
+            && let Some(pending) = peer.half_open.take()
+        {
+            peer.address = Some(from);
+            self.half_open.remove(&pending.token_id);
+            self.inbox.insert(place, conn, Record::Admitted(pending.claims));
+        }
+        let due = peer.connection.next_timeout();
+        self.slots.set_deadline(conn, due);
+        received
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send(&mut self, now: Time, conn: ConnId, channel: u8, message: &[u8]) -> Result<(), SendError> {
+        let peer = self.slots.get_mut(conn).ok_or(SendError::NotConnected)?;
+        peer.connection.send(now, &self.config.channels, channel, message)?;
+        let due = peer.connection.next_timeout();
+        self.slots.set_deadline(conn, due);
+        Ok(())
+    }
+
+    /// Closes a connection: the client is told a few times, then the slot is free.
+    pub fn close(&mut self, now: Time, conn: ConnId, reason: CloseReason) {
+        if let Some(peer) = self.slots.get_mut(conn) {
+            peer.connection.close(now, reason, &mut self.inbox);
+            self.slots.set_deadline(conn, now);
+            self.next_scan = now;
+        }
+    }
+
+    /// Closes every connection.
+    pub fn close_all(&mut self, now: Time, reason: CloseReason) {
+        for conn in self.slots.ids() {
+            self.close(now, conn, reason);
+        }
+    }
+
+    /// Writes one data packet for a connection into `out` (at least 1200 bytes): whatever waits, and a snapshot on
+    /// the given channel when a writer is given. `None` when the connection is gone, closing, or half-open (an
+    /// unproven address gets no data).
+    pub fn transmit(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        out: &mut [u8],
+        snapshot: Option<(u8, SnapshotWriter<'_>)>,
+    ) -> Option<Transmit> {
+        let peer = self.slots.get_mut(conn)?;
+        let to = peer.address?;
+        let Built { len, pn } = peer.connection.build(now, Some(self.tick), out, snapshot, &mut self.inbox)?;
+        let due = peer.connection.next_timeout();
+        self.slots.set_deadline(conn, due);
+        self.traffic.sent(len);
+        Some(Transmit { to, len, pn })
+    }
+
+    /// Writes the next handshake answer, or a packet that a connection wants for a reason of its own.
+    pub fn poll_transmit_control(&mut self, now: Time, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        if let Some((to, reply)) = self.replies.pop_front() {
+            out.get_mut(..reply.len())?.copy_from_slice(&reply);
+            self.traffic.sent(reply.len());
+            return Some((to, reply.len()));
+        }
+        while let Some(slot) = self.due.pop_front() {
+            let Some(conn) = self.slots.id_at(slot) else { continue };
+            if let Some(peer) = self.slots.get_mut(conn) {
+                peer.queued = false;
+                if !peer.connection.wants_packet(now) {
+                    continue;
+                }
+            }
+            if let Some(transmit) = self.transmit(now, conn, out, None) {
+                return Some((transmit.to, transmit.len));
+            }
+        }
+        None
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        (!self.slots.is_empty()).then_some(self.next_scan)
+    }
+
+    /// Looks at the timers of all connections, at most every 10 ms; calling it early is harmless.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if now < self.next_scan {
+            return;
+        }
+        self.next_scan = now + TIMER_GRAIN;
+        for slot in 0..self.slots.capacity_used() {
+            if self.slots.deadline(slot) <= now {
+                self.run_timers(now, slot);
+            }
+        }
+    }
+
+    fn run_timers(&mut self, now: Time, slot: u16) {
+        let Some(conn) = self.slots.id_at(slot) else { return };
+        let Some(peer) = self.slots.get_mut(conn) else { return };
+        if let Some(pending) = &peer.half_open {
+            if pending.until <= now || !peer.connection.is_open() {
+                self.half_open.remove(&pending.token_id);
+                self.slots.free(conn);
+            }
+            return;
+        }
+        peer.connection.handle_timeout(now, &mut self.inbox);
+        if peer.connection.is_closed() {
+            self.slots.free(conn);
+            return;
+        }
+        if peer.connection.wants_packet(now) && !peer.queued {
+            peer.queued = true;
+            self.due.push_back(slot);
+        }
+        let due = peer.connection.next_timeout();
+        self.slots.set_deadline(conn, due);
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<ServerEvent<'_>> {
+        let (conn, record, bytes) = self.inbox.poll()?;
+        Some(match record {
+            Record::Admitted(claims) => ServerEvent::Connected { conn, claims },
+            Record::Message { channel, tick, bytes: range } => {
+                ServerEvent::Message { conn, channel, tick, bytes: bytes.get(range).unwrap_or_default() }
+            }
+            Record::Settled { pn, acked: true } => ServerEvent::Acked { conn, pn },
+            Record::Settled { pn, acked: false } => ServerEvent::Lost { conn, pn },
+            Record::Disconnected(reason) => ServerEvent::Disconnected { conn, reason },
+            Record::Accepted => unreachable!("only a client's endpoint records this"),
+        })
+    }
+}

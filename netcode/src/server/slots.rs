@@ -1,0 +1,145 @@
+//! The connections of one worker, by slot: an array index, no hash.
+
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+
+use crate::connection::Connection;
+use crate::handshake::{ACCEPT_BYTES, Mac};
+use crate::packet::ConnId;
+use crate::time::Time;
+use crate::token::{TokenClaims, TokenId};
+
+/// What is kept of a handshake until the client's first valid packet.
+pub(super) struct HalfOpen {
+    pub(super) token_id: TokenId,
+    /// The attempt: the same HELLO again gets the same ACCEPT again.
+    pub(super) attempt: Mac,
+    pub(super) accept: [u8; ACCEPT_BYTES],
+    pub(super) claims: Box<TokenClaims>,
+    pub(super) until: Time,
+}
+
+/// One client.
+pub(super) struct Peer {
+    pub(super) connection: Connection,
+    /// Where its first valid packet came from; `None` while half-open.
+    pub(super) address: Option<SocketAddr>,
+    pub(super) half_open: Option<Box<HalfOpen>>,
+    /// Already in the queue of slots that want a packet.
+    pub(super) queued: bool,
+}
+
+struct Slot {
+    generation: u16,
+    peer: Option<Box<Peer>>,
+}
+
+/// All slots, their timers packed apart so that scanning them is cheap.
+pub(super) struct Slots {
+    worker: u8,
+    capacity: u16,
+    slots: Vec<Slot>,
+    deadlines: Vec<Time>,
+    /// Freed slots, reused oldest first, so that ids repeat as late as possible.
+    free: VecDeque<u16>,
+    len: usize,
+}
+
+impl Slots {
+    pub(super) const fn new(worker: u8, capacity: u16) -> Self {
+        Self { worker, capacity, slots: Vec::new(), deadlines: Vec::new(), free: VecDeque::new(), len: 0 }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The id that the next connection will have; `None` when every slot is taken.
+    pub(super) fn vacancy(&self) -> Option<ConnId> {
+        let used = self.capacity_used();
+        // Fresh slots first, for the same reason that free ones queue.
+        if used < self.capacity {
+            return Some(ConnId::new(self.worker, used, 0));
+        }
+        let slot = *self.free.front()?;
+        let generation = self.slots.get(usize::from(slot))?.generation;
+        Some(ConnId::new(self.worker, slot, generation))
+    }
+
+    /// Fills the slot that [`vacancy`](Self::vacancy) named.
+    pub(super) fn insert(&mut self, conn: ConnId, peer: Peer, deadline: Time) {
+        let at = usize::from(conn.slot());
+        if at == self.slots.len() {
+            self.slots.push(Slot { generation: conn.generation(), peer: None });
+            self.deadlines.push(Time::NEVER);
+        } else if self.free.front() == Some(&conn.slot()) {
+            self.free.pop_front();
+        }
+        if let Some(slot) = self.slots.get_mut(at) {
+            debug_assert!(slot.peer.is_none(), "the slot was vacant");
+            slot.peer = Some(Box::new(peer));
+            self.len += 1;
+        }
+        self.set_deadline(conn, deadline);
+    }
+
+    pub(super) fn free(&mut self, conn: ConnId) {
+        let Some(slot) = self.slots.get_mut(usize::from(conn.slot())) else { return };
+        if slot.generation != conn.generation() || slot.peer.take().is_none() {
+            return;
+        }
+        slot.generation = (slot.generation + 1) % ConnId::GENERATIONS;
+        self.len -= 1;
+        self.free.push_back(conn.slot());
+        if let Some(deadline) = self.deadlines.get_mut(usize::from(conn.slot())) {
+            *deadline = Time::NEVER;
+        }
+    }
+
+    pub(super) fn get(&self, conn: ConnId) -> Option<&Peer> {
+        let slot = self.slots.get(usize::from(conn.slot()))?;
+        if conn.worker() != self.worker || conn.generation() != slot.generation {
+            return None;
+        }
+        slot.peer.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Peer> {
+        let slot = self.slots.get_mut(usize::from(conn.slot()))?;
+        if conn.worker() != self.worker || conn.generation() != slot.generation {
+            return None;
+        }
+        slot.peer.as_deref_mut()
+    }
+
+    /// The id of the connection in a slot.
+    pub(super) fn id_at(&self, slot: u16) -> Option<ConnId> {
+        let entry = self.slots.get(usize::from(slot))?;
+        entry.peer.as_ref()?;
+        Some(ConnId::new(self.worker, slot, entry.generation))
+    }
+
+    /// The ids of all connections, in slot order.
+    pub(super) fn ids(&self) -> Vec<ConnId> {
+        (0..self.capacity_used()).filter_map(|slot| self.id_at(slot)).collect()
+    }
+
+    /// How many slots have ever been used.
+    pub(super) fn capacity_used(&self) -> u16 {
+        u16::try_from(self.slots.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn deadline(&self, slot: u16) -> Time {
+        self.deadlines.get(usize::from(slot)).copied().unwrap_or(Time::NEVER)
+    }
+
+    pub(super) fn set_deadline(&mut self, conn: ConnId, due: Time) {
+        if let Some(deadline) = self.deadlines.get_mut(usize::from(conn.slot())) {
+            *deadline = due;
+        }
+    }
+}
