@@ -62,9 +62,11 @@ impl Table {
     /// The table of Zonewire's own server and SDK: snapshots, inputs, session messages.
     #[must_use]
     pub fn standard() -> Self {
-        let snapshot = Channel { name: "snapshot", kind: Kind::Snapshot, max_message: MAX_MESSAGE as u16, queue_bytes: 0 };
+        let snapshot =
+            Channel { name: "snapshot", kind: Kind::Snapshot, max_message: MAX_MESSAGE as u16, queue_bytes: 0 };
         let input = Channel { name: "input", kind: Kind::Sequenced, max_message: 64, queue_bytes: 0 };
-        let session = Channel { name: "session", kind: Kind::ReliableOrdered, max_message: 1024, queue_bytes: 16 * 1024 };
+        let session =
+            Channel { name: "session", kind: Kind::ReliableOrdered, max_message: 1024, queue_bytes: 16 * 1024 };
         Self([snapshot, input, session].into_iter().collect())
     }
 
@@ -73,7 +75,10 @@ impl Table {
     pub fn hash(&self) -> u64 {
         let start = Fnv::new().byte(self.0.len() as u8);
         let channel_bytes = |hash: Fnv, channel: &Channel| {
-            hash.text(channel.name).byte(channel.kind.wire()).u32(u32::from(channel.max_message)).u32(channel.queue_bytes)
+            hash.text(channel.name)
+                .byte(channel.kind.wire())
+                .u32(u32::from(channel.max_message))
+                .u32(channel.queue_bytes)
         };
         self.0.iter().fold(start, channel_bytes).0
     }

@@ -374,7 +374,12 @@ pub fn seal_token(cluster: &Psk, id: &[u8; 16], aad: &[u8], body: &mut [u8]) -> 
 ///
 /// # Errors
 /// [`CryptoError::AuthFailed`] when it was not sealed under this cluster key.
-pub fn open_token<'a>(cluster: &Psk, id: &[u8; 16], aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], CryptoError> {
+pub fn open_token<'a>(
+    cluster: &Psk,
+    id: &[u8; 16],
+    aad: &[u8],
+    sealed: &'a mut [u8],
+) -> Result<&'a mut [u8], CryptoError> {
     let (key, nonce) = token_key(cluster, id);
     key.open_in_place(nonce, aead::Aad::from(aad), sealed).map_err(|_| CryptoError::AuthFailed)
 }

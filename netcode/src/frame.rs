@@ -228,10 +228,34 @@ mod tests {
     fn what_breaks_a_rule_is_malformed() {
         assert!(parse(&packet(|w| write_head(w, 3, 0))).is_err(), "no such channel");
         assert!(parse(&packet(|w| write_head(w, CONTROL, 1))).is_err(), "truncated control");
-        assert!(parse(&packet(|w| { let _ = write_message(w, CONTROL, None, &[9]); })).is_err(), "unknown control");
-        assert!(parse(&packet(|w| { let _ = write_message(w, INPUT, None, &[0; 65]); })).is_err(), "too long");
-        assert!(parse(&packet(|w| { let _ = write_message(w, SESSION, None, &[0]); })).is_err(), "no room for a number");
-        assert!(parse(&packet(|w| { let _ = write_message(w, SNAPSHOT, None, &[0]); })).is_err(), "snapshot with a length");
+        assert!(
+            parse(&packet(|w| {
+                let _ = write_message(w, CONTROL, None, &[9]);
+            }))
+            .is_err(),
+            "unknown control"
+        );
+        assert!(
+            parse(&packet(|w| {
+                let _ = write_message(w, INPUT, None, &[0; 65]);
+            }))
+            .is_err(),
+            "too long"
+        );
+        assert!(
+            parse(&packet(|w| {
+                let _ = write_message(w, SESSION, None, &[0]);
+            }))
+            .is_err(),
+            "no room for a number"
+        );
+        assert!(
+            parse(&packet(|w| {
+                let _ = write_message(w, SNAPSHOT, None, &[0]);
+            }))
+            .is_err(),
+            "snapshot with a length"
+        );
         assert!(parse(&packet(|w| write_snapshot_head(w, INPUT))).is_err(), "messages do not run to the end");
         assert!(parse(&packet(|w| write_snapshot_head(w, SNAPSHOT))).is_err(), "an empty snapshot");
         assert!(parse(&[0, 0]).is_err(), "padding of a byte and more");

@@ -3,7 +3,8 @@
 use core::net::SocketAddr;
 
 use crate::crypto::{
-    self, Aead, CookieKey, PUBLIC_KEY_BYTES, Psk, SessionKeys, SharedSecret, TAG_BYTES, equal_constant_time, handshake_mac,
+    self, Aead, CookieKey, PUBLIC_KEY_BYTES, Psk, SessionKeys, SharedSecret, TAG_BYTES, equal_constant_time,
+    handshake_mac,
 };
 use crate::error::RefuseReason;
 use crate::packet::{ConnId, MAX_DATAGRAM};
@@ -336,7 +337,12 @@ impl RawAccept {
     ///
     /// # Errors
     /// The kind of drop to count.
-    pub fn open(&self, hello: &RawHello<'_>, psk: &Psk, secret: &SharedSecret) -> Result<(Accepted, SessionKeys), Drop> {
+    pub fn open(
+        &self,
+        hello: &RawHello<'_>,
+        psk: &Psk,
+        secret: &SharedSecret,
+    ) -> Result<(Accepted, SessionKeys), Drop> {
         let head: [u8; ACCEPT_HEAD] = array(&self.0, 0);
         let keys = SessionKeys::derive(hello.fields().aead, secret, psk, &hello.transcript(&head));
         let mut sealed: [u8; PARAMETER_BYTES + TAG_BYTES] = array(&self.0, ACCEPT_HEAD);

@@ -157,7 +157,9 @@ impl Recovery {
                 self.eliciting_in_flight -= 1;
                 self.acked += 1;
                 self.backoff = 0;
-                if back == 0 && let Some(delay) = ack.delay_micros() {
+                if back == 0
+                    && let Some(delay) = ack.delay_micros()
+                {
                     let elapsed = now.saturating_since(packet.time).as_micros() as u64;
                     self.rtt.sample(elapsed, delay);
                 }

@@ -99,7 +99,11 @@ impl fmt::Debug for Token {
 ///
 /// # Errors
 /// [`CryptoError::NoEntropy`] when no id or pre-shared key can be drawn.
-pub fn issue(cluster: &ClusterKey, claims: &TokenClaims, entropy: &mut dyn Entropy) -> Result<ConnectBundle, CryptoError> {
+pub fn issue(
+    cluster: &ClusterKey,
+    claims: &TokenClaims,
+    entropy: &mut dyn Entropy,
+) -> Result<ConnectBundle, CryptoError> {
     let (mut id, mut psk) = ([0; 16], [0; 32]);
     entropy.fill(&mut id)?;
     entropy.fill(&mut psk)?;
@@ -205,7 +209,10 @@ mod tests {
     use super::*;
 
     fn claims() -> TokenClaims {
-        let servers = [ServerEntry { id: 3, addr: "127.0.0.1:7777".parse().unwrap() }, ServerEntry { id: 4, addr: "[::1]:9".parse().unwrap() }];
+        let servers = [
+            ServerEntry { id: 3, addr: "127.0.0.1:7777".parse().unwrap() },
+            ServerEntry { id: 4, addr: "[::1]:9".parse().unwrap() },
+        ];
         TokenClaims {
             issued_ms: 1,
             expires_ms: 2,
