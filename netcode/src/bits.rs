@@ -107,15 +107,19 @@ impl<'a> BitWriter<'a> {
     pub fn write_bits(&mut self, bytes: &[u8], bits: usize) {
         assert!(bits <= bytes.len() * 8, "the source is shorter than the bits to copy");
         assert!(bits <= self.remaining_bits(), "the buffer is full");
-        let mut left = bits;
-        for chunk in bytes.chunks(8) {
-            // At most 64, so the cast is exact.
-            let take = left.min(chunk.len() * 8) as u32;
-            if take == 0 {
-                break;
-            }
-            self.write(load(chunk) & low_mask(take), take);
-            left -= take as usize;
+        let (words, _) = bytes[..bits / 8].as_chunks::<8>();
+        let (place, _) = self.buf[self.flushed..].as_chunks_mut::<8>();
+        for (place, word) in place.iter_mut().zip(words) {
+            let word = u64::from_le_bytes(*word);
+            *place = (self.scratch | word << self.held).to_le_bytes();
+            // A shift by 64 (nothing is held) leaves nothing.
+            self.scratch = word.checked_shr(64 - self.held).unwrap_or(0);
+        }
+        self.flushed += words.len() * 8;
+        // Fewer than 64 bits are left, so the cast is exact.
+        let left = (bits - words.len() * 64) as u32;
+        if left > 0 {
+            self.write(load(&bytes[words.len() * 8..]) & low_mask(left), left);
         }
     }
 
@@ -219,18 +223,36 @@ impl<'a> BitReader<'a> {
     /// If fewer than that are left, or `bits` is more than 64.
     #[inline]
     pub fn read(&mut self, bits: u32) -> Result<u64, OutOfBits> {
-        if bits > 64 || bits as usize > self.remaining_bits() {
-            return Err(OutOfBits);
-        }
         let (byte, shift) = (self.at / 8, (self.at % 8) as u32);
-        let mut value = self.word(byte) >> shift;
+        let mut value = self.peek();
+        self.skip(bits)?;
         if shift + bits > 64 {
             // The field spans nine bytes; here the shift is not 0.
             let ninth = self.data.get(byte + 8).copied().unwrap_or(0);
             value |= u64::from(ninth) << (64 - shift);
         }
-        self.at += bits as usize;
         Ok(value & low_mask(bits))
+    }
+
+    /// The next bits, at least 57 of them, without moving. Bits behind the end read as 0; what is used of
+    /// them is then up to [`BitReader::skip`] to allow.
+    #[inline]
+    #[must_use]
+    pub fn peek(&self) -> u64 {
+        self.word(self.at / 8) >> (self.at % 8)
+    }
+
+    /// Moves on by `bits` bits.
+    ///
+    /// # Errors
+    /// If fewer than that are left, or `bits` is more than 64.
+    #[inline]
+    pub fn skip(&mut self, bits: u32) -> Result<(), OutOfBits> {
+        if bits > 64 || bits as usize > self.remaining_bits() {
+            return Err(OutOfBits);
+        }
+        self.at += bits as usize;
+        Ok(())
     }
 
     /// The eight bytes from `byte` on; zero where the data has ended.
@@ -300,7 +322,7 @@ impl<'a> BitReader<'a> {
 
 /// The `bits` (0..=64) lowest bits set.
 #[inline]
-const fn low_mask(bits: u32) -> u64 {
+pub(crate) const fn low_mask(bits: u32) -> u64 {
     if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
 }
 

@@ -220,9 +220,11 @@ pub fn read_op(r: &mut BitReader<'_>, schema: &Schema, age0: u8) -> Result<Op, D
 /// If the data ends early, or a value is out of its field's range.
 pub fn read_fields(r: &mut BitReader<'_>, kind: &Kind, rate: u16, age: u8, base: &[i32]) -> Result<State, DecodeError> {
     let present = kind.groups();
+    let mut mask = r.read(present.count_ones())?;
     let mut set = 0u8;
     for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
-        set |= (r.read(1)? as u8) << group;
+        set |= (mask as u8 & 1) << group;
+        mask >>= 1;
     }
     let mut state = State::default();
     for (i, (place, field)) in state.iter_mut().zip(kind.fields).enumerate() {

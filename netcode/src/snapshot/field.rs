@@ -1,7 +1,7 @@
 //! One field: guessed from the baseline, coded as raw value or residual.
 
 use super::{DecodeError, MAX_NUMERATOR};
-use crate::bits::{BitReader, BitSink};
+use crate::bits::{BitReader, BitSink, low_mask};
 use crate::schema::{Field, Predictor, Schema, State};
 
 /// Classes of a residual.
@@ -30,8 +30,11 @@ pub(super) fn guess(field: &Field, index: usize, base: &[i32], age: u8, rate: u1
     match field.predictor {
         Predictor::Hold => value(index) as i32,
         Predictor::Linear { velocity, numerator } => {
-            let rate = i64::from(rate);
             let travel = value(usize::from(velocity)) * i64::from(numerator) * i64::from(age);
+            if travel == 0 {
+                return value(index) as i32;
+            }
+            let rate = i64::from(rate);
             field.fit(value(index) + (travel + rate / 2).div_euclid(rate))
         }
     }
@@ -45,16 +48,20 @@ pub(super) fn guess(field: &Field, index: usize, base: &[i32], age: u8, rate: u1
 pub(crate) fn write_raw(w: &mut impl BitSink, field: &Field, value: i32) {
     assert!(field.min() <= value && value <= field.max(), "the value lies outside its field's range");
     let bits = u32::from(field.bits);
-    w.put(u64::from(value as u32) & ((1 << bits) - 1), bits);
+    w.put(u64::from(value as u32) & low_mask(bits), bits);
 }
 
 /// Reads what [`write_raw`] wrote. Every bit pattern is in range.
 #[inline]
 pub(crate) fn read_raw(r: &mut BitReader<'_>, field: &Field) -> Result<i32, DecodeError> {
-    let bits = u32::from(field.bits);
-    let raw = r.read(bits)?;
-    let unused = 64 - bits;
-    Ok(if field.signed { ((raw << unused) as i64 >> unused) as i32 } else { raw as i32 })
+    Ok(from_raw(field, r.read(u32::from(field.bits))?))
+}
+
+/// The value whose two's complement in the field's width is `raw`.
+#[inline]
+fn from_raw(field: &Field, raw: u64) -> i32 {
+    let unused = 64 - u32::from(field.bits);
+    if field.signed { ((raw << unused) as i64 >> unused) as i32 } else { raw as i32 }
 }
 
 /// Writes `value`, given the guess.
@@ -88,18 +95,36 @@ pub(super) fn read_residual(r: &mut BitReader<'_>, field: &Field, guess: i32) ->
     if field.bits == 1 {
         return read_raw(r, field);
     }
-    let class = r.read(CLASS_BITS)?;
+    // Class and code at once: 2 + 32 bits are within what a peek gives.
+    let ahead = r.peek();
+    let class = ahead & low_mask(CLASS_BITS);
     let width = match class {
-        SAME => return Ok(guess),
-        SMALL => field.classes[0],
-        MEDIUM => field.classes[1],
-        _ => return read_raw(r, field),
+        SAME => 0,
+        SMALL => u32::from(field.classes[0]),
+        MEDIUM => u32::from(field.classes[1]),
+        _ => u32::from(field.bits),
     };
-    let code = r.read(u32::from(width))?;
+    r.skip(CLASS_BITS + width)?;
+    let code = ahead >> CLASS_BITS & low_mask(width);
+    match class {
+        SAME => Ok(guess),
+        RAW => Ok(from_raw(field, code)),
+        _ => moved(field, guess, unzigzag(code + 1)),
+    }
+}
+
+/// The guess plus a residual.
+#[inline]
+fn moved(field: &Field, guess: i32, residual: i64) -> Result<i32, DecodeError> {
     // A class has at most 31 bits and a guess 32, so nothing here can overflow.
-    let value = i64::from(guess) + unzigzag(code + 1);
-    let fitted = field.fit(value);
-    if field.wraps || i64::from(fitted) == value { Ok(fitted) } else { Err(DecodeError::ValueOutOfRange) }
+    let value = i64::from(guess) + residual;
+    if i64::from(field.min()) <= value && value <= i64::from(field.max()) {
+        Ok(value as i32)
+    } else if field.wraps {
+        Ok(field.fit(value))
+    } else {
+        Err(DecodeError::ValueOutOfRange)
+    }
 }
 
 /// `value - guess`; for a cyclic field the shorter way round.

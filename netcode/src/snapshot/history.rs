@@ -18,84 +18,91 @@ pub struct Row<'a> {
     pub fields: &'a [i32],
 }
 
-/// States in ascending order of ticks, fields packed side by side: `12 + 4 * fields` bytes a state.
+/// Words of a row before its fields: `from` in two, and for how many ticks the state held still.
+const HEAD: usize = 3;
+
+/// States in ascending order of ticks, in rows of `12 + 4 * fields` bytes side by side: a decode touches the
+/// last few, which lie together.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    from: Vec<u64>,
-    /// For each state how many ticks longer it held still, saturated.
-    still: Vec<u32>,
-    values: Vec<i32>,
-    /// Values of one state.
-    width: usize,
+    words: Vec<i32>,
+    /// Words of one row.
+    stride: usize,
 }
 
 impl History {
-    /// Forgets everything; the next states have `width` values. Keeps its memory.
-    pub fn clear(&mut self, width: usize) {
-        self.from.clear();
-        self.still.clear();
-        self.values.clear();
-        self.width = width;
+    /// Forgets everything; the next states have `fields` values. Keeps its memory.
+    pub fn clear(&mut self, fields: usize) {
+        self.words.clear();
+        self.stride = HEAD + fields;
     }
 
     /// Adds the state at `tick`, which must be newer than all others. `state` may be longer than needed.
     pub fn push(&mut self, tick: u64, state: &[i32]) {
-        if self.from.len() >= MAX_ROWS {
+        if self.len() >= MAX_ROWS {
             self.drop_oldest(1);
         }
-        self.from.push(tick);
-        self.still.push(0);
-        let width = self.width;
-        self.values.extend(state.iter().copied().chain(std::iter::repeat(0)).take(width));
+        let fields = self.stride.saturating_sub(HEAD).min(state.len());
+        self.words.extend_from_slice(&[tick as i32, (tick >> 32) as i32, 0]);
+        self.words.extend_from_slice(state.get(..fields).unwrap_or_default());
     }
 
     /// Says that the newest state held still until `tick`.
     pub fn hold_until(&mut self, tick: u64) {
-        if let (Some(still), Some(from)) = (self.still.last_mut(), self.from.last()) {
-            *still = u32::try_from(tick.saturating_sub(*from)).unwrap_or(u32::MAX);
+        if let Some([lo, hi, still, ..]) = self.words.rchunks_exact_mut(self.stride.max(HEAD)).next() {
+            let ticks = tick.saturating_sub(joined(*lo, *hi));
+            *still = u32::try_from(ticks).unwrap_or(u32::MAX) as i32;
         }
     }
 
     /// Drops what is older than the newest state at or before `tick` (not always at once).
     pub fn prune(&mut self, tick: u64) {
-        let unneeded = self.from.iter().skip(1).take_while(|from| **from <= tick).count();
+        let rows = self.words.chunks_exact(self.stride.max(HEAD));
+        let unneeded = rows.skip(1).take_while(|words| row(words).is_some_and(|row| row.from <= tick)).count();
         if unneeded >= LOT {
             self.drop_oldest(unneeded);
         }
     }
 
     fn drop_oldest(&mut self, rows: usize) {
-        let rows = rows.min(self.from.len());
-        self.from.drain(..rows);
-        self.still.drain(..rows);
-        self.values.drain(..rows * self.width);
+        let words = (rows * self.stride).min(self.words.len());
+        self.words.drain(..words);
+    }
+
+    fn len(&self) -> usize {
+        self.words.len() / self.stride.max(HEAD)
     }
 
     /// The newest state at or before `tick`.
     #[inline]
     pub fn at_or_before(&self, tick: u64) -> Option<Row<'_>> {
-        let index = self.from.iter().rposition(|from| *from <= tick)?;
-        self.row(index)
+        self.rows().find(|row| row.from <= tick)
     }
 
     /// The newest state.
     #[inline]
     pub fn newest(&self) -> Option<Row<'_>> {
-        self.row(self.from.len().checked_sub(1)?)
+        self.rows().next()
     }
 
     /// All states that are kept, newest first.
-    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        (0..self.from.len()).rev().filter_map(|index| self.row(index))
-    }
-
     #[inline]
-    fn row(&self, index: usize) -> Option<Row<'_>> {
-        let (from, still) = (*self.from.get(index)?, *self.still.get(index)?);
-        let start = index * self.width;
-        let fields = self.values.get(start..start + self.width)?;
-        Some(Row { from, until: from.saturating_add(u64::from(still)), fields })
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        // A history that was never cleared has no stride yet, and no rows.
+        self.words.rchunks_exact(self.stride.max(HEAD)).filter_map(row)
     }
+}
+
+#[inline]
+fn row(words: &[i32]) -> Option<Row<'_>> {
+    let ([lo, hi, still], fields) = words.split_first_chunk()?;
+    let from = joined(*lo, *hi);
+    Some(Row { from, until: from.saturating_add(u64::from(*still as u32)), fields })
+}
+
+#[inline]
+fn joined(lo: i32, hi: i32) -> u64 {
+    u64::from(lo as u32) | u64::from(hi as u32) << 32
 }
 
 #[cfg(test)]
@@ -127,7 +134,7 @@ mod tests {
                 assert_eq!(history.at_or_before(oldest).map(|row| row.from), Some(oldest));
             }
             history.push(tick, &[0, 0]);
-            assert!(history.from.len() <= MAX_ROWS);
+            assert!(history.len() <= MAX_ROWS);
         }
     }
 

@@ -71,6 +71,7 @@
 //! - A despawn may be repeated until it is acknowledged: on an empty slot it means nothing.
 
 mod codec;
+mod entity;
 mod field;
 mod history;
 mod view;
@@ -81,9 +82,10 @@ pub use self::codec::{
     Op, max_update_bits, read_fields, read_gap, read_header, read_op, write_age, write_despawn, write_fields,
     write_gap, write_header, write_spawn, write_update,
 };
+pub use self::entity::Entity;
 pub(crate) use self::field::{read_raw, write_raw};
 pub use self::history::Row;
-pub use self::view::{Applied, Entity, Event, Limits, View};
+pub use self::view::{Applied, Event, Limits, View};
 use crate::bits::{BadPadding, OutOfBits};
 
 /// Slots of one client; so also the most entities it can know at a time.

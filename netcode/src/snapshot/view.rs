@@ -1,8 +1,9 @@
 //! What a client knows of the world: the entities its snapshots told it about.
 
 use super::codec::{Op, read_fields, read_gap, read_header, read_op};
-use super::field::{is_supported, padded};
-use super::history::{History, Row};
+use super::entity::{Entity, Held};
+use super::field::is_supported;
+use super::history::History;
 use super::{DecodeError, Header, MAX_SLOTS};
 use crate::bits::BitReader;
 use crate::schema::{Kind, Schema, State};
@@ -86,15 +87,6 @@ struct Newest {
     tick: u64,
     margin: Option<i8>,
     complete: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    id: u32,
-    slot: u16,
-    number: u8,
-    kind: &'static Kind,
-    history: History,
 }
 
 /// A record that was decoded, waiting until all others are.
@@ -233,8 +225,8 @@ impl View {
         let (complete_at, keep) = (self.complete_at, u64::from(self.limits.keep_ticks));
         if let Some(held) = self.pool.get_mut(usize::from(place)) {
             held.hold_until(complete_at);
-            held.history.push(tick, state);
             held.history.prune(baseline.min(tick.saturating_sub(keep)));
+            held.history.push(tick, state);
         }
     }
 
@@ -304,13 +296,13 @@ impl View {
     /// The entities in view, by ascending id.
     pub fn entities(&self) -> impl Iterator<Item = Entity<'_>> {
         let held = self.by_id.iter().filter_map(|(_, place)| self.pool.get(usize::from(*place)));
-        held.map(|held| Entity { held, complete_at: self.complete_at })
+        held.map(|held| Entity::new(held, self.complete_at))
     }
 
     /// The entity with that id, if it is in view.
     #[must_use]
     pub fn entity(&self, id: u32) -> Option<Entity<'_>> {
-        self.by_id(id).map(|held| Entity { held, complete_at: self.complete_at })
+        self.by_id(id).map(|held| Entity::new(held, self.complete_at))
     }
 
     /// Number of entities in view.
@@ -353,63 +345,5 @@ impl View {
     #[must_use]
     pub fn complete(&self) -> bool {
         self.newest.is_some_and(|newest| newest.complete)
-    }
-}
-
-impl Held {
-    /// Notes in the history that the newest state held still until the newest complete snapshot.
-    fn hold_until(&mut self, complete_at: Option<u64>) {
-        if let Some(tick) = complete_at {
-            self.history.hold_until(tick);
-        }
-    }
-}
-
-/// One entity of a [`View`].
-#[derive(Clone, Copy, Debug)]
-pub struct Entity<'a> {
-    held: &'a Held,
-    complete_at: Option<u64>,
-}
-
-impl<'a> Entity<'a> {
-    /// The entity's id.
-    #[must_use]
-    pub const fn id(&self) -> u32 {
-        self.held.id
-    }
-
-    /// Number of its kind.
-    #[must_use]
-    pub const fn kind(&self) -> u8 {
-        self.held.number
-    }
-
-    /// Its slot.
-    #[must_use]
-    pub const fn slot(&self) -> u16 {
-        self.held.slot
-    }
-
-    /// Its newest state.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.held.history.newest().map_or_else(State::default, |row| padded(row.fields))
-    }
-
-    /// The newest tick for which its newest state is known to be the server's: that of the newest
-    /// snapshot that had a record of it, or that was complete.
-    #[must_use]
-    pub fn confirmed(&self) -> u64 {
-        self.rows().next().map_or(0, |row| row.until)
-    }
-
-    /// Its recent states, newest first; at least one, and as many as [`Limits::keep_ticks`] demands.
-    pub fn rows(&self) -> impl Iterator<Item = Row<'a>> + use<'a> {
-        let complete_at = self.complete_at;
-        self.held.history.rows().enumerate().map(move |(age, row)| match complete_at {
-            Some(tick) if age == 0 => Row { until: row.until.max(tick), ..row },
-            _ => row,
-        })
     }
 }
