@@ -5,3 +5,5 @@
 
 pub mod config;
 pub mod dev_token;
+pub mod input_buffer;
+pub mod zone;

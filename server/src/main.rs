@@ -1,1 +1,67 @@
-fn main() {}
+//! The zone server's process: command line, configuration, exit code. Everything that runs is under `io`.
+//!
+//! Exit codes: 0 fine, 1 failed at run time, 2 the command line or the configuration is wrong.
+#![deny(unsafe_code)]
+
+mod args;
+mod io;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use args::{Cli, Command, Run, TokenArgs};
+use clap::Parser as _;
+use io::clock::Clock;
+use io::error::RunError;
+use io::{logging, run, setup};
+use netcode::crypto::{ClusterKey, OsEntropy};
+use netcode::token::ServerEntry;
+use server::config::ServerConfig;
+use server::dev_token::{Issuer, TokenRequest};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(flags) => serve(&flags),
+        Command::Config => {
+            print!("{}", ServerConfig::documented_toml());
+            Ok(())
+        }
+        Command::Token(flags) => issue(&flags),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("server: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn serve(flags: &Run) -> Result<(), RunError> {
+    let mut config = flags.config.as_deref().map_or_else(|| Ok(ServerConfig::default()), read_config)?;
+    flags.apply(&mut config);
+    config.check()?;
+    logging::start(&config.log);
+    run::run(&config)
+}
+
+fn read_config(path: &Path) -> Result<ServerConfig, RunError> {
+    let text = setup::read(path)?;
+    ServerConfig::from_toml(&text).map_err(|error| RunError::ConfigFile { path: path.into(), error })
+}
+
+fn issue(flags: &TokenArgs) -> Result<(), RunError> {
+    let issuer = Issuer {
+        key: ClusterKey { epoch: flags.epoch, key: setup::key_argument(&flags.cluster_key, flags.epoch)? },
+        server: ServerEntry { id: flags.server_id, addr: flags.server },
+        group: flags.group,
+        life_ms: u64::from(flags.life) * 1000,
+    };
+    let request = TokenRequest { account: flags.account, character: flags.character, count: flags.count };
+    #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
+    let mut entropy = OsEntropy::new();
+    let reply = issuer.issue(&request, Clock::unix_ms(), &mut entropy)?;
+    println!("{}", serde_json::json!(reply));
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Why the server does not start or stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use netcode::crypto::CryptoError;
+use server::config::ConfigError;
+use server::dev_token::IssueError;
+use thiserror::Error;
+
+/// What the process ends with; [`RunError::exit_code`] tells the two families apart.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A flag or a key of the configuration is not allowed.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The configuration file is not usable.
+    #[error("{}: {error}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        error: ConfigError,
+    },
+    /// A file that flags or configuration name cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A socket could not be bound.
+    #[error("cannot listen on {protocol} {addr}: {error}{}", hint(error, flag))]
+    Bind {
+        /// `udp` or `tcp`.
+        protocol: &'static str,
+        /// The address asked for.
+        addr: SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Another system call failed.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The system gives no randomness.
+    #[error("{0}")]
+    Entropy(CryptoError),
+    /// Tokens asked for on the command line are not issued.
+    #[error("{0}")]
+    Issue(#[from] IssueError),
+    /// A thread ended by panicking; its message is on standard error.
+    #[error("the {0} thread ended unexpectedly")]
+    Thread(String),
+}
+
+impl RunError {
+    /// 2 for what the operator wrote, 1 for what happened at run time.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::ConfigFile { .. } | Self::Read { .. } | Self::Issue(IssueError::Count(_)) => 2,
+            Self::Bind { .. } | Self::System { .. } | Self::Entropy(_) | Self::Issue(_) | Self::Thread(_) => 1,
+        }
+    }
+
+    /// For `map_err`: what was tried.
+    pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System { what, error }
+    }
+}
+
+fn hint(error: &io::Error, flag: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("; another process has it, choose another with {flag}"),
+        io::ErrorKind::AddrNotAvailable => format!("; this machine does not have that address, choose another with {flag}"),
+        io::ErrorKind::PermissionDenied => format!("; choose a port above 1023 with {flag}"),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,232 @@
+//! Start, watch, stop: builds the parts from the configuration, gives each its thread, and waits for signals.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
+use netcode::crypto::ClusterKey;
+use netcode::token::ServerEntry;
+use server::config::ServerConfig;
+use server::dev_token::Issuer;
+use server::zone::Zone;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info, warn};
+
+use super::clock::Clock;
+use super::error::RunError;
+use super::http::Http;
+use super::link::{Link, REPORT_EVERY, Reports, next_report};
+use super::status::Status;
+use super::worker::{self, Parts, Worker};
+use super::zone_thread::ZoneThread;
+use super::{setup, sockets};
+
+/// The status line is printed this long after the threads report.
+const STATUS_DELAY: Duration = Duration::from_millis(200);
+
+/// Counts the threads that are not up yet.
+pub struct Ready(AtomicUsize);
+
+impl Ready {
+    /// Waits for that many.
+    pub fn new(threads: usize) -> Self {
+        Self(AtomicUsize::new(threads))
+    }
+
+    /// One more is up.
+    pub fn arrive(&self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether all are up.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
+
+/// What the main thread is told.
+enum News {
+    Signal(i32),
+    Ended { thread: String, result: Result<(), RunError> },
+}
+
+/// Runs the server until a signal or a failure ends it.
+pub fn run(config: &ServerConfig) -> Result<(), RunError> {
+    let clock = Clock::start();
+    let (tell, news) = channel::bounded(64);
+    watch_signals(tell.clone())?;
+    let keys = setup::cluster_keys(&config.access.cluster_keys)?;
+    let (addr, udp) = sockets::bind_udp(&config.network)?;
+    let ready = Arc::new(Ready::new(udp.len() + 1));
+    let http = start_http(config, addr, keys.first(), &ready)?;
+    info!(
+        listen = %addr,
+        http = http.as_ref().map(|(at, _)| at.to_string()).unwrap_or_default(),
+        workers = udp.len(),
+        rate_hz = config.world.tick_rate_hz,
+        seed = config.world.seed,
+        "starting"
+    );
+    let running = Running::start(config, &keys, udp, clock, &ready, &tell)?;
+    let result = running.watch(&news, clock, &ready);
+    running.stop();
+    if let Some((_, http)) = http {
+        http.stop();
+    }
+    if result.is_ok() {
+        info!("stopped");
+    }
+    result
+}
+
+fn start_http(
+    config: &ServerConfig,
+    udp: SocketAddr,
+    key: Option<&ClusterKey>,
+    ready: &Arc<Ready>,
+) -> Result<Option<(SocketAddr, Http)>, RunError> {
+    let Some(mut addr) = config.http() else { return Ok(None) };
+    if addr == config.network.listen {
+        // The same port that the system chose for UDP.
+        addr = udp;
+    }
+    let listener = sockets::bind_http(addr)?;
+    let addr = listener.local_addr().map_err(RunError::system("ask for the HTTP address"))?;
+    let issuer = key.filter(|_| config.dev_tokens()).map(|key| Issuer {
+        key: key.clone(),
+        server: ServerEntry { id: config.access.server_id, addr: config.advertised(udp) },
+        group: config.access.group,
+        life_ms: u64::from(config.access.dev_token_life_s) * 1000,
+    });
+    if issuer.is_some() {
+        warn!(%addr, "development tokens are on: everyone on this machine can log in (access.dev_tokens)");
+    }
+    Ok(Some((addr, Http::start(listener, Arc::clone(ready), issuer)?)))
+}
+
+fn watch_signals(tell: Sender<News>) -> Result<(), RunError> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::system("watch for signals"))?;
+    spawn("signals", move || {
+        for signal in signals.forever() {
+            if tell.send(News::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// The threads that make up the server.
+struct Running {
+    stop: Arc<AtomicBool>,
+    links: Arc<[Link]>,
+    threads: Vec<JoinHandle<()>>,
+    status: std::cell::RefCell<Status>,
+}
+
+impl Running {
+    fn start(
+        config: &ServerConfig,
+        keys: &[ClusterKey],
+        udp: Vec<UdpSocket>,
+        clock: Clock,
+        ready: &Arc<Ready>,
+        tell: &Sender<News>,
+    ) -> Result<Self, RunError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (mut links, mut polls) = (Vec::new(), Vec::new());
+        for socket in udp {
+            let (poll, socket, waker) = worker::register(socket)?;
+            links.push(Link::new(config.world.max_players as usize, waker));
+            polls.push((poll, socket));
+        }
+        let links: Arc<[Link]> = links.into();
+        let shards = setup::shards(config, keys, links.len())?;
+        let zone_reports = Arc::new(Reports::new());
+        let mut worker_reports = Vec::new();
+        let mut threads = Vec::new();
+        for (index, ((poll, socket), shard)) in (0..).zip(polls.into_iter().zip(shards)) {
+            let reports = Arc::new(Reports::new());
+            worker_reports.push(Arc::clone(&reports));
+            let (links, stop, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
+            let parts = Parts { index, shard, links, reports, clock, stop, ready };
+            let run = move || Worker::new(parts, poll, socket).run();
+            threads.push(spawn_watched(format!("worker-{index}"), tell.clone(), run)?);
+        }
+        let status = std::cell::RefCell::new(Status::new(Arc::clone(&zone_reports), &worker_reports));
+        let (zone_config, rate_hz) = (setup::zone(config, links.len()), config.world.tick_rate_hz);
+        let (zone_links, zone_stop, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
+        let run = move || {
+            let zone = Zone::new(zone_config);
+            ZoneThread::new(zone, rate_hz, zone_links, zone_reports, clock, zone_stop, ready).run();
+            Ok(())
+        };
+        threads.push(spawn_watched("zone".into(), tell.clone(), run)?);
+        Ok(Self { stop, links, threads, status })
+    }
+
+    /// Prints the status line until something ends the server.
+    fn watch(&self, news: &Receiver<News>, clock: Clock, ready: &Ready) -> Result<(), RunError> {
+        let mut due = next_report(clock.now()) + STATUS_DELAY;
+        let mut told_ready = false;
+        loop {
+            if !told_ready && ready.is_ready() {
+                info!("ready");
+                told_ready = true;
+            }
+            let patience = if told_ready { due.saturating_since(clock.now()) } else { Duration::from_millis(5) };
+            match news.recv_timeout(patience) {
+                Ok(News::Signal(signal)) => {
+                    info!(signal, "stopping: telling clients");
+                    return Ok(());
+                }
+                Ok(News::Ended { thread, result }) => {
+                    error!(thread, "a thread ended, so the server does");
+                    return result.and(Err(RunError::Thread(thread)));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(RunError::Thread("signals".into())),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if clock.now() >= due {
+                self.status.borrow_mut().print();
+                due = due + REPORT_EVERY;
+            }
+        }
+    }
+
+    /// Ends all threads; workers first tell their clients.
+    fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        for link in self.links.iter() {
+            // A worker that is not woken wakes for its next report.
+            let _ = link.waker.wake();
+        }
+        for thread in self.threads {
+            // A panic has been told already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn_watched(
+    name: String,
+    tell: Sender<News>,
+    run: impl FnOnce() -> Result<(), RunError> + Send + 'static,
+) -> Result<JoinHandle<()>, RunError> {
+    let thread = name.clone();
+    spawn(&name, move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+            .unwrap_or_else(|_| Err(RunError::Thread(thread.clone())));
+        // Nobody listens any more once the server stops.
+        let _ = tell.try_send(News::Ended { thread, result });
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the binary owns its threads")]
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(RunError::system("start a thread"))
+}

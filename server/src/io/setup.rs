@@ -1,0 +1,51 @@
+//! From the configuration to the parts: keys, zone, shards.
+
+use std::path::Path;
+
+use netcode::crypto::{ClusterKey, Entropy as _, OsEntropy, Psk};
+use server::config::{ConfigError, KeyEntry, ServerConfig, parse_key};
+use tracing::warn;
+
+use super::error::RunError;
+
+/// Reads a text file that the operator named.
+pub fn read(path: &Path) -> Result<String, RunError> {
+    std::fs::read_to_string(path).map_err(|error| RunError::Read { path: path.into(), error })
+}
+
+/// The configured cluster keys; without any, a random one.
+pub fn cluster_keys(entries: &[KeyEntry]) -> Result<Vec<ClusterKey>, RunError> {
+    if entries.is_empty() {
+        warn!("no cluster key is configured: a random one is good for this run and this server's own tokens only");
+        return Ok(vec![ClusterKey { epoch: 0, key: Psk::new(random()?) }]);
+    }
+    entries.iter().map(cluster_key).collect()
+}
+
+fn cluster_key(entry: &KeyEntry) -> Result<ClusterKey, RunError> {
+    let text = match (&entry.hex, &entry.file) {
+        (Some(hex), _) => hex.clone(),
+        (None, Some(file)) => read(file)?,
+        (None, None) => return Err(ConfigError::KeySource(entry.epoch).into()),
+    };
+    let key = parse_key(&text).ok_or(ConfigError::KeyText(entry.epoch))?;
+    Ok(ClusterKey { epoch: entry.epoch, key: Psk::new(key) })
+}
+
+/// A key from the command line: 64 hexadecimal digits, or a file that holds them.
+pub fn key_argument(argument: &str, epoch: u8) -> Result<Psk, RunError> {
+    if let Some(key) = parse_key(argument) {
+        return Ok(Psk::new(key));
+    }
+    let key = parse_key(&read(Path::new(argument))?).ok_or(ConfigError::KeyText(epoch))?;
+    Ok(Psk::new(key))
+}
+
+/// 32 bytes from the system.
+pub fn random() -> Result<[u8; 32], RunError> {
+    let mut bytes = [0; 32];
+    #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
+    let filled = OsEntropy::new().fill(&mut bytes);
+    filled.map_err(RunError::Entropy)?;
+    Ok(bytes)
+}

@@ -1,0 +1,69 @@
+//! Binding: one UDP socket per worker on the same address, one TCP listener for HTTP.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use server::config::Network;
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::warn;
+
+use super::error::RunError;
+
+/// Binds one socket per worker; all have the address of the first one.
+pub fn bind_udp(network: &Network) -> Result<(SocketAddr, Vec<UdpSocket>), RunError> {
+    let shared = network.workers > 1;
+    let failed = |error| RunError::Bind { protocol: "udp", addr: network.listen, flag: "--listen", error };
+    if shared && network.listen.port() != 0 {
+        // With SO_REUSEPORT a second server would silently take half of the first one's datagrams; a socket without it
+        // can only be bound to a port that nobody has.
+        UdpSocket::bind(network.listen).map_err(failed)?;
+    }
+    let first = bind_one(network, network.listen, shared).map_err(failed)?;
+    let addr = first.local_addr().map_err(failed)?;
+    let mut sockets = vec![first];
+    for _ in 1..network.workers {
+        sockets.push(bind_one(network, addr, shared).map_err(failed)?);
+    }
+    Ok((addr, sockets))
+}
+
+fn bind_one(network: &Network, addr: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    #[cfg(unix)]
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    #[cfg(not(unix))]
+    if shared {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "more than one worker needs SO_REUSEPORT"));
+    }
+    socket.set_recv_buffer_size(bytes(network.receive_buffer_kib))?;
+    socket.set_send_buffer_size(bytes(network.send_buffer_kib))?;
+    warn_if_clipped("receive_buffer_kib", "net.core.rmem_max", network.receive_buffer_kib, socket.recv_buffer_size()?);
+    warn_if_clipped("send_buffer_kib", "net.core.wmem_max", network.send_buffer_kib, socket.send_buffer_size()?);
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+fn bytes(kib: u32) -> usize {
+    kib as usize * 1024
+}
+
+/// Linux reports twice what it will use for payload, so `granted` below the wish means less than half of it.
+fn warn_if_clipped(key: &str, limit: &str, wanted_kib: u32, granted_bytes: usize) {
+    let usable = if cfg!(target_os = "linux") { granted_bytes / 2 } else { granted_bytes };
+    if usable < bytes(wanted_kib) {
+        warn!(key, wanted_kib, granted_kib = usable / 1024, limit, "the system grants a smaller socket buffer");
+    }
+}
+
+/// Binds the HTTP listener.
+pub fn bind_http(addr: SocketAddr) -> Result<TcpListener, RunError> {
+    let bind = || {
+        let listener = TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bind().map_err(|error| RunError::Bind { protocol: "tcp", addr, flag: "--http", error })
+}

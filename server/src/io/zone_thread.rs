@@ -1,0 +1,151 @@
+//! The zone's thread: drains the workers' queues, steps the world on a fixed schedule, publishes the frame.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use netcode::Time;
+use server::zone::{ToShard, Zone, ZoneStats};
+use tracing::warn;
+
+use super::clock::Clock;
+use super::link::{Link, Patient, Reports, next_report};
+use super::run::Ready;
+use super::schedule::Schedule;
+use super::worker::micros_histogram;
+
+/// What the zone's thread counts itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Ticks that began more than a quarter of a period after they were due.
+    pub late: u64,
+    /// Periods without a tick, because the thread had fallen too far behind.
+    pub skipped: u64,
+    /// Frames replaced in a worker's queue before it took them.
+    pub frames_dropped: u64,
+}
+
+/// What the zone reports once a second: counters since the start, times of the last second.
+pub struct ZoneReport {
+    /// The newest tick.
+    pub tick: u64,
+    /// Players in the world.
+    pub players: usize,
+    /// The thread's own counters.
+    pub counters: Counters,
+    /// The zone's counters.
+    pub zone: ZoneStats,
+    /// From the beginning of a tick to the frame's publication, in µs.
+    pub tick_us: Histogram<u64>,
+}
+
+/// The running zone.
+pub struct ZoneThread {
+    zone: Zone,
+    rate_hz: u32,
+    links: Arc<[Link]>,
+    reports: Arc<Reports<ZoneReport>>,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+    ready: Arc<Ready>,
+    /// Answers that did not fit into a worker's queue, by worker.
+    held: Vec<Patient<ToShard>>,
+    counters: Counters,
+    tick_us: Histogram<u64>,
+    next_report: Time,
+}
+
+impl ZoneThread {
+    /// Puts it together.
+    pub fn new(
+        zone: Zone,
+        rate_hz: u32,
+        links: Arc<[Link]>,
+        reports: Arc<Reports<ZoneReport>>,
+        clock: Clock,
+        stop: Arc<AtomicBool>,
+        ready: Arc<Ready>,
+    ) -> Self {
+        let held = links.iter().map(|_| Patient::new()).collect();
+        let (counters, tick_us, next_report) = (Counters::default(), micros_histogram(), next_report(clock.now()));
+        Self { zone, rate_hz, links, reports, clock, stop, ready, held, counters, tick_us, next_report }
+    }
+
+    /// The loop; ends after the stop flag is set.
+    pub fn run(mut self) {
+        let mut schedule = Schedule::new(self.clock.now(), self.rate_hz);
+        let quarter = Duration::from_secs(1) / self.rate_hz / 4;
+        let mut arrived = false;
+        while !self.stop.load(Ordering::Acquire) {
+            self.sleep_until(schedule.due());
+            let begun = self.clock.now();
+            self.counters.late += u64::from(begun.saturating_since(schedule.due()) > quarter);
+            self.tick();
+            let ended = self.clock.now();
+            self.tick_us.saturating_record(ended.saturating_since(begun).as_micros() as u64);
+            let skipped = schedule.advance(ended);
+            if skipped > 0 {
+                self.counters.skipped += skipped;
+                warn!(skipped, tick = self.zone.tick(), "the zone fell behind and skips ticks");
+            }
+            if !arrived {
+                self.ready.arrive();
+                arrived = true;
+            }
+            self.report(ended);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the zone's thread waits for its next tick")]
+    fn sleep_until(&self, due: Time) {
+        let wait = due.saturating_since(self.clock.now());
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+    }
+
+    fn tick(&mut self) {
+        for link in self.links.iter() {
+            // What arrives while this runs waits for the next tick.
+            for _ in 0..link.to_zone.len() {
+                let Some(message) = link.to_zone.pop() else { break };
+                self.zone.handle(message);
+            }
+        }
+        let frame = self.zone.step();
+        self.pass_answers();
+        for link in self.links.iter() {
+            self.counters.frames_dropped += u64::from(link.frames.force_push(Arc::clone(&frame)).is_some());
+            // A failed wake-up delays the frame to the worker's next turn.
+            let _ = link.waker.wake();
+        }
+    }
+
+    fn pass_answers(&mut self) {
+        while let Some((worker, answer)) = self.zone.poll() {
+            let worker = usize::from(worker);
+            if let (Some(link), Some(held)) = (self.links.get(worker), self.held.get_mut(worker)) {
+                held.push(&link.from_zone, answer);
+            }
+        }
+        for (link, held) in self.links.iter().zip(&mut self.held) {
+            held.retry(&link.from_zone);
+        }
+    }
+
+    fn report(&mut self, now: Time) {
+        if now < self.next_report {
+            return;
+        }
+        self.next_report = next_report(now);
+        let tick_us = std::mem::replace(&mut self.tick_us, micros_histogram());
+        self.reports.publish(ZoneReport {
+            tick: self.zone.tick(),
+            players: self.zone.players(),
+            counters: self.counters,
+            zone: *self.zone.stats(),
+            tick_us,
+        });
+    }
+}

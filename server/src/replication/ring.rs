@@ -1,0 +1,56 @@
+//! The last frames of a worker: the baselines of all its clients.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use netcode::snapshot::MAX_AGE;
+use sim::Frame;
+
+/// Frames kept: one for each age a baseline can have, and the present one.
+pub const FRAMES: usize = MAX_AGE as usize + 1;
+
+/// The newest frame and up to 63 before it, oldest first. A worker that fell behind may lack some.
+#[derive(Debug, Default)]
+pub struct FrameRing {
+    frames: VecDeque<Arc<Frame>>,
+}
+
+impl FrameRing {
+    /// Takes the next frame; one that is not newer than the last is ignored.
+    pub fn push(&mut self, frame: Arc<Frame>) {
+        if self.newest().is_some_and(|newest| frame.tick <= newest.tick) {
+            return;
+        }
+        let oldest = frame.tick.saturating_sub(u64::from(MAX_AGE));
+        while self.frames.front().is_some_and(|front| front.tick < oldest) {
+            self.frames.pop_front();
+        }
+        self.frames.push_back(frame);
+    }
+
+    /// The newest frame.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<Frame>> {
+        self.frames.back()
+    }
+
+    /// The oldest frame that can still be a baseline.
+    #[must_use]
+    pub fn oldest(&self) -> Option<&Arc<Frame>> {
+        self.frames.front()
+    }
+
+    /// The frame of that tick, if it is still (or ever was) here.
+    #[must_use]
+    pub fn at(&self, tick: u64) -> Option<&Arc<Frame>> {
+        let newest = self.newest()?.tick;
+        // Without gaps the place follows from the tick; with gaps, search.
+        let back = usize::try_from(newest.checked_sub(tick)?).ok()?;
+        let direct = self.frames.len().checked_sub(back + 1).and_then(|at| self.frames.get(at));
+        if let Some(frame) = direct.filter(|frame| frame.tick == tick) {
+            return Some(frame);
+        }
+        let at = self.frames.binary_search_by_key(&tick, |frame| frame.tick).ok()?;
+        self.frames.get(at)
+    }
+}

@@ -1,0 +1,92 @@
+//! What each snapshot in flight carried.
+
+use std::collections::VecDeque;
+
+/// One record that a snapshot carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Carried(u16);
+
+const DESPAWN: u16 = 1 << 15;
+
+impl Carried {
+    pub(super) const fn new(slot: u16, despawn: bool) -> Self {
+        Self(slot | if despawn { DESPAWN } else { 0 })
+    }
+
+    pub(super) const fn slot(self) -> u16 {
+        self.0 & !DESPAWN
+    }
+
+    pub(super) const fn is_despawn(self) -> bool {
+        self.0 & DESPAWN != 0
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Snapshot {
+    pn: u64,
+    tick: u64,
+    records: u16,
+}
+
+/// The snapshots in flight, oldest first; all their records in one queue, two bytes each.
+#[derive(Debug, Default)]
+pub(super) struct SentSnapshots {
+    snapshots: VecDeque<Snapshot>,
+    records: VecDeque<Carried>,
+}
+
+impl SentSnapshots {
+    pub(super) fn push(&mut self, pn: u64, tick: u64, records: &[Carried]) {
+        self.snapshots.push_back(Snapshot { pn, tick, records: u16::try_from(records.len()).unwrap_or(u16::MAX) });
+        self.records.extend(records);
+    }
+
+    /// Takes out the snapshot of packet `pn`: its tick, and its records to `visit`.
+    ///
+    /// Each is settled at most once and mostly in order, so the entries before it are few. They stay, since packets
+    /// settle out of order.
+    pub(super) fn take(&mut self, pn: u64, mut visit: impl FnMut(Carried)) -> Option<u64> {
+        let at = self.snapshots.binary_search_by_key(&pn, |snapshot| snapshot.pn).ok()?;
+        let start: usize = self.snapshots.iter().take(at).map(|snapshot| usize::from(snapshot.records)).sum();
+        let snapshot = self.snapshots.get_mut(at)?;
+        let (tick, count) = (snapshot.tick, usize::from(snapshot.records));
+        for carried in self.records.range(start..start + count) {
+            visit(*carried);
+        }
+        if at == 0 {
+            self.snapshots.pop_front();
+            self.records.drain(..count);
+        } else {
+            self.snapshots.remove(at);
+            self.records.drain(start..start + count);
+        }
+        Some(tick)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.snapshots.capacity() * size_of::<Snapshot>() + self.records.capacity() * size_of::<Carried>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_snapshot_gives_back_its_own_records_in_any_order() {
+        let mut sent = SentSnapshots::default();
+        for pn in 0..5u16 {
+            let records: Vec<Carried> = (0..pn).map(|i| Carried::new(pn * 10 + i, i == 1)).collect();
+            sent.push(u64::from(pn) * 2, 100 + u64::from(pn), &records);
+        }
+        for pn in [3u16, 0, 4, 1, 2] {
+            let mut slots = Vec::new();
+            let tick = sent.take(u64::from(pn) * 2, |carried| slots.push((carried.slot(), carried.is_despawn())));
+            assert_eq!(tick, Some(100 + u64::from(pn)));
+            assert_eq!(slots, (0..pn).map(|i| (pn * 10 + i, i == 1)).collect::<Vec<_>>());
+            assert_eq!(sent.take(u64::from(pn) * 2, |_| panic!("settled twice")), None);
+        }
+        assert!(sent.snapshots.is_empty() && sent.records.is_empty());
+    }
+}

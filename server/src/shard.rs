@@ -1,0 +1,370 @@
+//! A shard: the connections of one worker, and what each of them is told of the world.
+//!
+//! Sans-I/O. In each turn of the loop: [`Shard::handle_datagram`] for what arrived, [`Shard::handle_zone`] and
+//! [`Shard::handle_frame`] for what the zone sent, [`Shard::handle_timeout`] when due; then
+//! [`Shard::poll_transmit`] and [`Shard::poll_zone`] until `None`.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use netcode::Time;
+use netcode::channel::{INPUT, SESSION, SNAPSHOT};
+use netcode::crypto::{ClusterKey, CookieKey, Entropy};
+use netcode::error::CloseReason;
+use netcode::input::read_inputs;
+use netcode::message::{MAX_MESSAGE_BYTES, Message};
+use netcode::packet::ConnId;
+use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
+use netcode::stats::{Drops, Traffic};
+use sim::{Frame, Input, SCHEMA};
+
+use crate::replication::{Aoi, FrameRing, Marks, Replica, ReplicaStats, Scratch, SnapshotContext};
+use crate::zone::{ToShard, ToZone};
+
+/// Inputs for ticks farther from the present than this are dropped.
+const INPUT_HORIZON: u64 = 128;
+/// The most messages that wait for the zone; beyond it inputs are dropped, never joins or leaves.
+const MAX_TO_ZONE: usize = 65_536;
+
+/// How a shard behaves.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// The endpoint's part: worker number, keys, limits, time-outs.
+    pub endpoint: ServerConfig,
+    /// Radius of the area of interest in metres.
+    pub aoi_radius_m: u16,
+    /// The most bytes of a snapshot's body; a datagram's room limits it as well.
+    pub snapshot_bytes: u16,
+    /// The most entities that a client can know at once, itself included.
+    pub max_known: u16,
+    /// The zone's number, told to clients.
+    pub zone: u32,
+    /// Seed of the map, told to clients.
+    pub map_seed: u64,
+}
+
+impl ShardConfig {
+    /// Defaults for all but keys and rate: 64 m radius, 1100 bytes, 256 entities, zone 1, map 0.
+    #[must_use]
+    pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
+        let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
+        Self { endpoint, aoi_radius_m: 64, snapshot_bytes: 1100, max_known: 256, zone: 1, map_seed: 0 }
+    }
+}
+
+/// Counters of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardStats {
+    /// Packets and bytes.
+    pub traffic: Traffic,
+    /// Datagrams dropped, by cause.
+    pub drops: Drops,
+    /// Connections, half-open ones included.
+    pub connections: u64,
+    /// Connections with a player in the world.
+    pub players: u64,
+    /// Handshakes accepted.
+    pub accepted: u64,
+    /// RETRYs sent.
+    pub retries: u64,
+    /// Connections that ended.
+    pub disconnects: u64,
+    /// Inputs passed on to the zone.
+    pub inputs: u64,
+    /// Inputs dropped: malformed, for a tick out of reach, or because the zone's queue was full.
+    pub inputs_dropped: u64,
+    /// What replication did.
+    pub replica: ReplicaStats,
+}
+
+struct Session {
+    conn: ConnId,
+    /// The client's own cap, from its token, in bytes of body per snapshot.
+    budget: usize,
+    replica: Option<Replica>,
+    newest_input: Option<u64>,
+}
+
+/// The connections of one worker.
+pub struct Shard {
+    config: ShardConfig,
+    aoi: Aoi,
+    endpoint: ServerEndpoint,
+    /// By connection slot.
+    sessions: Vec<Option<Box<Session>>>,
+    ring: FrameRing,
+    /// The next slot to send to, and how many remain in this frame's round.
+    cursor: usize,
+    remaining: usize,
+    to_zone: VecDeque<ToZone>,
+    marks: Marks,
+    scratch: Scratch,
+    players: u64,
+    disconnects: u64,
+    inputs: u64,
+    inputs_dropped: u64,
+    replica_stats: ReplicaStats,
+}
+
+impl Shard {
+    /// A shard without connections. `cookie_key` should be fresh for each process; `single_use` is shared with the other
+    /// shards.
+    #[must_use]
+    pub fn new(config: ShardConfig, cookie_key: CookieKey, single_use: Arc<SingleUse>) -> Self {
+        let endpoint = ServerEndpoint::new(config.endpoint.clone(), cookie_key, single_use);
+        Self {
+            aoi: Aoi::new(f32::from(config.aoi_radius_m), config.endpoint.rate),
+            config,
+            endpoint,
+            sessions: Vec::new(),
+            ring: FrameRing::default(),
+            cursor: 0,
+            remaining: 0,
+            to_zone: VecDeque::new(),
+            marks: Marks::default(),
+            scratch: Scratch::default(),
+            players: 0,
+            disconnects: 0,
+            inputs: 0,
+            inputs_dropped: 0,
+            replica_stats: ReplicaStats::default(),
+        }
+    }
+
+    /// Takes a datagram; it is decrypted in place. `unix_ms` is the wall clock, for token expiry alone.
+    pub fn handle_datagram(&mut self, now: Time, unix_ms: u64, from: SocketAddr, datagram: &mut [u8], entropy: &mut dyn Entropy) {
+        self.endpoint.handle_datagram(now, unix_ms, from, datagram, entropy);
+        self.drain_events();
+    }
+
+    /// Takes the zone's next frame: a round of snapshots is now due.
+    pub fn handle_frame(&mut self, now: Time, frame: Arc<Frame>) {
+        self.endpoint.set_tick(frame.tick);
+        self.ring.push(frame);
+        // A round that was not finished goes on where it stopped, so that nobody is always last.
+        self.remaining = self.sessions.len();
+        self.handle_timeout(now);
+    }
+
+    /// Takes a message from the zone.
+    pub fn handle_zone(&mut self, now: Time, message: ToShard) {
+        match message {
+            ToShard::Spawned { conn, entity } => {
+                let max_known = self.config.max_known;
+                let Some(session) = self.session_mut(conn) else { return };
+                if session.replica.replace(Replica::new(entity, max_known)).is_none() {
+                    self.players += 1;
+                }
+                let welcome = Message::Welcome {
+                    entity: entity.raw(),
+                    zone: self.config.zone,
+                    map_seed: self.config.map_seed,
+                    aoi_radius_m: self.config.aoi_radius_m,
+                };
+                self.send_message(now, conn, &welcome);
+            }
+            ToShard::Refused { conn } => self.endpoint.close(now, conn, CloseReason::ZoneFull),
+        }
+        self.drain_events();
+    }
+
+    /// Sends a notice to every player.
+    pub fn notify_all(&mut self, now: Time, text: &str) {
+        for at in 0..self.sessions.len() {
+            if let Some(conn) = self.sessions.get(at).and_then(|session| session.as_ref()).map(|session| session.conn) {
+                self.send_message(now, conn, &Message::Notice { text });
+            }
+        }
+    }
+
+    fn send_message(&mut self, now: Time, conn: ConnId, message: &Message<'_>) {
+        let mut bytes = [0; MAX_MESSAGE_BYTES];
+        let len = message.encode(&mut bytes);
+        // A client that lets its session queue fill up does not read what it is told; it is not waited for.
+        if self.endpoint.send(now, conn, SESSION, bytes.get(..len).unwrap_or_default()).is_err() {
+            self.endpoint.close(now, conn, CloseReason::ProtocolError);
+        }
+    }
+
+    /// Closes every connection with a reason; the closes go out with the next transmissions.
+    pub fn shutdown(&mut self, now: Time) {
+        self.endpoint.close_all(now, CloseReason::ServerShutdown);
+        self.handle_timeout(now);
+    }
+
+    /// Writes the next due datagram into `out` (at least 1200 bytes): where it goes, and its length.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        if let Some(transmit) = self.endpoint.poll_transmit_control(now, out) {
+            return Some(transmit);
+        }
+        while self.remaining > 0 && !self.sessions.is_empty() {
+            self.remaining -= 1;
+            let at = self.cursor % self.sessions.len();
+            self.cursor = at + 1;
+            if let Some(transmit) = self.transmit_snapshot(now, at, out) {
+                return Some(transmit);
+            }
+        }
+        None
+    }
+
+    fn transmit_snapshot(&mut self, now: Time, at: usize, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        let Self { sessions, ring, aoi, marks, scratch, replica_stats, endpoint, config, .. } = self;
+        let session = sessions.get_mut(at)?.as_deref_mut()?;
+        let replica = session.replica.as_mut()?;
+        let frame = ring.newest()?;
+        if replica.refresh_due(frame.tick, aoi, at as u64) {
+            replica.refresh(frame, aoi, marks, replica_stats);
+        }
+        let margin = session.newest_input.map(|tick| saturated_difference(tick, frame.tick));
+        let context = SnapshotContext { schema: &SCHEMA, rate: config.endpoint.rate, ring, margin, budget: session.budget };
+        let mut write = |w: &mut netcode::bits::BitWriter<'_>| replica.write(&context, aoi, scratch, w, replica_stats);
+        let transmit = endpoint.transmit(now, session.conn, out, Some((SNAPSHOT, &mut write)))?;
+        replica.on_sent(transmit.pn, frame.tick, scratch);
+        Some((transmit.to, transmit.len))
+    }
+
+    /// The next message for the zone.
+    pub fn poll_zone(&mut self) -> Option<ToZone> {
+        self.to_zone.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.endpoint.poll_timeout()
+    }
+
+    /// Runs what is due at `now`; calling it early is harmless.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.endpoint.handle_timeout(now);
+        self.drain_events();
+    }
+
+    /// Counters so far.
+    #[must_use]
+    pub fn stats(&self) -> ShardStats {
+        ShardStats {
+            traffic: *self.endpoint.traffic(),
+            drops: *self.endpoint.drops(),
+            connections: self.endpoint.connections() as u64,
+            players: self.players,
+            accepted: self.endpoint.accepted(),
+            retries: self.endpoint.retries(),
+            disconnects: self.disconnects,
+            inputs: self.inputs,
+            inputs_dropped: self.inputs_dropped,
+            replica: self.replica_stats,
+        }
+    }
+
+    /// The replication state of a connection, for checkers.
+    #[must_use]
+    pub fn replica(&self, conn: ConnId) -> Option<&Replica> {
+        let session = self.sessions.get(usize::from(conn.slot()))?.as_deref()?;
+        session.replica.as_ref().filter(|_| session.conn == conn)
+    }
+
+    fn session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        let session = self.sessions.get_mut(usize::from(conn.slot()))?.as_deref_mut()?;
+        (session.conn == conn).then_some(session)
+    }
+
+    fn drain_events(&mut self) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                ServerEvent::Connected { conn, claims } => {
+                    let budget = snapshot_budget(&self.config, claims.down_cap);
+                    let session = Session { conn, budget, replica: None, newest_input: None };
+                    let at = usize::from(conn.slot());
+                    if self.sessions.len() <= at {
+                        self.sessions.resize_with(at + 1, || None);
+                    }
+                    if let Some(slot) = self.sessions.get_mut(at) {
+                        *slot = Some(Box::new(session));
+                    }
+                    let join = ToZone::Join { conn, account: claims.account, character: claims.character };
+                    self.to_zone.push_back(join);
+                }
+                ServerEvent::Message { conn, channel: INPUT, tick: Some(tick), bytes } => {
+                    let present = self.ring.newest().map_or(0, |frame| frame.tick);
+                    let Some(session) = find(&mut self.sessions, conn) else { continue };
+                    let room = self.to_zone.len() < MAX_TO_ZONE;
+                    match take_inputs(session, present, tick, bytes).filter(|_| room) {
+                        Some(fresh) => {
+                            self.inputs += fresh.len() as u64;
+                            let input = |(tick, input)| ToZone::Input { conn, tick, input };
+                            self.to_zone.extend(fresh.into_iter().map(input));
+                        }
+                        None => self.inputs_dropped += 1,
+                    }
+                }
+                // Nothing else is said to a server in this version; an input without a tick says nothing.
+                ServerEvent::Message { .. } => self.inputs_dropped += 1,
+                ServerEvent::Acked { conn, pn } => {
+                    if let Some(replica) = find(&mut self.sessions, conn).and_then(|session| session.replica.as_mut()) {
+                        replica.on_acked(pn);
+                    }
+                }
+                ServerEvent::Lost { conn, pn } => {
+                    if let Some(replica) = find(&mut self.sessions, conn).and_then(|session| session.replica.as_mut()) {
+                        replica.on_lost(pn);
+                    }
+                }
+                ServerEvent::Disconnected { conn, .. } => {
+                    self.disconnects += 1;
+                    if let Some(slot) = self.sessions.get_mut(usize::from(conn.slot()))
+                        && let Some(session) = slot.take_if(|session| session.conn == conn)
+                    {
+                        self.players -= u64::from(session.replica.is_some());
+                        self.to_zone.push_back(ToZone::Leave { conn });
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn find(sessions: &mut [Option<Box<Session>>], conn: ConnId) -> Option<&mut Session> {
+    let session = sessions.get_mut(usize::from(conn.slot()))?.as_deref_mut()?;
+    (session.conn == conn).then_some(session)
+}
+
+/// The inputs of a message that are new, oldest first; `None` when it is malformed or out of reach.
+fn take_inputs(session: &mut Session, present: u64, newest: u64, bytes: &[u8]) -> Option<arrayvec::ArrayVec<(u64, Input), 8>> {
+    let inputs = read_inputs(&SCHEMA, bytes).ok()?;
+    if newest > present + INPUT_HORIZON || newest + INPUT_HORIZON < present {
+        return None;
+    }
+    let ticked = (0u64..).map_while(|back| newest.checked_sub(back)).zip(&inputs);
+    let is_new = |tick: u64| session.newest_input.is_none_or(|known| tick > known);
+    let mut fresh: arrayvec::ArrayVec<(u64, Input), 8> =
+        ticked.take_while(|(tick, _)| is_new(*tick)).map(|(tick, state)| (tick, Input::from_state(state))).collect();
+    fresh.reverse();
+    session.newest_input = session.newest_input.max(Some(newest));
+    Some(fresh)
+}
+
+/// Bytes of body per snapshot: the configured budget, or the client's share per tick when its token caps it lower.
+fn snapshot_budget(config: &ShardConfig, down_cap: u32) -> usize {
+    /// Headers of UDP, IPv4 and ours, and the ack, per datagram.
+    const OVERHEAD: usize = 28 + 19 + 8;
+    /// Below this not even one spawn fits.
+    const LEAST: usize = 64;
+    let budget = usize::from(config.snapshot_bytes);
+    if down_cap == 0 {
+        return budget;
+    }
+    let share = down_cap as usize / usize::from(config.endpoint.rate.max(1));
+    budget.min(share.saturating_sub(OVERHEAD)).max(LEAST)
+}
+
+fn saturated_difference(a: u64, b: u64) -> i8 {
+    let magnitude = i8::try_from(a.abs_diff(b)).unwrap_or(i8::MAX);
+    if a >= b { magnitude } else { -magnitude }
+}
+
+/// The most that a wake-up of an idle worker may be apart: frames wake it, so this is only a backstop.
+pub const IDLE_WAKE: Duration = Duration::from_millis(100);

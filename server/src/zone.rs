@@ -1,0 +1,356 @@
+//! The zone: owns the world, admits players, gives each tick its inputs.
+//!
+//! Sans-I/O. In order: [`Zone::handle`] whatever the shards have sent, [`Zone::step`] once per tick, then
+//! [`Zone::poll`] until `None` and deliver the answers before the frame.
+//!
+//! Deterministic: within a tick leaves take effect in the order of their entities, then joins in the order of
+//! (account, character, connection). So a world depends on which messages arrived before which tick, and not on how the
+//! threads that brought them interleaved.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use netcode::packet::ConnId;
+use sim::{EntityId, Frame, Input, Map, MapConfig, World, WorldConfig};
+
+use crate::input_buffer::{InputBuffer, Put, Source};
+
+/// How long a missing input is replaced by the last one, in milliseconds.
+pub const REPEAT_MS: u32 = 250;
+
+/// What a zone needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZoneConfig {
+    /// Seed of map and world.
+    pub seed: u64,
+    /// Ticks per second.
+    pub rate_hz: u16,
+    /// The map's half extent, in metres.
+    pub half_extent_m: u16,
+    /// Static boxes on the map.
+    pub boxes: u32,
+    /// Non-player characters.
+    pub npcs: u32,
+    /// Players admitted at once.
+    pub max_players: u32,
+}
+
+/// From a shard to the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToZone {
+    /// A client has connected.
+    Join {
+        /// Its connection.
+        conn: ConnId,
+        /// Its account.
+        account: u64,
+        /// Its character.
+        character: u64,
+    },
+    /// A connection has ended.
+    Leave {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A client's input.
+    Input {
+        /// Its connection.
+        conn: ConnId,
+        /// The tick that it is for.
+        tick: u64,
+        /// What it wants to do.
+        input: Input,
+    },
+}
+
+/// From the zone to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToShard {
+    /// The player is in the world, from the next frame on.
+    Spawned {
+        /// The connection.
+        conn: ConnId,
+        /// The player's entity.
+        entity: EntityId,
+    },
+    /// The zone is full.
+    Refused {
+        /// The connection.
+        conn: ConnId,
+    },
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ZoneStats {
+    /// Players admitted.
+    pub joined: u64,
+    /// Players refused because the zone was full.
+    pub refused: u64,
+    /// Players who left.
+    pub left: u64,
+    /// Inputs held for their ticks.
+    pub inputs_held: u64,
+    /// Copies of inputs that were held or used.
+    pub inputs_copies: u64,
+    /// Inputs whose ticks had passed without them.
+    pub inputs_late: u64,
+    /// Inputs too far ahead.
+    pub inputs_ahead: u64,
+    /// Inputs of connections without a player.
+    pub inputs_unknown: u64,
+    /// Player ticks that repeated the last input.
+    pub inputs_repeated: u64,
+    /// Player ticks without any input.
+    pub inputs_neutral: u64,
+}
+
+/// The owner of the world.
+pub struct Zone {
+    world: World,
+    max_players: usize,
+    /// Ticks in a row that a missing input is replaced by the last one.
+    repeat_limit: u32,
+    /// All players, ascending by entity.
+    players: Vec<(EntityId, u32)>,
+    /// Their inputs, by the place that `players` and `seats` name; free places are used again.
+    buffers: Vec<InputBuffer>,
+    free: Vec<u32>,
+    /// Who sits where, by worker and slot of the connection.
+    seats: Vec<Vec<Option<Seat>>>,
+    joins: Vec<Joining>,
+    leaves: Vec<ConnId>,
+    inputs: Vec<(EntityId, Input)>,
+    answers: VecDeque<(u8, ToShard)>,
+    stats: ZoneStats,
+}
+
+#[derive(Clone, Copy)]
+struct Seat {
+    conn: ConnId,
+    entity: EntityId,
+    place: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Joining {
+    account: u64,
+    character: u64,
+    conn: ConnId,
+}
+
+impl Zone {
+    /// Generates the map and populates the world; nobody has joined.
+    #[must_use]
+    pub fn new(config: ZoneConfig) -> Self {
+        let map = Map::generate(config.seed, MapConfig { half_extent_m: config.half_extent_m, boxes: config.boxes });
+        let world = World::new(WorldConfig { seed: config.seed, rate_hz: config.rate_hz, map, npcs: config.npcs });
+        Self {
+            world,
+            max_players: config.max_players as usize,
+            repeat_limit: u32::from(config.rate_hz) * REPEAT_MS / 1000,
+            players: Vec::new(),
+            buffers: Vec::new(),
+            free: Vec::new(),
+            seats: Vec::new(),
+            joins: Vec::new(),
+            leaves: Vec::new(),
+            inputs: Vec::new(),
+            answers: VecDeque::new(),
+            stats: ZoneStats::default(),
+        }
+    }
+
+    /// Takes a message: inputs at once, joins and leaves with the next [`Zone::step`].
+    pub fn handle(&mut self, message: ToZone) {
+        match message {
+            ToZone::Join { conn, account, character } => self.handle_join(Joining { account, character, conn }),
+            ToZone::Leave { conn } => self.handle_leave(conn),
+            ToZone::Input { conn, tick, input } => self.handle_input(conn, tick, input),
+        }
+    }
+
+    /// Simulates one tick.
+    pub fn step(&mut self) -> Arc<Frame> {
+        self.apply_leaves();
+        self.apply_joins();
+        self.take_inputs();
+        self.world.step(&self.inputs);
+        Arc::new(self.world.frame())
+    }
+
+    /// The next answer, and the worker that it is for.
+    pub fn poll(&mut self) -> Option<(u8, ToShard)> {
+        self.answers.pop_front()
+    }
+
+    /// The newest tick that was simulated.
+    #[must_use]
+    pub fn tick(&self) -> u64 {
+        self.world.tick()
+    }
+
+    /// Players in the world.
+    #[must_use]
+    pub fn players(&self) -> usize {
+        self.players.len()
+    }
+
+    /// Digest of the world's state after the newest tick.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.world.digest()
+    }
+
+    /// The world, for checks.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn stats(&self) -> &ZoneStats {
+        &self.stats
+    }
+
+    /// The newest tick that an input of this connection is held for.
+    #[must_use]
+    pub fn newest_input(&self, conn: ConnId) -> Option<u64> {
+        self.buffers.get(self.seat(conn)?.place as usize)?.newest()
+    }
+
+    fn handle_join(&mut self, joining: Joining) {
+        // More than could ever be admitted are not even remembered.
+        if self.joins.len() >= self.max_players {
+            self.refuse(joining.conn);
+        } else {
+            self.joins.push(joining);
+        }
+    }
+
+    fn handle_leave(&mut self, conn: ConnId) {
+        if self.seat(conn).is_some() {
+            self.leaves.push(conn);
+        } else {
+            // Gone before it was admitted; nobody waits for the answer.
+            self.joins.retain(|joining| joining.conn != conn);
+        }
+    }
+
+    fn handle_input(&mut self, conn: ConnId, tick: u64, input: Input) {
+        let place = self.seat(conn).map(|seat| seat.place as usize);
+        let Some(buffer) = place.and_then(|place| self.buffers.get_mut(place)) else {
+            self.stats.inputs_unknown += 1;
+            return;
+        };
+        match buffer.put(tick, input) {
+            Put::Held => self.stats.inputs_held += 1,
+            Put::Copy => self.stats.inputs_copies += 1,
+            Put::Late => self.stats.inputs_late += 1,
+            Put::Ahead => self.stats.inputs_ahead += 1,
+        }
+    }
+
+    fn apply_leaves(&mut self) {
+        let mut leaves = std::mem::take(&mut self.leaves);
+        leaves.sort_unstable_by_key(|conn| self.seat(*conn).map(|seat| seat.entity));
+        for conn in leaves.drain(..) {
+            self.leave(conn);
+        }
+        self.leaves = leaves;
+    }
+
+    fn leave(&mut self, conn: ConnId) {
+        // Told twice, it is gone the second time.
+        let Some(seat) = self.seat_mut(conn).take_if(|seat| seat.conn == conn) else { return };
+        self.world.despawn(seat.entity);
+        if let Ok(at) = self.players.binary_search_by_key(&seat.entity, |(entity, _)| *entity) {
+            self.players.remove(at);
+        }
+        self.free.push(seat.place);
+        self.stats.left += 1;
+    }
+
+    fn apply_joins(&mut self) {
+        let mut joins = std::mem::take(&mut self.joins);
+        joins.sort_unstable();
+        for joining in joins.drain(..) {
+            match self.spawn(joining.conn) {
+                Some(entity) => {
+                    self.stats.joined += 1;
+                    let conn = joining.conn;
+                    self.answers.push_back((conn.worker(), ToShard::Spawned { conn, entity }));
+                }
+                None => self.refuse(joining.conn),
+            }
+        }
+        self.joins = joins;
+    }
+
+    fn spawn(&mut self, conn: ConnId) -> Option<EntityId> {
+        if let Some(old) = *self.seat_mut(conn) {
+            // Its shard uses the slot again, so whoever sat there is gone.
+            self.leave(old.conn);
+        }
+        if self.players.len() >= self.max_players {
+            return None;
+        }
+        let entity = self.world.spawn_player()?;
+        let buffer = InputBuffer::new(self.world.tick() + 1);
+        let place = self.place(buffer);
+        let at = self.players.partition_point(|(other, _)| *other < entity);
+        self.players.insert(at, (entity, place));
+        *self.seat_mut(conn) = Some(Seat { conn, entity, place });
+        Some(entity)
+    }
+
+    fn place(&mut self, buffer: InputBuffer) -> u32 {
+        let free = self.free.pop();
+        if let Some((place, old)) = free.and_then(|place| Some((place, self.buffers.get_mut(place as usize)?))) {
+            *old = buffer;
+            return place;
+        }
+        self.buffers.push(buffer);
+        (self.buffers.len() - 1) as u32
+    }
+
+    fn refuse(&mut self, conn: ConnId) {
+        self.stats.refused += 1;
+        self.answers.push_back((conn.worker(), ToShard::Refused { conn }));
+    }
+
+    /// Fills `self.inputs`, ascending by entity.
+    fn take_inputs(&mut self) {
+        self.inputs.clear();
+        for (entity, place) in &self.players {
+            let Some(buffer) = self.buffers.get_mut(*place as usize) else { continue };
+            let (input, source) = buffer.take(self.repeat_limit);
+            match source {
+                Source::Own => {}
+                Source::Repeated => self.stats.inputs_repeated += 1,
+                Source::Neutral => self.stats.inputs_neutral += 1,
+            }
+            self.inputs.push((*entity, input));
+        }
+    }
+
+    fn seat(&self, conn: ConnId) -> Option<Seat> {
+        let seat = (*self.seats.get(usize::from(conn.worker()))?.get(usize::from(conn.slot()))?)?;
+        (seat.conn == conn).then_some(seat)
+    }
+
+    /// The seat for that worker and slot, whoever sits there; the tables grow as far as the ids reach (64 workers,
+    /// 65,536 slots).
+    fn seat_mut(&mut self, conn: ConnId) -> &mut Option<Seat> {
+        let (worker, slot) = (usize::from(conn.worker()), usize::from(conn.slot()));
+        if self.seats.len() <= worker {
+            self.seats.resize_with(worker + 1, Vec::new);
+        }
+        let seats = &mut self.seats[worker];
+        if seats.len() <= slot {
+            seats.resize(slot + 1, None);
+        }
+        &mut seats[slot]
+    }
+}
