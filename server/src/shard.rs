@@ -5,15 +5,16 @@
 //! [`Shard::poll_transmit`] and [`Shard::poll_zone`] until `None`.
 
 use core::net::SocketAddr;
-use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use netcode::Time;
+use netcode::bits::BitWriter;
 use netcode::channel::{INPUT, SESSION, SNAPSHOT};
 use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::error::CloseReason;
-use netcode::input::read_inputs;
+use netcode::input::{MAX_INPUTS, read_inputs};
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::ConnId;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
@@ -154,7 +155,10 @@ impl Shard {
             ToShard::Spawned { conn, entity } => {
                 let max_known = self.config.max_known;
                 let Some(session) = self.session_mut(conn) else { return };
-                if session.replica.replace(Replica::new(entity, max_known)).is_none() {
+                if let Some(replica) = &mut session.replica {
+                    replica.set_own(entity);
+                } else {
+                    session.replica = Some(Replica::new(entity, max_known));
                     self.players += 1;
                 }
                 let welcome = Message::Welcome {
@@ -220,9 +224,16 @@ impl Shard {
         }
         let margin = session.newest_input.map(|tick| saturated_difference(tick, frame.tick));
         let context = SnapshotContext { schema: &SCHEMA, rate: config.endpoint.rate, ring, margin, budget: session.budget };
-        let mut write = |w: &mut netcode::bits::BitWriter<'_>| replica.write(&context, aoi, scratch, w, replica_stats);
+        let mut written = false;
+        let mut write = |w: &mut BitWriter<'_>| {
+            replica.write(&context, aoi, scratch, w, replica_stats);
+            written = true;
+        };
         let transmit = endpoint.transmit(now, session.conn, out, Some((SNAPSHOT, &mut write)))?;
-        replica.on_sent(transmit.pn, frame.tick, scratch);
+        // Messages may have left no room for a snapshot.
+        if written {
+            replica.on_sent(transmit.pn, frame.tick, scratch);
+        }
         Some((transmit.to, transmit.len))
     }
 
@@ -333,14 +344,14 @@ fn find(sessions: &mut [Option<Box<Session>>], conn: ConnId) -> Option<&mut Sess
 }
 
 /// The inputs of a message that are new, oldest first; `None` when it is malformed or out of reach.
-fn take_inputs(session: &mut Session, present: u64, newest: u64, bytes: &[u8]) -> Option<arrayvec::ArrayVec<(u64, Input), 8>> {
+fn take_inputs(session: &mut Session, present: u64, newest: u64, bytes: &[u8]) -> Option<ArrayVec<(u64, Input), MAX_INPUTS>> {
     let inputs = read_inputs(&SCHEMA, bytes).ok()?;
     if newest > present + INPUT_HORIZON || newest + INPUT_HORIZON < present {
         return None;
     }
     let ticked = (0u64..).map_while(|back| newest.checked_sub(back)).zip(&inputs);
     let is_new = |tick: u64| session.newest_input.is_none_or(|known| tick > known);
-    let mut fresh: arrayvec::ArrayVec<(u64, Input), 8> =
+    let mut fresh: ArrayVec<(u64, Input), MAX_INPUTS> =
         ticked.take_while(|(tick, _)| is_new(*tick)).map(|(tick, state)| (tick, Input::from_state(state))).collect();
     fresh.reverse();
     session.newest_input = session.newest_input.max(Some(newest));
@@ -365,6 +376,3 @@ fn saturated_difference(a: u64, b: u64) -> i8 {
     let magnitude = i8::try_from(a.abs_diff(b)).unwrap_or(i8::MAX);
     if a >= b { magnitude } else { -magnitude }
 }
-
-/// The most that a wake-up of an idle worker may be apart: frames wake it, so this is only a backstop.
-pub const IDLE_WAKE: Duration = Duration::from_millis(100);

@@ -132,6 +132,11 @@ impl Replica {
         self.own
     }
 
+    /// The client now owns another entity.
+    pub fn set_own(&mut self, own: EntityId) {
+        self.own = own;
+    }
+
     /// The entities that the client knows or is being told of, in slot order.
     pub fn entities(&self) -> impl Iterator<Item = EntityId> + '_ {
         let present = |known: &Known| known.phase != Phase::Despawning;
@@ -271,40 +276,29 @@ impl Replica {
     /// The client has what packet `pn` carried.
     pub fn on_acked(&mut self, pn: u64) {
         let Self { sent, slots, known: count, .. } = self;
-        // The tick is known only after the records are visited, so it is looked up on its own.
-        let mut despawned = Vec::new();
-        let mut stated = Vec::new();
-        let Some(tick) = sent.take(pn, |carried| {
-            if carried.is_despawn() { despawned.push(carried.slot()) } else { stated.push(carried.slot()) }
+        let Some(tick) = sent.take(pn, |tick, carried| {
+            let Some(entry) = slots.get_mut(usize::from(carried.slot())) else { return };
+            // A slot filled since means another entity.
+            let Some(known) = entry.as_mut().filter(|known| known.since <= tick) else { return };
+            match (known.phase, carried.is_despawn()) {
+                (Phase::Despawning, true) => {
+                    *entry = None;
+                    *count -= 1;
+                }
+                (Phase::Spawning, false) => known.phase = Phase::Known { acked: tick },
+                (Phase::Known { acked }, false) => known.phase = Phase::Known { acked: acked.max(tick) },
+                (Phase::Despawning, false) | (Phase::Spawning | Phase::Known { .. }, true) => {}
+            }
         }) else {
             return;
         };
-        for slot in stated {
-            if let Some(Some(known)) = slots.get_mut(usize::from(slot))
-                && known.since <= tick
-            {
-                known.phase = match known.phase {
-                    Phase::Spawning => Phase::Known { acked: tick },
-                    Phase::Known { acked } => Phase::Known { acked: acked.max(tick) },
-                    Phase::Despawning => Phase::Despawning,
-                };
-            }
-        }
-        for slot in despawned {
-            if let Some(entry) = slots.get_mut(usize::from(slot))
-                && entry.is_some_and(|known| known.since <= tick && known.phase == Phase::Despawning)
-            {
-                *entry = None;
-                *count -= 1;
-            }
-        }
         self.newest_acked = self.newest_acked.max(Some(tick));
     }
 
     /// Packet `pn` is lost: what it carried becomes more urgent.
     pub fn on_lost(&mut self, pn: u64) {
         let Self { sent, slots, .. } = self;
-        sent.take(pn, |carried| {
+        sent.take(pn, |_, carried| {
             if let Some(Some(known)) = slots.get_mut(usize::from(carried.slot())) {
                 known.priority = known.priority.saturating_add(LOSS_GAIN).min(TOP - 1);
             }
@@ -347,7 +341,7 @@ fn choose(context: &SnapshotContext<'_>, frame: &Frame, budget: usize, age0: u8,
     let cost = |candidate: &Candidate| {
         let mut count = BitCount::default();
         write_record(&mut count, context, frame, age0, candidate.what);
-        MAX_GAP_BITS + count.bit_len()
+        MAX_GAP_BITS + count.0
     };
     // Mostly all fit by their upper bounds, and nothing needs to be measured.
     let bound = |candidate: &Candidate| MAX_GAP_BITS + bound_bits(context.schema, frame, candidate.what);

@@ -42,17 +42,17 @@ impl SentSnapshots {
         self.records.extend(records);
     }
 
-    /// Takes out the snapshot of packet `pn`: its tick, and its records to `visit`.
+    /// Takes out the snapshot of packet `pn`: its records go to `visit` with its tick, which is also returned.
     ///
     /// Each is settled at most once and mostly in order, so the entries before it are few. They stay, since packets
     /// settle out of order.
-    pub(super) fn take(&mut self, pn: u64, mut visit: impl FnMut(Carried)) -> Option<u64> {
+    pub(super) fn take(&mut self, pn: u64, mut visit: impl FnMut(u64, Carried)) -> Option<u64> {
         let at = self.snapshots.binary_search_by_key(&pn, |snapshot| snapshot.pn).ok()?;
         let start: usize = self.snapshots.iter().take(at).map(|snapshot| usize::from(snapshot.records)).sum();
         let snapshot = self.snapshots.get_mut(at)?;
         let (tick, count) = (snapshot.tick, usize::from(snapshot.records));
         for carried in self.records.range(start..start + count) {
-            visit(*carried);
+            visit(tick, *carried);
         }
         if at == 0 {
             self.snapshots.pop_front();
@@ -82,10 +82,10 @@ mod tests {
         }
         for pn in [3u16, 0, 4, 1, 2] {
             let mut slots = Vec::new();
-            let tick = sent.take(u64::from(pn) * 2, |carried| slots.push((carried.slot(), carried.is_despawn())));
+            let tick = sent.take(u64::from(pn) * 2, |_, carried| slots.push((carried.slot(), carried.is_despawn())));
             assert_eq!(tick, Some(100 + u64::from(pn)));
             assert_eq!(slots, (0..pn).map(|i| (pn * 10 + i, i == 1)).collect::<Vec<_>>());
-            assert_eq!(sent.take(u64::from(pn) * 2, |_| panic!("settled twice")), None);
+            assert_eq!(sent.take(u64::from(pn) * 2, |_, _| panic!("settled twice")), None);
         }
         assert!(sent.snapshots.is_empty() && sent.records.is_empty());
     }

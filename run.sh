@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Starts a zone server with a world and 200 bots in it, and shows it living until Ctrl-C.
+# Usage: ./run.sh [BOTS]        environment: PORT (default 7777)
+set -euo pipefail
+cd "$(dirname "$0")"
+bots=${1:-200}
+port=${PORT:-7777}
+[[ $bots =~ ^[0-9]+$ && $bots -gt 0 ]] || { echo "usage: ./run.sh [BOTS]; BOTS is a number above 0, not '$bots'" >&2; exit 2; }
+
+cargo build --release -p server -p bots
+
+target/release/server --listen "127.0.0.1:$port" &
+server=$!
+swarm=
+# Ctrl-C reaches all of us; each program ends by itself, and we wait for both.
+stop() {
+    trap - INT TERM
+    [ -z "$swarm" ] || kill -INT "$swarm" 2>/dev/null || true
+    [ -z "$swarm" ] || wait "$swarm" 2>/dev/null || true
+    kill -INT "$server" 2>/dev/null || true
+    wait "$server" || exit 1
+    exit 0
+}
+trap stop INT TERM
+
+ready() { (exec 3<>"/dev/tcp/127.0.0.1/$port" && printf 'GET /healthz HTTP/1.0\r\n\r\n' >&3 && grep -q ' 200 ' <&3) 2>/dev/null; }
+for _ in $(seq 100); do
+    ready && break
+    kill -0 "$server" 2>/dev/null || { wait "$server"; exit $?; }
+    sleep 0.1
+done
+
+target/release/bots swarm --server "127.0.0.1:$port" --clients "$bots" --seconds 86400 &
+swarm=$!
+wait "$swarm" || true
+stop
