@@ -12,6 +12,9 @@ pub const MAX_KINDS: usize = 16;
 /// The most groups of one kind (one bit each in the change mask).
 pub const MAX_GROUPS: usize = 8;
 
+/// The largest magnitude of a linear predictor's numerator.
+pub const MAX_NUMERATOR: i32 = 1 << 24;
+
 /// The quantised fields of one entity, in the order of its [`Kind`]; unused ones are zero.
 pub type State = [i32; MAX_FIELDS];
 
@@ -175,9 +178,10 @@ const fn fields_valid(fields: &[Field]) -> bool {
         if field.bits == 0 || field.bits > width || field.scale == 0 || field.group as usize >= MAX_GROUPS || !classes {
             return false;
         }
-        if let Predictor::Linear { velocity, .. } = field.predictor {
-            // The velocity must not itself depend on a guess that depends on this field.
-            if velocity as usize >= fields.len() || velocity as usize == i {
+        if let Predictor::Linear { velocity, numerator } = field.predictor {
+            // Within these bounds a guess never overflows 64 bits.
+            let bounded = numerator.unsigned_abs() <= MAX_NUMERATOR as u32;
+            if velocity as usize >= fields.len() || velocity as usize == i || !bounded {
                 return false;
             }
         }
@@ -302,6 +306,11 @@ mod tests {
         let wide = Schema { kinds: &[], input: &[Field { bits: 32, signed: false, ..X }] };
         let loops =
             Schema { kinds: &[], input: &[Field { predictor: Predictor::Linear { velocity: 0, numerator: 1 }, ..X }] };
+        let steep = Schema {
+            kinds: &[],
+            input: &[X, Field { predictor: Predictor::Linear { velocity: 0, numerator: i32::MIN }, ..X }],
+        };
+        assert!(!steep.is_valid());
         assert!(!wide.is_valid());
         assert!(!loops.is_valid());
     }

@@ -1,8 +1,8 @@
 //! One field: guessed from the baseline, coded as raw value or residual.
 
-use super::{DecodeError, MAX_NUMERATOR};
+use super::DecodeError;
 use crate::bits::{BitReader, BitSink, low_mask};
-use crate::schema::{Field, Predictor, Schema, State};
+use crate::schema::{Field, Predictor, State};
 
 /// Classes of a residual.
 const SAME: u64 = 0;
@@ -10,16 +10,6 @@ const SMALL: u64 = 1;
 const MEDIUM: u64 = 2;
 const RAW: u64 = 3;
 const CLASS_BITS: u32 = 2;
-
-/// Whether every guess by this schema fits 64 bits: |velocity| ≤ 2^31, times 2^24, times 63 is below 2^61.
-pub(super) fn is_supported(schema: &Schema) -> bool {
-    let mut fields = schema.kinds.iter().flat_map(|kind| kind.fields);
-    schema.is_valid()
-        && fields.all(|field| match field.predictor {
-            Predictor::Hold => true,
-            Predictor::Linear { numerator, .. } => numerator.unsigned_abs() <= MAX_NUMERATOR.unsigned_abs(),
-        })
-}
 
 /// The guess for field `index` of `fields`, `age` ticks after `base`.
 ///
@@ -163,6 +153,7 @@ pub(super) fn padded(fields: &[i32]) -> State {
 mod tests {
     use super::*;
     use crate::bits::{BitCount, BitWriter};
+    use crate::schema::MAX_NUMERATOR;
 
     const PLAIN: Field = Field {
         name: "x",

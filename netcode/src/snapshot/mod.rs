@@ -94,8 +94,6 @@ pub const MAX_SLOTS: u16 = 4096;
 pub const MAX_RECORDS: u16 = 4095;
 /// The oldest baseline, in ticks.
 pub const MAX_AGE: u8 = 63;
-/// The largest magnitude of a linear predictor's numerator, so that a guess always fits 64 bits.
-pub const MAX_NUMERATOR: i32 = 1 << 24;
 
 /// The most bits of a header.
 pub const MAX_HEADER_BITS: usize = 1 + 8 + 1 + 6 + 2 + 12;

@@ -2,7 +2,6 @@
 
 use super::codec::{Op, read_fields, read_gap, read_header, read_op};
 use super::entity::{Entity, Held};
-use super::field::is_supported;
 use super::history::History;
 use super::{DecodeError, Header, MAX_SLOTS};
 use crate::bits::BitReader;
@@ -101,11 +100,10 @@ impl View {
     /// An empty view.
     ///
     /// # Panics
-    /// If the schema breaks its rules or a numerator exceeds
-    /// [`MAX_NUMERATOR`](super::MAX_NUMERATOR), the rate (ticks a second) is 0, or a limit is out of range.
+    /// If the schema breaks its rules, the rate (ticks a second) is 0, or a limit is out of range.
     #[must_use]
     pub fn new(schema: &'static Schema, rate: u16, limits: Limits) -> Self {
-        assert!(is_supported(schema) && rate > 0, "the schema and the rate are the program's own");
+        assert!(schema.is_valid() && rate > 0, "the schema and the rate are the program's own");
         assert!((1..=MAX_SLOTS).contains(&limits.max_entities), "max_entities is out of range");
         assert!(limits.keep_ticks <= super::MAX_AGE, "keep_ticks is out of range");
         Self {
