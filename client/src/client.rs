@@ -1,0 +1,242 @@
+//! The client: an endpoint, what its messages mean, and one input per tick.
+
+use core::time::Duration;
+
+use netcode::Time;
+use netcode::channel::INPUT;
+use netcode::client::{ClientEndpoint, ClientEvent, ClientState};
+use netcode::crypto::Ephemeral;
+use netcode::error::{CloseReason, ConnectError};
+use netcode::snapshot::{Entity, View};
+use netcode::stats::{Drops, Quality, Traffic};
+use netcode::token::ConnectBundle;
+use sim::{EntityId, Input};
+
+use crate::config::Config;
+use crate::event::Event;
+use crate::interpolation::{self, Pose};
+use crate::session::Session;
+use crate::stats::Stats;
+
+/// Sees each message that arrives, before the client acts on it: channel, tick, bytes. For recorders and checkers.
+pub type Tap<'a> = &'a mut dyn FnMut(u8, Option<u64>, &[u8]);
+
+/// One attempt to connect, then one connection. See the crate's documentation for the loop around it.
+pub struct Client {
+    config: Config,
+    endpoint: ClientEndpoint,
+    session: Session,
+    intent: Input,
+    /// When the HELLO was first sent, until it has given a first bound of the round trip.
+    hello_at: Option<Time>,
+    /// An upper bound of the smallest round trip, in microseconds.
+    rtt_min: Option<u64>,
+}
+
+impl Client {
+    /// Starts an attempt with a bundle from the control plane. The caller sends what
+    /// [`poll_transmit`](Self::poll_transmit) gives to one of the bundle's servers, and hands in what comes from there.
+    ///
+    /// # Errors
+    /// [`ConnectError`], when no attempt can be started from this.
+    pub fn connect(
+        config: Config,
+        bundle: &ConnectBundle,
+        ephemeral: Ephemeral,
+        now: Time,
+    ) -> Result<Self, ConnectError> {
+        let endpoint = ClientEndpoint::connect(config.endpoint(), bundle, ephemeral, now)?;
+        let session = Session::new();
+        Ok(Self { config, endpoint, session, intent: Input::default(), hello_at: None, rtt_min: None })
+    }
+
+    /// Takes a datagram from the server's address. It is decrypted in place; junk is counted and dropped.
+    pub fn handle_datagram(&mut self, now: Time, datagram: &mut [u8]) {
+        self.handle_datagram_tapped(now, datagram, &mut |_, _, _| {});
+    }
+
+    /// [`handle_datagram`](Self::handle_datagram), showing each message to `tap`.
+    pub fn handle_datagram_tapped(&mut self, now: Time, datagram: &mut [u8], tap: Tap<'_>) {
+        self.endpoint.handle_datagram(now, datagram);
+        self.note_rtt(now);
+        self.pump(now, tap);
+    }
+
+    /// What the player wants from now on: recorded once per tick until it is set anew.
+    pub fn set_intent(&mut self, intent: Input) {
+        self.intent = intent.clamped();
+    }
+
+    /// Runs what is due at `now`: timers, and the inputs of the ticks that have come. Calling it early is harmless.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.endpoint.handle_timeout(now);
+        self.pump(now, &mut |_, _, _| {});
+        if self.endpoint.state() == ClientState::Connected {
+            self.send_inputs(now);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next due: for the endpoint, or for the next input.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let endpoint = self.endpoint.poll_timeout().unwrap_or(Time::NEVER);
+        let input = match self.endpoint.state() {
+            ClientState::Connected => self.session.clock.next_due(),
+            ClientState::Connecting | ClientState::Closed => Time::NEVER,
+        };
+        let due = endpoint.min(input);
+        (due != Time::NEVER).then_some(due)
+    }
+
+    /// Writes the next datagram into `out` (at least 1200 bytes) and returns its length; call until `None`.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
+        let len = self.endpoint.poll_transmit(now, out)?;
+        if self.endpoint.state() == ClientState::Connecting {
+            self.hello_at.get_or_insert(now);
+        }
+        Some(len)
+    }
+
+    /// The next event; call until `None`.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.session.events.pop_front()
+    }
+
+    /// Leaves: the server is told by the packets that follow, for about 100 ms.
+    pub fn close(&mut self, now: Time) {
+        self.endpoint.close(now, CloseReason::Requested);
+        self.pump(now, &mut |_, _, _| {});
+    }
+
+    /// Where the connection stands.
+    #[must_use]
+    pub fn state(&self) -> ClientState {
+        self.endpoint.state()
+    }
+
+    /// Whether the connection is over and its last packet is sent: the client can be dropped.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.endpoint.state() == ClientState::Closed && self.endpoint.poll_timeout().is_none()
+    }
+
+    /// Everything this client was told about the world: states as of the newest snapshot.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.session.view
+    }
+
+    /// The entity that the player controls, once welcomed.
+    #[must_use]
+    pub fn own(&self) -> Option<EntityId> {
+        self.session.own
+    }
+
+    /// The player's own entity as the server last told it, without anything that the inputs since then did.
+    #[must_use]
+    pub fn own_entity(&self) -> Option<Entity<'_>> {
+        self.session.view.entity(self.session.own?.raw())
+    }
+
+    /// Where the server's tick counter is by now (snapshot arrivals plus half the smallest round trip), with the
+    /// fraction of the running tick; `None` before the first snapshot.
+    #[must_use]
+    pub fn server_tick(&self, now: Time) -> Option<f64> {
+        self.session.clock.server_tick(now)
+    }
+
+    /// The tick, with fraction, that [`interpolate`](Self::interpolate) shows: 2 ticks and the measured jitter behind
+    /// what arrives.
+    #[must_use]
+    pub fn render_tick(&self, now: Time) -> Option<f64> {
+        self.session.clock.render_tick(now)
+    }
+
+    /// Where to show an entity now: between its two states around the render tick, or at the newest when no newer one
+    /// has come. `None` when it is not in view.
+    #[must_use]
+    pub fn interpolate(&self, now: Time, id: u32) -> Option<Pose> {
+        interpolation::pose(&self.session.view.entity(id)?, self.render_tick(now)?)
+    }
+
+    /// Counters and measurements.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let clock = &self.session.clock;
+        Stats {
+            resyncs: clock.resyncs(),
+            rtt_min: Duration::from_micros(self.rtt_min.unwrap_or(0)),
+            jitter: Duration::from_micros(clock.jitter() as u64),
+            render_delay: Duration::from_micros(clock.render_delay() as u64),
+            ..self.session.stats
+        }
+    }
+
+    /// Round-trip time, jitter and loss; zeroes before the connection stands.
+    #[must_use]
+    pub fn quality(&self) -> Quality {
+        self.endpoint.quality()
+    }
+
+    /// Packets and bytes so far.
+    #[must_use]
+    pub const fn traffic(&self) -> &Traffic {
+        self.endpoint.traffic()
+    }
+
+    /// Datagrams dropped so far, by cause.
+    #[must_use]
+    pub const fn drops(&self) -> &Drops {
+        self.endpoint.drops()
+    }
+
+    /// The ACCEPT answers some HELLO at once, so from the first HELLO to it is a bound of the round trip that holds no
+    /// wait for a tick. Packets refine it.
+    fn note_rtt(&mut self, now: Time) {
+        if self.endpoint.state() != ClientState::Connected {
+            return;
+        }
+        let handshake = self.hello_at.take().map(|sent| now.saturating_since(sent).as_micros() as u64);
+        let packets = Some(self.endpoint.quality().rtt_min).filter(|rtt| *rtt > 0);
+        let bounds = [self.rtt_min, handshake, packets];
+        self.rtt_min = bounds.into_iter().flatten().min();
+        if let Some(rtt_min) = self.rtt_min {
+            self.session.clock.set_rtt_min(rtt_min);
+        }
+    }
+
+    /// Acts on what the endpoint has to tell.
+    fn pump(&mut self, now: Time, tap: Tap<'_>) {
+        while let Some(event) = self.endpoint.poll_event() {
+            let result = match event {
+                ClientEvent::Connected(accepted) => self.session.on_accepted(&accepted, &self.config),
+                ClientEvent::Message { channel, tick, bytes } => {
+                    tap(channel, tick, bytes);
+                    self.session.on_message(now, channel, tick, bytes)
+                }
+                ClientEvent::Disconnected(reason) => {
+                    self.session.events.push_back(Event::Disconnected(reason));
+                    Ok(())
+                }
+            };
+            if result.is_err() {
+                self.endpoint.close(now, CloseReason::ProtocolError);
+            }
+        }
+    }
+
+    fn send_inputs(&mut self, now: Time) {
+        let mut newest = None;
+        while let Some(tick) = self.session.clock.take(now) {
+            self.session.inputs.record(tick, self.intent);
+            self.session.stats.inputs += 1;
+            newest = Some(tick);
+        }
+        let Some(tick) = newest else { return };
+        let mut message = [0; 64];
+        let message = self.session.inputs.write(&mut message);
+        self.endpoint.set_tick(tick);
+        // On this channel a newer message replaces one that still waits, and the connection is open: it is taken.
+        let _ = self.endpoint.send(now, INPUT, message);
+    }
+}

@@ -1,0 +1,41 @@
+//! How a client behaves.
+
+use core::time::Duration;
+
+use netcode::client::ClientConfig;
+use netcode::crypto::Aead;
+use sim::schema::SCHEMA;
+
+/// How a client behaves; [`Config::default`] suits a game.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The cipher for packets. Default AES-128-GCM; ChaCha20-Poly1305 is faster where the processor has no AES.
+    pub aead: Aead,
+    /// The attempt to connect fails when no valid answer arrives for so long. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// The most entities in view at a time, 1..=4096; a server that shows more breaks the protocol. Default 1024.
+    pub max_entities: u16,
+    /// How far back states are kept for [`interpolate`](crate::Client::interpolate). Default 400 ms; at most 63
+    /// ticks are kept, whatever the rate.
+    pub keep: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            aead: Aead::default(),
+            handshake_timeout: Duration::from_secs(10),
+            max_entities: 1024,
+            keep: Duration::from_millis(400),
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn endpoint(&self) -> ClientConfig {
+        let mut endpoint = ClientConfig::new(SCHEMA.hash());
+        endpoint.aead = self.aead;
+        endpoint.handshake_timeout = self.handshake_timeout;
+        endpoint
+    }
+}

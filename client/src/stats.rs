@@ -1,0 +1,28 @@
+//! Figures of one client.
+
+use core::time::Duration;
+
+/// Counters since the start and the newest measurements; see [`Client::stats`](crate::Client::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Snapshots applied.
+    pub snapshots: u64,
+    /// Tick of the newest one.
+    pub newest: Option<u64>,
+    /// By how many ticks the newest input that the server held was ahead of that snapshot.
+    pub margin: Option<i8>,
+    /// Snapshots that broke the format or did not fit the view; the first one closes the connection.
+    pub decode_errors: u64,
+    /// Session messages, and snapshots without a tick, that broke the protocol; the first one closes the connection.
+    pub bad_messages: u64,
+    /// Inputs recorded, one per client tick.
+    pub inputs: u64,
+    /// How often the input clock was so far off that it jumped or waited.
+    pub resyncs: u64,
+    /// The smallest round trip seen; zero before the connection stands.
+    pub rtt_min: Duration,
+    /// How unevenly snapshots arrive: what they are later than the earliest, smoothed.
+    pub jitter: Duration,
+    /// How far the others are shown behind what has arrived.
+    pub render_delay: Duration,
+}
