@@ -35,7 +35,11 @@ const CLOSE_INTERVAL: Duration = Duration::from_millis(50);
 /// Packet numbers end here: far below what the ciphers allow for one key.
 const MAX_PACKET_NUMBER: u64 = 1 << 32;
 
-/// Writes a snapshot's body into the packet that is being built.
+/// A packet with less room than this left carries no snapshot.
+pub const MIN_SNAPSHOT_BYTES: usize = 64;
+
+/// Writes a snapshot's body into the packet that is being built: at least one byte, at most what the writer has room
+/// for. It is not called when the packet is too full of messages ([`MIN_SNAPSHOT_BYTES`]).
 pub type SnapshotWriter<'a> = &'a mut dyn FnMut(&mut BitWriter<'_>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,7 @@ enum State {
 enum Lane {
     Unreliable { queue: VecDeque<Box<[u8]>>, bytes: usize, limit: usize },
     Sequenced { staged: Vec<u8>, waiting: bool, newest: Option<u64> },
-    Snapshot { newest: Option<u64> },
+    Snapshot { newest: Option<u64>, max: usize },
     Reliable { outbox: Outbox, reorder: Reorder },
 }
 
@@ -65,7 +69,7 @@ impl Lane {
         match channel.kind {
             Kind::Unreliable => Self::Unreliable { queue: VecDeque::new(), bytes: 0, limit },
             Kind::Sequenced => Self::Sequenced { staged: Vec::new(), waiting: false, newest: None },
-            Kind::Snapshot => Self::Snapshot { newest: None },
+            Kind::Snapshot => Self::Snapshot { newest: None, max: usize::from(channel.max_message) },
             Kind::ReliableOrdered => Self::Reliable { outbox: Outbox::new(limit), reorder: Reorder::new(limit) },
         }
     }
@@ -236,7 +240,7 @@ impl Connection {
         if self.state != State::Open {
             return Ok(());
         }
-        if scratch.parse(plaintext, table).is_err() {
+        if scratch.parse(plaintext, table).is_err() || self.is_misdirected(scratch) {
             return Err(self.on_malformed(now, pn, inbox));
         }
         if self.is_late_snapshot(pn, scratch) {
@@ -265,7 +269,13 @@ impl Connection {
     fn is_late_snapshot(&self, pn: u64, parsed: &Parsed) -> bool {
         let Some(Frame::Snapshot { channel, .. }) = parsed.frames.last() else { return false };
         let lane = self.lanes.get(usize::from(*channel));
-        matches!(lane, Some(Lane::Snapshot { newest: Some(newest) }) if pn < *newest)
+        matches!(lane, Some(Lane::Snapshot { newest: Some(newest), .. }) if pn < *newest)
+    }
+
+    /// Snapshots go to the client only (rule F-7).
+    fn is_misdirected(&self, parsed: &Parsed) -> bool {
+        let at_server = self.parameters.direction == Direction::ToClient;
+        at_server && matches!(parsed.frames.last(), Some(Frame::Snapshot { .. }))
     }
 
     fn on_authentic(&mut self, now: Time, pn: u64, eliciting: bool) {
@@ -316,7 +326,7 @@ impl Connection {
                 }
             }
             Frame::Snapshot { channel, start } => {
-                if let Some(Lane::Snapshot { newest }) = self.lanes.get_mut(usize::from(channel)) {
+                if let Some(Lane::Snapshot { newest, .. }) = self.lanes.get_mut(usize::from(channel)) {
                     *newest = Some(pn);
                 }
                 inbox.message(id, channel, tick, plaintext.get(usize::from(start)..).unwrap_or_default());
@@ -419,14 +429,20 @@ impl Connection {
             // One frame stays free for the snapshot.
             write_lanes(&mut self.lanes, pn, &mut w, &mut frames);
         }
-        let Some((channel, write)) = snapshot.filter(|_| !closing && w.remaining_bits() > FRAME_BITS) else {
+        let max = |channel: u8| match self.lanes.get(usize::from(channel)) {
+            Some(Lane::Snapshot { max, .. }) => *max,
+            _ => 0,
+        };
+        let fits = w.remaining_bits() >= FRAME_BITS + MIN_SNAPSHOT_BYTES * 8;
+        let Some((channel, write)) = snapshot.filter(|(channel, _)| !closing && fits && max(*channel) > 0) else {
             let eliciting = frames > 0 && !closing;
             return (w.finish(), eliciting, false);
         };
         frame::write_snapshot_head(&mut w, channel);
         let head = w.finish();
         let body = plaintext.get_mut(head..).unwrap_or_default();
-        let mut w = BitWriter::new(body);
+        let room = body.len().min(max(channel));
+        let mut w = BitWriter::new(body.get_mut(..room).unwrap_or_default());
         write(&mut w);
         (head + w.finish(), true, true)
     }

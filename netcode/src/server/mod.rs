@@ -57,7 +57,8 @@ pub struct ServerConfig {
     pub max_connections: u16,
     /// A connection ends when nothing valid arrives for so long.
     pub idle_timeout: Duration,
-    /// An accepted client that never sends a valid packet is forgotten after so long.
+    /// An accepted client that never sends a valid packet is forgotten after so long. Its token stays used, so this
+    /// should be as long as clients try.
     pub half_open_timeout: Duration,
     /// Handshakes per 100 ms that are worked on without a cookie; beyond it a RETRY asks for one.
     pub retry_above: u32,
@@ -66,7 +67,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// Defaults for everything but keys, schema and rate: server 1 of group 0, 4096 connections, 10 s idle, 5 s
+    /// Defaults for everything but keys, schema and rate: server 1 of group 0, 4096 connections, 10 s idle, 10 s
     /// half-open, cookies above 50 and drops above 200 handshakes per 100 ms (30 % of a core).
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, schema_hash: u64, rate: u16) -> Self {
@@ -80,7 +81,7 @@ impl ServerConfig {
             rate,
             max_connections: 4096,
             idle_timeout: Duration::from_secs(10),
-            half_open_timeout: Duration::from_secs(5),
+            half_open_timeout: Duration::from_secs(10),
             retry_above: 50,
             max_handshakes: 200,
         }
@@ -273,8 +274,7 @@ impl ServerEndpoint {
             self.half_open.remove(&pending.token_id);
             self.inbox.insert(place, conn, Record::Admitted(pending.claims));
         }
-        let due = peer.connection.next_timeout();
-        self.slots.set_deadline(conn, due);
+        self.slots.reschedule(conn);
         received
     }
 
@@ -285,18 +285,22 @@ impl ServerEndpoint {
     pub fn send(&mut self, now: Time, conn: ConnId, channel: u8, message: &[u8]) -> Result<(), SendError> {
         let peer = self.slots.get_mut(conn).ok_or(SendError::NotConnected)?;
         peer.connection.send(now, &self.config.channels, channel, message)?;
-        let due = peer.connection.next_timeout();
-        self.slots.set_deadline(conn, due);
+        self.slots.reschedule(conn);
         Ok(())
     }
 
-    /// Closes a connection: the client is told a few times, then the slot is free.
+    /// Closes a connection: the client is told a few times, then the slot is free. A half-open one is forgotten at
+    /// once and without a word, since neither its address nor its owner here knows of it.
     pub fn close(&mut self, now: Time, conn: ConnId, reason: CloseReason) {
-        if let Some(peer) = self.slots.get_mut(conn) {
-            peer.connection.close(now, reason, &mut self.inbox);
-            self.slots.set_deadline(conn, now);
-            self.next_scan = now;
+        let Some(peer) = self.slots.get_mut(conn) else { return };
+        if let Some(pending) = &peer.half_open {
+            self.half_open.remove(&pending.token_id);
+            self.slots.free(conn);
+            return;
         }
+        peer.connection.close(now, reason, &mut self.inbox);
+        self.slots.set_deadline(conn, now);
+        self.next_scan = now;
     }
 
     /// Closes every connection.
@@ -319,8 +323,7 @@ impl ServerEndpoint {
         let peer = self.slots.get_mut(conn)?;
         let to = peer.address?;
         let Built { len, pn } = peer.connection.build(now, Some(self.tick), out, snapshot, &mut self.inbox)?;
-        let due = peer.connection.next_timeout();
-        self.slots.set_deadline(conn, due);
+        self.slots.reschedule(conn);
         self.traffic.sent(len);
         Some(Transmit { to, len, pn })
     }
@@ -370,7 +373,7 @@ impl ServerEndpoint {
         let Some(conn) = self.slots.id_at(slot) else { return };
         let Some(peer) = self.slots.get_mut(conn) else { return };
         if let Some(pending) = &peer.half_open {
-            if pending.until <= now || !peer.connection.is_open() {
+            if pending.until <= now {
                 self.half_open.remove(&pending.token_id);
                 self.slots.free(conn);
             }
@@ -385,8 +388,7 @@ impl ServerEndpoint {
             peer.queued = true;
             self.due.push_back(slot);
         }
-        let due = peer.connection.next_timeout();
-        self.slots.set_deadline(conn, due);
+        self.slots.reschedule(conn);
     }
 
     /// The next event.

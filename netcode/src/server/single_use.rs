@@ -18,6 +18,8 @@ pub enum NotClaimed {
 struct Inner {
     used: BTreeMap<TokenId, u64>,
     by_expiry: BTreeSet<(u64, TokenId)>,
+    /// The latest time at which tokens were forgotten: the wall clock may go back, what was forgotten is not taken again.
+    forgotten_ms: u64,
 }
 
 /// The used tokens until they expire. Touched once per full handshake, never by data packets.
@@ -41,13 +43,15 @@ impl SingleUse {
     pub fn claim(&self, id: &TokenId, expires_ms: u64, now_ms: u64) -> Result<(), NotClaimed> {
         // A panic elsewhere cannot leave the two maps apart, so a poisoned lock is still good.
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.forgotten_ms = inner.forgotten_ms.max(now_ms);
+        let now_ms = inner.forgotten_ms;
         while let Some((expiry, old)) = inner.by_expiry.first().copied()
             && expiry <= now_ms
         {
             inner.by_expiry.remove(&(expiry, old));
             inner.used.remove(&old);
         }
-        if inner.used.contains_key(id) {
+        if expires_ms <= now_ms || inner.used.contains_key(id) {
             return Err(NotClaimed::Used);
         }
         if inner.used.len() >= self.capacity {

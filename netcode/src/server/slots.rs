@@ -137,6 +137,16 @@ impl Slots {
         self.deadlines.get(usize::from(slot)).copied().unwrap_or(Time::NEVER)
     }
 
+    /// Sets the deadline to what the connection waits for; one that is over gives its slot back.
+    pub(super) fn reschedule(&mut self, conn: ConnId) {
+        let Some(peer) = self.get(conn) else { return };
+        if peer.connection.is_closed() {
+            return self.free(conn);
+        }
+        let due = peer.half_open.as_ref().map_or_else(|| peer.connection.next_timeout(), |pending| pending.until);
+        self.set_deadline(conn, due);
+    }
+
     pub(super) fn set_deadline(&mut self, conn: ConnId, due: Time) {
         if let Some(deadline) = self.deadlines.get_mut(usize::from(conn.slot())) {
             *deadline = due;

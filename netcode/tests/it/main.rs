@@ -1,5 +1,8 @@
 //! Integration tests.
 
 mod bits;
+mod connection;
 mod emulator;
+mod handshake;
+mod pair;
 mod snapshot;
