@@ -1,0 +1,79 @@
+//! Connecting, being told things, leaving.
+
+use client::{ClientState, Event};
+use netcode::emulator::LinkConfig;
+use netcode::error::{CloseReason, DisconnectReason, RefuseReason};
+use netcode::message::Message;
+use sim::EntityId;
+
+use crate::rig::{PERIOD, RATE, Rig, bundle, player};
+
+const OWN: u32 = 5 << 12 | 1;
+
+#[test]
+fn a_client_connects_is_welcomed_and_sees_who_comes_and_goes() {
+    let mut rig = Rig::new(LinkConfig { delay: PERIOD / 2, ..LinkConfig::default() });
+    rig.run(4);
+    assert_eq!(rig.events, [Event::Connected { rate: RATE }]);
+    rig.say(&Message::Welcome { entity: OWN, zone: 3, map_seed: 9, aoi_radius_m: 80 });
+    rig.shown.insert(0, (OWN, player(1)));
+    rig.shown.insert(7, (99, player(2)));
+    rig.run(4);
+    let entity = EntityId::from_raw(OWN).unwrap();
+    let welcome = Event::Welcome { entity, zone: 3, map_seed: 9, aoi_radius_m: 80 };
+    for event in [welcome, Event::Spawned { id: OWN, kind: 0 }, Event::Spawned { id: 99, kind: 0 }] {
+        assert!(rig.events.contains(&event), "{event:?} is missing in {:?}", rig.events);
+    }
+    assert_eq!(rig.client.own(), Some(entity));
+    assert_eq!(rig.client.own_entity().unwrap().state(), player(1));
+    // The slot goes to another entity.
+    rig.shown.insert(7, (100, player(2)));
+    rig.run(4);
+    assert!(rig.events.ends_with(&[Event::Despawned { id: 99 }, Event::Spawned { id: 100, kind: 0 }]));
+}
+
+#[test]
+fn a_notice_reaches_the_game() {
+    let mut rig = Rig::new(LinkConfig::default());
+    rig.run(3);
+    rig.say(&Message::Notice { text: "grüße" });
+    rig.run(3);
+    assert!(rig.events.contains(&Event::Notice("grüße".into())));
+}
+
+#[test]
+fn leaving_tells_the_server_and_ends() {
+    let mut rig = Rig::new(LinkConfig::default());
+    rig.run(3);
+    rig.client.close(rig.now);
+    rig.run(10);
+    assert_eq!(rig.ended, Some(DisconnectReason::ByPeer(CloseReason::Requested)));
+    assert_eq!(rig.events.last(), Some(&Event::Disconnected(DisconnectReason::Local(CloseReason::Requested))));
+    assert!(rig.client.is_finished());
+}
+
+#[test]
+fn the_server_closing_is_told_with_its_reason() {
+    let mut rig = Rig::new(LinkConfig::default());
+    rig.run(3);
+    rig.server.close_all(rig.now, CloseReason::ServerShutdown);
+    rig.run(3);
+    assert_eq!(rig.client.state(), ClientState::Closed);
+    let reason = DisconnectReason::ByPeer(CloseReason::ServerShutdown);
+    assert_eq!(rig.events.last(), Some(&Event::Disconnected(reason)));
+}
+
+#[test]
+fn an_expired_token_is_refused_with_its_reason() {
+    let mut rig = Rig::with_bundle(LinkConfig::default(), &bundle(1));
+    rig.run(3);
+    assert_eq!(rig.events, [Event::Disconnected(DisconnectReason::Refused(RefuseReason::TokenExpired))]);
+    assert!(rig.client.is_finished());
+}
+
+#[test]
+fn nobody_there_is_a_handshake_timeout() {
+    let mut rig = Rig::new(LinkConfig { loss: 1.0, ..LinkConfig::default() });
+    rig.run(220);
+    assert_eq!(rig.events, [Event::Disconnected(DisconnectReason::HandshakeTimeout)]);
+}
