@@ -1,0 +1,317 @@
+//! The authoritative world: columns of entities and the order of a step.
+
+use crate::config::{ConfigError, WorldConfig};
+use crate::contact::{RADIUS, deeper_than};
+use crate::entity::{Allocator, EntityId};
+use crate::frame::{Frame, index_rows};
+use crate::input::Input;
+use crate::map::{Map, StaticBox};
+use crate::movement::{Intent, Rules, advance};
+use crate::npc::{self, Brain};
+use crate::rng::{Stream, below, draw, mix};
+use crate::schema::{ARCHETYPE, FLAGS, GROUNDED, NPC, PLAYER, QUANTA_PER_M, X, YAW, Z};
+use crate::space::{Anchor, REBUILD_TICKS, Space, Statics, list_loose, margin};
+use netcode::schema::State;
+use std::sync::Arc;
+
+/// Loose entities beyond this bring the next rebuild of the entity tree forward.
+const MAX_LOOSE: usize = 32;
+/// Places that a spawn tries before it gives up.
+const SPAWN_TRIES: u32 = 64;
+
+/// Why nobody was spawned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpawnError {
+    /// As many entities live as the configuration allows.
+    #[error("the world is full")]
+    Full,
+    /// No free place was found.
+    #[error("no free place to spawn at")]
+    NoRoom,
+}
+
+/// The entities of a zone. All that it becomes is a function of its configuration and the calls made.
+pub struct World {
+    config: WorldConfig,
+    rules: Rules,
+    map: Map,
+    statics: Statics,
+    tick: u64,
+    digest: u64,
+    allocator: Allocator,
+    spawned: u32,
+
+    // The columns, one row per entity, ascending by id.
+    ids: Vec<EntityId>,
+    kinds: Vec<u8>,
+    states: Vec<State>,
+    changed: Vec<u64>,
+    intents: Vec<Intent>,
+    brains: Vec<Brain>,
+    anchors: Vec<Anchor>,
+
+    space: Arc<Space>,
+    space_tick: u64,
+    loose: Vec<EntityId>,
+    rows: Arc<[u32]>,
+    /// Somebody came or went since `rows` was made.
+    moved_in_or_out: bool,
+    /// Scratch: the boxes around one body.
+    near: Vec<(u32, StaticBox)>,
+}
+
+impl World {
+    /// A world at tick 0 on its generated map, with its NPCs.
+    ///
+    /// # Errors
+    /// As [`WorldConfig::validate`].
+    pub fn new(config: WorldConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let map = Map::generate(config.seed, config.map)?;
+        Self::with_map(config, map)
+    }
+
+    /// A world on a map made elsewhere (a replay would not know it). `config.map` is not looked at.
+    ///
+    /// # Errors
+    /// As [`WorldConfig::validate`].
+    pub fn with_map(config: WorldConfig, map: Map) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mut world = Self {
+            rules: Rules::new(config.rate_hz, map.half_extent()),
+            statics: Statics::new(&map),
+            map,
+            tick: 0,
+            digest: 0,
+            allocator: Allocator::new(config.max_entities),
+            spawned: 0,
+            ids: Vec::new(),
+            kinds: Vec::new(),
+            states: Vec::new(),
+            changed: Vec::new(),
+            intents: Vec::new(),
+            brains: Vec::new(),
+            anchors: Vec::new(),
+            space: Arc::new(Space::new(&[], &[], config.rate_hz)),
+            space_tick: 0,
+            loose: Vec::new(),
+            rows: Arc::new([]),
+            moved_in_or_out: false,
+            near: Vec::new(),
+            config,
+        };
+        for _ in 0..config.npcs {
+            // A crowded map holds fewer; the configuration keeps the number below the capacity.
+            let _ = world.spawn(NPC);
+        }
+        world.keep_space();
+        world.digest = world.fold();
+        Ok(world)
+    }
+
+    /// Puts a new player on the map, standing; it is part of the next frame.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; nothing changed then.
+    pub fn spawn_player(&mut self) -> Result<EntityId, SpawnError> {
+        self.spawn(PLAYER)
+    }
+
+    /// Removes an entity; whether it was there. Its name is not used again for long.
+    pub fn despawn(&mut self, id: EntityId) -> bool {
+        let Ok(row) = self.ids.binary_search(&id) else { return false };
+        self.ids.remove(row);
+        self.kinds.remove(row);
+        self.states.remove(row);
+        self.changed.remove(row);
+        self.intents.remove(row);
+        self.brains.remove(row);
+        self.anchors.remove(row);
+        self.allocator.release(id);
+        self.moved_in_or_out = true;
+        true
+    }
+
+    /// One tick. Players without an input stand still; inputs of anybody else are ignored; of two inputs for one
+    /// player the later one counts.
+    pub fn step(&mut self, inputs: &[(EntityId, Input)]) {
+        self.tick += 1;
+        let Self { config, tick, ids, kinds, states, changed, intents, brains, .. } = self;
+        take_inputs(inputs, ids, kinds, states, intents);
+        npc::wander(config.seed, *tick, config.rate_hz, ids, kinds, states, brains, intents);
+        move_bodies(*tick, &self.statics, &self.rules, intents, states, changed, &mut self.near);
+        self.keep_space();
+        self.digest = self.fold();
+    }
+
+    /// The world as of the last step, with spawns and despawns since.
+    #[must_use]
+    pub fn frame(&self) -> Frame {
+        Frame {
+            tick: self.tick,
+            digest: self.digest,
+            ids: self.ids.clone(),
+            kinds: self.kinds.clone(),
+            states: self.states.clone(),
+            changed: self.changed.clone(),
+            rows: if self.moved_in_or_out { index_rows(&self.ids) } else { Arc::clone(&self.rows) },
+            space: Arc::clone(&self.space),
+            loose: self.loose.clone(),
+        }
+    }
+
+    /// Steps made.
+    #[must_use]
+    pub fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// A 64-bit fold of tick, ids, kinds and states after the last step: equal worlds have equal digests, and
+    /// different ones almost surely different ones. It is no defence against anybody who constructs collisions.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// What the world was made from.
+    #[must_use]
+    pub fn config(&self) -> &WorldConfig {
+        &self.config
+    }
+
+    /// The static world.
+    #[must_use]
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Entities alive.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether nobody lives.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The state of an entity, if it lives.
+    #[must_use]
+    pub fn state(&self, id: EntityId) -> Option<&State> {
+        self.states.get(self.ids.binary_search(&id).ok()?)
+    }
+
+    fn spawn(&mut self, kind: u8) -> Result<EntityId, SpawnError> {
+        if self.allocator.live() >= self.config.max_entities {
+            return Err(SpawnError::Full);
+        }
+        let [x, z] = self.free_place().ok_or(SpawnError::NoRoom)?;
+        let id = self.allocator.allocate().ok_or(SpawnError::Full)?;
+        let mut state = State::default();
+        (state[X], state[Z], state[FLAGS]) = (x, z, GROUNDED);
+        if kind == NPC {
+            let bits = draw(self.config.seed, Stream::Spawn, self.tick, id.raw());
+            state[ARCHETYPE] = below(bits, npc::ARCHETYPES) as i32;
+        }
+        let row = self.ids.partition_point(|other| *other < id);
+        self.ids.insert(row, id);
+        self.kinds.insert(row, kind);
+        self.states.insert(row, state);
+        self.changed.insert(row, self.tick + 1);
+        self.intents.insert(row, Intent::default());
+        self.brains.insert(row, Brain::at([x, z]));
+        self.anchors.insert(row, None);
+        self.loose.push(id);
+        self.moved_in_or_out = true;
+        Ok(id)
+    }
+
+    /// The next place of the spawn sequence on which nothing stands.
+    fn free_place(&mut self) -> Option<[i32; 2]> {
+        let half = i32::from(self.config.spawn_half_extent_m) * QUANTA_PER_M - RADIUS;
+        for _ in 0..SPAWN_TRIES {
+            self.spawned = self.spawned.wrapping_add(1);
+            let [x, z] = spread(self.config.seed, self.spawned, half);
+            self.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], &mut self.near);
+            if self.near.iter().all(|(_, solid)| !deeper_than(0, [x, 0, z], solid)) {
+                return Some([x, z]);
+            }
+        }
+        None
+    }
+
+    /// Rebuilds the entity tree when it is old or knows too few, and lists whom it does not know.
+    fn keep_space(&mut self) {
+        if core::mem::take(&mut self.moved_in_or_out) {
+            self.rows = index_rows(&self.ids);
+        }
+        let margin = margin(self.config.rate_hz);
+        list_loose(&self.ids, &self.states, &mut self.anchors, margin, &mut self.loose);
+        if self.tick - self.space_tick < REBUILD_TICKS && self.loose.len() <= MAX_LOOSE {
+            return;
+        }
+        self.space = Arc::new(Space::new(&self.ids, &self.states, self.config.rate_hz));
+        self.space_tick = self.tick;
+        self.loose.clear();
+        for (anchor, state) in self.anchors.iter_mut().zip(&self.states) {
+            *anchor = Some([state[X], state[Z]]);
+        }
+    }
+
+    fn fold(&self) -> u64 {
+        let mut hash = mix(self.tick);
+        let mut word = |value: u64| hash = (hash.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for ((id, kind), state) in self.ids.iter().zip(&self.kinds).zip(&self.states) {
+            word(u64::from(id.raw()) << 32 | u64::from(*kind));
+            for [low, high] in state.as_chunks().0 {
+                word(u64::from(*low as u32) << 32 | u64::from(*high as u32));
+            }
+        }
+        mix(hash)
+    }
+}
+
+/// Turns inputs into the intents of players.
+fn take_inputs(inputs: &[(EntityId, Input)], ids: &[EntityId], kinds: &[u8], states: &[State], intents: &mut [Intent]) {
+    for (intent, state) in intents.iter_mut().zip(states) {
+        *intent = Intent::idle(state[YAW]);
+    }
+    for (id, input) in inputs {
+        if let Ok(row) = ids.binary_search(id)
+            && kinds[row] == PLAYER
+        {
+            intents[row] = Intent::from_input(*input);
+        }
+    }
+}
+
+/// Moves everybody and notes whose state changed.
+fn move_bodies(
+    tick: u64,
+    statics: &Statics,
+    rules: &Rules,
+    intents: &[Intent],
+    states: &mut [State],
+    changed: &mut [u64],
+    near: &mut Vec<(u32, StaticBox)>,
+) {
+    for ((state, intent), changed) in states.iter_mut().zip(intents).zip(changed) {
+        let next = advance(state, intent, statics, rules, near);
+        if next != *state {
+            *state = next;
+            *changed = tick;
+        }
+    }
+}
+
+/// The `number`-th place of an even spread over the square of that half side (position quanta): the R2
+/// sequence (Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018), shifted by the seed.
+fn spread(seed: u64, number: u32, half: i32) -> [i32; 2] {
+    // 2^32 / g and 2^32 / g², where g is the plastic number.
+    let shift = draw(seed, Stream::Spawn, 0, 0);
+    let x = (shift as u32).wrapping_add(number.wrapping_mul(3_242_174_889));
+    let z = ((shift >> 32) as u32).wrapping_add(number.wrapping_mul(2_447_445_414));
+    [x, z].map(|share| below(u64::from(share) << 32, half as u32 * 2 + 1) as i32 - half)
+}
