@@ -5,11 +5,13 @@
 //! [`keys`], so a key cannot be documented with one range and checked against another.
 
 pub mod keys;
+mod parts;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sim::MapConfig;
 use thiserror::Error;
 
 /// Everything that an operator can set. Keys that are not given keep their defaults; unknown keys are errors.
@@ -56,12 +58,18 @@ pub struct Network {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct World {
+    /// The zone's number.
+    pub zone: u32,
     /// Simulation ticks (and snapshots) per second.
     pub tick_rate_hz: u32,
     /// Seed of map and world.
     pub seed: u64,
     /// The map reaches this far from its middle along x and z, in metres.
     pub half_extent_m: u32,
+    /// Players and characters spawn within this distance of the middle along x and z, in metres; unset: all over the
+    /// map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spawn_half_extent_m: Option<u32>,
     /// Static boxes on the map.
     pub boxes: u32,
     /// Wandering non-player characters.
@@ -76,8 +84,10 @@ pub struct World {
 pub struct Replication {
     /// A client is told about entities within this distance, in metres.
     pub aoi_radius_m: u32,
-    /// A snapshot datagram is at most this long, in bytes of UDP payload.
+    /// A snapshot's body is at most this long, in bytes.
     pub snapshot_bytes: u32,
+    /// Entities that a client can know at once.
+    pub max_known: u32,
 }
 
 /// Who may connect.
@@ -122,9 +132,9 @@ impl std::fmt::Debug for KeyEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Load {
-    /// Above this many HELLOs per second clients must first echo a cookie.
-    pub cookie_above_hellos_per_s: u32,
-    /// At most this many handshakes (one X25519 each) per second.
+    /// Handshakes per second that are worked on without a cookie.
+    pub cookie_above_per_s: u32,
+    /// Handshakes per second that are worked on at all.
     pub handshakes_per_s: u32,
 }
 
@@ -260,6 +270,7 @@ impl ServerConfig {
     /// Checks every range and rule.
     pub fn check(&self) -> Result<(), ConfigError> {
         keys::check(self)?;
+        self.check_world()?;
         if let (Some(http), Some(true)) = (self.http(), self.access.dev_tokens)
             && !is_loopback(http.ip())
         {
@@ -272,6 +283,22 @@ impl ServerConfig {
             if self.access.cluster_keys.iter().take(i).any(|earlier| earlier.epoch == entry.epoch) {
                 return Err(ConfigError::KeyEpochTwice(entry.epoch));
             }
+        }
+        Ok(())
+    }
+
+    /// What depends on the size of the map.
+    fn check_world(&self) -> Result<(), ConfigError> {
+        let World { half_extent_m, boxes, spawn_half_extent_m, .. } = self.world;
+        let cell_m = u32::from(MapConfig::CELL_M);
+        let cells = (2 * half_extent_m / cell_m).pow(2);
+        if boxes > cells {
+            let allowed = format!("at most {cells} with half_extent_m = {half_extent_m}: one per {cell_m} m by {cell_m} m");
+            return Err(ConfigError::Value { key: "world.boxes", value: boxes.to_string(), allowed });
+        }
+        if let Some(spawn) = spawn_half_extent_m.filter(|spawn| !(1..=half_extent_m).contains(spawn)) {
+            let allowed = format!("1 m up to half_extent_m, which is {half_extent_m}");
+            return Err(ConfigError::Value { key: "world.spawn_half_extent_m", value: spawn.to_string(), allowed });
         }
         Ok(())
     }
@@ -350,13 +377,22 @@ impl Default for Network {
 /// (`1000 * pi * 50^2 / 512^2`).
 impl Default for World {
     fn default() -> Self {
-        Self { tick_rate_hz: 20, seed: 1, half_extent_m: 256, boxes: 400, npcs: 100, max_players: 2000 }
+        Self {
+            zone: 1,
+            tick_rate_hz: 20,
+            seed: 1,
+            half_extent_m: 256,
+            spawn_half_extent_m: None,
+            boxes: 200,
+            npcs: 100,
+            max_players: 2000,
+        }
     }
 }
 
 impl Default for Replication {
     fn default() -> Self {
-        Self { aoi_radius_m: 50, snapshot_bytes: 1100 }
+        Self { aoi_radius_m: 50, snapshot_bytes: 1100, max_known: 256 }
     }
 }
 
@@ -368,6 +404,6 @@ impl Default for Access {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { cookie_above_hellos_per_s: 1000, handshakes_per_s: 2000 }
+        Self { cookie_above_per_s: 500, handshakes_per_s: 2000 }
     }
 }

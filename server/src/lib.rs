@@ -6,4 +6,6 @@
 pub mod config;
 pub mod dev_token;
 pub mod input_buffer;
+pub mod replication;
+pub mod shard;
 pub mod zone;

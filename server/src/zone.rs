@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use netcode::packet::ConnId;
-use sim::{EntityId, Frame, Input, Map, MapConfig, World, WorldConfig};
+use sim::{EntityId, Frame, Input, World, WorldConfig};
 
 use crate::input_buffer::{InputBuffer, Put, Source};
 
@@ -21,16 +21,8 @@ pub const REPEAT_MS: u32 = 250;
 /// What a zone needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZoneConfig {
-    /// Seed of map and world.
-    pub seed: u64,
-    /// Ticks per second.
-    pub rate_hz: u16,
-    /// The map's half extent, in metres.
-    pub half_extent_m: u16,
-    /// Static boxes on the map.
-    pub boxes: u32,
-    /// Non-player characters.
-    pub npcs: u32,
+    /// The world to make.
+    pub world: WorldConfig,
     /// Players admitted at once.
     pub max_players: u32,
 }
@@ -141,14 +133,14 @@ struct Joining {
 
 impl Zone {
     /// Generates the map and populates the world; nobody has joined.
-    #[must_use]
-    pub fn new(config: ZoneConfig) -> Self {
-        let map = Map::generate(config.seed, MapConfig { half_extent_m: config.half_extent_m, boxes: config.boxes });
-        let world = World::new(WorldConfig { seed: config.seed, rate_hz: config.rate_hz, map, npcs: config.npcs });
-        Self {
-            world,
+    ///
+    /// # Errors
+    /// The world's configuration makes no world.
+    pub fn new(config: ZoneConfig) -> Result<Self, sim::ConfigError> {
+        let zone = Self {
+            world: World::new(config.world)?,
             max_players: config.max_players as usize,
-            repeat_limit: u32::from(config.rate_hz) * REPEAT_MS / 1000,
+            repeat_limit: u32::from(config.world.rate_hz) * REPEAT_MS / 1000,
             players: Vec::new(),
             buffers: Vec::new(),
             free: Vec::new(),
@@ -158,7 +150,8 @@ impl Zone {
             inputs: Vec::new(),
             answers: VecDeque::new(),
             stats: ZoneStats::default(),
-        }
+        };
+        Ok(zone)
     }
 
     /// Takes a message: inputs at once, joins and leaves with the next [`Zone::step`].
@@ -296,7 +289,7 @@ impl Zone {
         if self.players.len() >= self.max_players {
             return None;
         }
-        let entity = self.world.spawn_player()?;
+        let entity = self.world.spawn_player().ok()?;
         let buffer = InputBuffer::new(self.world.tick() + 1);
         let place = self.place(buffer);
         let at = self.players.partition_point(|(other, _)| *other < entity);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sim::MapConfig;
+
 use super::{ConfigError, ServerConfig};
 
 /// One configuration key.
@@ -74,6 +76,12 @@ pub const KEYS: &[Key] = &[
         rule: Range(2000, 600_000, |c| c.network.idle_timeout_ms.into()),
     },
     Key {
+        key: "world.zone",
+        about: "The zone's number, told to clients.",
+        unit: "",
+        rule: Range(0, u32::MAX as u64, |c| c.world.zone.into()),
+    },
+    Key {
         key: "world.tick_rate_hz",
         about: "Simulation ticks, and snapshots to each client, per second.",
         unit: "Hz",
@@ -89,13 +97,23 @@ pub const KEYS: &[Key] = &[
         key: "world.half_extent_m",
         about: "The map reaches this far from its middle, north, south, east and west.",
         unit: "m",
-        rule: Range(32, 500, |c| c.world.half_extent_m.into()),
+        rule: Range(
+            MapConfig::MIN_HALF_EXTENT_M as u64,
+            MapConfig::MAX_HALF_EXTENT_M as u64,
+            |c| c.world.half_extent_m.into(),
+        ),
+    },
+    Key {
+        key: "world.spawn_half_extent_m",
+        about: "Players and characters spawn within this distance of the middle. Unset: all over the map.",
+        unit: "m",
+        rule: Unset("a whole number from 1 to half_extent_m", "100"),
     },
     Key {
         key: "world.boxes",
-        about: "Static boxes on the map.",
+        about: "Static boxes on the map, at most one per 16 m by 16 m.",
         unit: "boxes",
-        rule: Range(0, 20_000, |c| c.world.boxes.into()),
+        rule: Range(0, 250_000, |c| c.world.boxes.into()),
     },
     Key {
         key: "world.npcs",
@@ -117,9 +135,15 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         key: "replication.snapshot_bytes",
-        about: "A snapshot datagram is at most this long; what does not fit is sent in a later one.",
-        unit: "bytes of UDP payload",
-        rule: Range(200, 1200, |c| c.replication.snapshot_bytes.into()),
+        about: "A snapshot's body is at most this long (and what a datagram has room for); the rest waits its turn.",
+        unit: "bytes",
+        rule: Range(100, 1200, |c| c.replication.snapshot_bytes.into()),
+    },
+    Key {
+        key: "replication.max_known",
+        about: "Entities that a client can know at once, itself included; the nearest ones win.",
+        unit: "entities",
+        rule: Range(8, 1024, |c| c.replication.max_known.into()),
     },
     Key {
         key: "access.server_id",
@@ -157,17 +181,17 @@ pub const KEYS: &[Key] = &[
         rule: Range(5, 3600, |c| c.access.dev_token_life_s.into()),
     },
     Key {
-        key: "load.cookie_above_hellos_per_s",
-        about: "Above this many HELLOs clients must first prove their address with a cookie (one more round trip). 0: \
-                always.",
-        unit: "HELLOs/s",
-        rule: Range(0, 1_000_000, |c| c.load.cookie_above_hellos_per_s.into()),
+        key: "load.cookie_above_per_s",
+        about: "Above this many handshakes clients must first prove their address with a cookie (one more round trip). \
+                0: always. Counted in windows of 100 ms, as the next one.",
+        unit: "handshakes/s",
+        rule: Range(0, 100_000, |c| c.load.cookie_above_per_s.into()),
     },
     Key {
         key: "load.handshakes_per_s",
-        about: "At most this many handshakes (about 80 us of one core each); what is above waits for the client's retry.",
+        about: "At most this many handshakes are worked on (about 150 us of a core each); clients repeat the others.",
         unit: "handshakes/s",
-        rule: Range(1, 100_000, |c| c.load.handshakes_per_s.into()),
+        rule: Range(10, 100_000, |c| c.load.handshakes_per_s.into()),
     },
     Key {
         key: "log.level",
@@ -239,7 +263,7 @@ mod tests {
     #[test]
     fn uncommenting_the_examples_gives_an_allowed_configuration() {
         let text = ServerConfig::documented_toml();
-        let examples = ["# http = ", "# advertise = ", "# dev_tokens = "];
+        let examples = ["# http = ", "# advertise = ", "# spawn_half_extent_m = ", "# dev_tokens = "];
         let set: String = text
             .lines()
             .map(|line| if examples.iter().any(|e| line.starts_with(e)) { &line[2..] } else { line })
@@ -255,6 +279,7 @@ mod tests {
         let mut config = ServerConfig::default();
         config.network.http = super::super::HttpListen::At(config.network.listen);
         config.network.advertise = Some(config.network.listen);
+        config.world.spawn_half_extent_m = Some(100);
         config.access.dev_tokens = Some(true);
         let table = toml::Table::try_from(&config).unwrap();
         let mut exist: Vec<String> = Vec::new();

@@ -51,6 +51,9 @@ pub enum RunError {
         /// What the system says.
         error: io::Error,
     },
+    /// The configuration makes no world.
+    #[error("{0}")]
+    World(sim::ConfigError),
     /// The system gives no randomness.
     #[error("{0}")]
     Entropy(CryptoError),
@@ -66,7 +69,7 @@ impl RunError {
     /// 2 for what the operator wrote, 1 for what happened at run time.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::ConfigFile { .. } | Self::Read { .. } | Self::Issue(IssueError::Count(_)) => 2,
+            Self::Config(_) | Self::ConfigFile { .. } | Self::Read { .. } | Self::World(_) | Self::Issue(IssueError::Count(_)) => 2,
             Self::Bind { .. } | Self::System { .. } | Self::Entropy(_) | Self::Issue(_) | Self::Thread(_) => 1,
         }
     }

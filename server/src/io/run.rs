@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 use netcode::crypto::ClusterKey;
 use netcode::token::ServerEntry;
-use server::config::ServerConfig;
+use server::config::{HttpListen, ServerConfig};
 use server::dev_token::Issuer;
 use server::zone::Zone;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -90,8 +90,8 @@ fn start_http(
     ready: &Arc<Ready>,
 ) -> Result<Option<(SocketAddr, Http)>, RunError> {
     let Some(mut addr) = config.http() else { return Ok(None) };
-    if addr == config.network.listen {
-        // The same port that the system chose for UDP.
+    if config.network.http == HttpListen::SameAsListen {
+        // Where the system chose the port, the one that it chose.
         addr = udp;
     }
     let listener = sockets::bind_http(addr)?;
@@ -145,7 +145,7 @@ impl Running {
             polls.push((poll, socket));
         }
         let links: Arc<[Link]> = links.into();
-        let shards = setup::shards(config, keys, links.len())?;
+        let shards = setup::shards(config, keys)?;
         let zone_reports = Arc::new(Reports::new());
         let mut worker_reports = Vec::new();
         let mut threads = Vec::new();
@@ -158,10 +158,11 @@ impl Running {
             threads.push(spawn_watched(format!("worker-{index}"), tell.clone(), run)?);
         }
         let status = std::cell::RefCell::new(Status::new(Arc::clone(&zone_reports), &worker_reports));
-        let (zone_config, rate_hz) = (setup::zone(config, links.len()), config.world.tick_rate_hz);
-        let (zone_links, zone_stop, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
+        let (zone_config, zone_links, zone_stop, ready) =
+            (config.zone(), Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
         let run = move || {
-            let zone = Zone::new(zone_config);
+            let zone = Zone::new(zone_config).map_err(RunError::World)?;
+            let rate_hz = zone_config.world.rate_hz;
             ZoneThread::new(zone, rate_hz, zone_links, zone_reports, clock, zone_stop, ready).run();
             Ok(())
         };

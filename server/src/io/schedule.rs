@@ -16,7 +16,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// The first tick is due at `start`.
-    pub fn new(start: Time, rate_hz: u32) -> Self {
+    pub fn new(start: Time, rate_hz: u16) -> Self {
         Self { start, rate_hz: u64::from(rate_hz.max(1)), next: 0 }
     }
 

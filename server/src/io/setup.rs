@@ -1,12 +1,18 @@
 //! From the configuration to the parts: keys, zone, shards.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use netcode::crypto::{ClusterKey, Entropy as _, OsEntropy, Psk};
+use netcode::crypto::{ClusterKey, CookieKey, Entropy as _, OsEntropy, Psk};
+use netcode::server::SingleUse;
 use server::config::{ConfigError, KeyEntry, ServerConfig, parse_key};
+use server::shard::Shard;
 use tracing::warn;
 
 use super::error::RunError;
+
+/// Used tokens that are remembered until they expire (about 100 bytes each).
+const USED_TOKENS: usize = 1 << 18;
 
 /// Reads a text file that the operator named.
 pub fn read(path: &Path) -> Result<String, RunError> {
@@ -41,8 +47,17 @@ pub fn key_argument(argument: &str, epoch: u8) -> Result<Psk, RunError> {
     Ok(Psk::new(key))
 }
 
+/// The shards of all workers; they share the cookie key and the set of used tokens.
+pub fn shards(config: &ServerConfig, keys: &[ClusterKey]) -> Result<Vec<Shard>, RunError> {
+    let cookie_key = CookieKey::new(random()?);
+    let single_use = Arc::new(SingleUse::new(USED_TOKENS));
+    let workers = 0..u8::try_from(config.network.workers).unwrap_or(u8::MAX);
+    let shard = |worker| Shard::new(config.shard(keys.to_vec(), worker), cookie_key.clone(), Arc::clone(&single_use));
+    Ok(workers.map(shard).collect())
+}
+
 /// 32 bytes from the system.
-pub fn random() -> Result<[u8; 32], RunError> {
+fn random() -> Result<[u8; 32], RunError> {
     let mut bytes = [0; 32];
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
     let filled = OsEntropy::new().fill(&mut bytes);

@@ -81,6 +81,9 @@ struct Total {
     rates: Rates,
     counters: Counters,
     connections: u64,
+    accepted: u64,
+    disconnects: u64,
+    inputs_dropped: u64,
     drops: Drops,
     send_us: hdrhistogram::Histogram<u64>,
 }
@@ -91,6 +94,9 @@ impl Total {
             rates: Rates::default(),
             counters: Counters::default(),
             connections: 0,
+            accepted: 0,
+            disconnects: 0,
+            inputs_dropped: 0,
             drops: Drops::default(),
             send_us: micros_histogram(),
         };
@@ -107,7 +113,10 @@ impl Total {
     }
 
     fn add_shard(&mut self, shard: &ShardStats) {
-        self.connections += shard.connections as u64;
+        self.connections += shard.connections;
+        self.accepted += shard.accepted;
+        self.disconnects += shard.disconnects;
+        self.inputs_dropped += shard.inputs_dropped;
         self.drops.add(&shard.drops);
     }
 }
@@ -127,6 +136,8 @@ fn line(zone: &ZoneReport, total: &Total, drops: &str) {
         tick = zone.tick,
         players = zone.players,
         connections = total.connections,
+        accepted = total.accepted,
+        disconnects = total.disconnects,
         tick_us_p50 = zone.tick_us.value_at_quantile(0.5),
         tick_us_p99 = zone.tick_us.value_at_quantile(0.99),
         tick_us_max = zone.tick_us.max(),
@@ -142,6 +153,7 @@ fn line(zone: &ZoneReport, total: &Total, drops: &str) {
         drops,
         queue_drops = total.counters.inputs_dropped + total.counters.handed_dropped + zone_counters.frames_dropped,
         send_drops = total.counters.send_dropped,
+        inputs_dropped = total.inputs_dropped,
         inputs_late = input.inputs_late,
         inputs_repeated = input.inputs_repeated,
         "status"

@@ -34,8 +34,8 @@ const SEND_PATIENCE: Duration = Duration::from_millis(100);
 const NO_BUFFERS_RETRY: Duration = Duration::from_millis(1);
 /// How long a worker goes on to tell clients that the server shuts down.
 const SHUTDOWN_TIME: Duration = Duration::from_millis(300);
-/// How often it tells them.
-const SHUTDOWN_REPEAT: Duration = Duration::from_millis(100);
+/// How often it looks for clients that have connected meanwhile.
+const SHUTDOWN_REPEAT: Duration = Duration::from_millis(50);
 
 /// What a worker counts itself; what the protocol drops is in the shard's own counters.
 #[derive(Clone, Copy, Debug, Default)]
@@ -177,10 +177,10 @@ impl Worker {
             if self.parts.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.parts.shard.handle_timeout(now);
             }
+            self.transmit(now);
             if self.parts.stop.load(Ordering::Acquire) && self.shut_down(shutdown.get_or_insert(Shutdown::at(now)), now) {
                 return Ok(());
             }
-            self.transmit(now);
             self.pass_to_zone();
             self.report(now);
             self.counters.turns += 1;
@@ -345,17 +345,19 @@ impl Worker {
         }
         self.next_report = next_report(now);
         let send_us = std::mem::replace(&mut self.send_us, micros_histogram());
-        let shard = self.parts.shard.stats().clone();
+        let shard = self.parts.shard.stats();
         self.parts.reports.publish(WorkerReport { at: now, counters: self.counters, shard, send_us });
     }
 
-    /// Tells every client that the server ends, a few times because datagrams get lost. Whether it is done.
+    /// Tells every client that the server ends (the shard says it a few times, because datagrams get lost), those as well
+    /// that connect meanwhile. Whether it is done.
     fn shut_down(&mut self, shutdown: &mut Shutdown, now: Time) -> bool {
         if now >= shutdown.next {
             self.parts.shard.shutdown(now);
+            self.transmit(now);
             shutdown.next = now + SHUTDOWN_REPEAT;
         }
-        now >= shutdown.end
+        now >= shutdown.end || self.parts.shard.stats().connections == 0 && self.sender.is_empty()
     }
 }
 

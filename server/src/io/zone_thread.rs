@@ -43,7 +43,7 @@ pub struct ZoneReport {
 /// The running zone.
 pub struct ZoneThread {
     zone: Zone,
-    rate_hz: u32,
+    rate_hz: u16,
     links: Arc<[Link]>,
     reports: Arc<Reports<ZoneReport>>,
     clock: Clock,
@@ -60,7 +60,7 @@ impl ZoneThread {
     /// Puts it together.
     pub fn new(
         zone: Zone,
-        rate_hz: u32,
+        rate_hz: u16,
         links: Arc<[Link]>,
         reports: Arc<Reports<ZoneReport>>,
         clock: Clock,
@@ -75,7 +75,7 @@ impl ZoneThread {
     /// The loop; ends after the stop flag is set.
     pub fn run(mut self) {
         let mut schedule = Schedule::new(self.clock.now(), self.rate_hz);
-        let quarter = Duration::from_secs(1) / self.rate_hz / 4;
+        let quarter = Duration::from_secs(1) / u32::from(self.rate_hz) / 4;
         let mut arrived = false;
         while !self.stop.load(Ordering::Acquire) {
             self.sleep_until(schedule.due());

@@ -1,1 +1,5 @@
-//! Integration tests.
+//! Integration tests of the server: configuration, zone, and the real process.
+
+mod config;
+mod process;
+mod zone;

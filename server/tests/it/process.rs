@@ -1,0 +1,276 @@
+//! The real process: what it answers, what it says, how it ends.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use netcode::token::ConnectBundle;
+use serde_json::{Value, json};
+use server::config::ServerConfig;
+use server::dev_token::TokenReply;
+
+/// Far beyond what anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn server(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a server that is expected to end by itself.
+fn run_to_end(args: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = server(args).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A running server with JSON log lines; killed when the test is over.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<Value>,
+    udp: SocketAddr,
+    http: String,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut all = vec!["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json", "--npcs", "5", "--boxes", "5"];
+        all.extend(args);
+        let mut child = server(&all).spawn().unwrap();
+        let lines = json_lines(&mut child);
+        let mut running =
+            Self { child, lines, udp: SocketAddr::from(([0, 0, 0, 0], 0)), http: String::new() };
+        let starting = running.wait_for("starting");
+        running.udp = starting["listen"].as_str().unwrap().parse().unwrap();
+        running.http = format!("http://{}", starting["http"].as_str().unwrap());
+        running.wait_for("ready");
+        running
+    }
+
+    /// The next log line with that message.
+    fn wait_for(&self, message: &str) -> Value {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no line {message:?}"));
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        let mut response = agent().get(format!("{}{path}", self.http)).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    fn post_token(&self, content_type: &str, body: &str) -> (u16, String) {
+        let request = agent().post(format!("{}/v1/dev/token", self.http)).content_type(content_type);
+        let mut response = request.send(body).unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    fn signal(&self, signal: i32) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        // The lines end when the process does.
+        while self.lines.recv_timeout(PATIENCE).is_ok() {}
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into()
+}
+
+#[expect(clippy::disallowed_methods, reason = "reading a pipe with a time limit takes a thread")]
+fn json_lines(child: &mut Child) -> mpsc::Receiver<Value> {
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "message": line }));
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+fn scratch_file(name: &str, content: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+#[test]
+fn it_becomes_healthy_and_a_signal_ends_it_with_0() {
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        let mut running = Running::start(&[]);
+        assert_eq!(running.get("/healthz"), (200, r#"{"status":"ok"}"#.into()));
+        assert_eq!(running.get("/nothing").0, 404);
+        running.signal(signal);
+        assert_eq!(running.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn the_status_line_comes_every_second_with_numbers() {
+    let running = Running::start(&[]);
+    let (first, second) = (running.wait_for("status"), running.wait_for("status"));
+    for key in ["tick", "players", "tick_us_p50", "tick_us_p99", "tick_us_max", "packets_in", "bytes_out", "late"] {
+        assert!(first[key].is_u64(), "{key} in {first}");
+    }
+    assert!(first["drops"].is_string());
+    assert!(second["tick"].as_u64() > first["tick"].as_u64());
+}
+
+#[test]
+fn two_workers_share_one_port_that_nobody_else_can_take() {
+    let running = Running::start(&["--workers", "2"]);
+    let listen = running.udp.to_string();
+    let (code, _, stderr) = run_to_end(&["--listen", &listen, "--workers", "2", "--http", ""]);
+    assert_eq!(code, Some(1), "{stderr}");
+}
+
+#[test]
+fn junk_is_counted_by_cause_and_answered_with_nothing() {
+    let running = Running::start(&[]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for junk in [&[0u8; 3][..], &[0xff; 700], &[0x01; 2000]] {
+        socket.send_to(junk, running.udp).unwrap();
+    }
+    let drops = loop {
+        let line = running.wait_for("status");
+        if line["drops"] != "" {
+            break line["drops"].as_str().unwrap().to_string();
+        }
+    };
+    assert!(drops.contains('='), "{drops}");
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut [0; 2000]).is_err());
+}
+
+#[test]
+fn a_development_token_is_issued_for_this_server() {
+    let running = Running::start(&[]);
+    let (status, body) = running.post_token("application/json", r#"{"account":7,"character":9}"#);
+    assert_eq!(status, 200, "{body}");
+    let reply: TokenReply = serde_json::from_str(&body).unwrap();
+    let bundle = ConnectBundle::try_from(&reply.single.unwrap()).unwrap();
+    assert_eq!(bundle.servers[0].addr, running.udp);
+    // An empty body needs no content type.
+    assert_eq!(running.post_token("text/plain", "").0, 200);
+    let (status, body) = running.post_token("application/json; charset=utf-8", r#"{"count":50}"#);
+    assert_eq!(status, 200, "{body}");
+    let reply: TokenReply = serde_json::from_str(&body).unwrap();
+    assert_eq!((reply.tokens.len(), reply.single), (50, None));
+}
+
+#[test]
+fn a_body_that_is_no_token_request_is_refused_in_clear_text() {
+    let running = Running::start(&[]);
+    let refused = |content_type: &str, body: &str, status: u16, text: &str| {
+        let (got, reply) = running.post_token(content_type, body);
+        let error = serde_json::from_str::<Value>(&reply).unwrap()["error"].as_str().unwrap().to_string();
+        assert_eq!(got, status, "{error}");
+        assert!(error.contains(text), "{error}");
+    };
+    refused("text/plain", "{}", 415, "application/json");
+    refused("application/json", "hello", 400, "not a token request");
+    refused("application/json", r#"{"acount":1}"#, 400, "unknown field `acount`");
+    refused("application/json", r#"{"account":-1}"#, 400, "-1");
+    refused("application/json", r#"{"count":4097}"#, 400, "from 1 to 4096");
+    refused("application/json", &"x".repeat(5000), 413, "limit");
+    let mut response = agent().get(format!("{}/v1/dev/token", running.http)).call().unwrap();
+    assert_eq!(response.status(), 405);
+    assert!(response.body_mut().read_to_string().unwrap().contains("error"));
+}
+
+#[test]
+fn switched_off_development_tokens_are_not_issued() {
+    let running = Running::start(&["--dev-tokens", "false"]);
+    let (status, body) = running.post_token("application/json", "{}");
+    assert_eq!(status, 404);
+    assert!(body.contains("access.dev_tokens"), "{body}");
+}
+
+#[test]
+fn a_bad_flag_ends_it_with_2() {
+    let (code, _, stderr) = run_to_end(&["--lissten", "127.0.0.1:1"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("--lissten"), "{stderr}");
+    let (code, _, stderr) = run_to_end(&["--workers", "9"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("network.workers = 9") && stderr.contains("1 to 8"), "{stderr}");
+}
+
+#[test]
+fn a_bad_configuration_ends_it_with_2_and_names_file_and_key() {
+    let path = scratch_file("bad.toml", "[world]\nseeds = 1\n");
+    let (code, _, stderr) = run_to_end(&["--config", path.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("bad.toml") && stderr.contains("unknown field `seeds`"), "{stderr}");
+    let (code, _, stderr) = run_to_end(&["--config", "/nonexistent/zone.toml"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("/nonexistent/zone.toml"), "{stderr}");
+    let (code, _, stderr) = run_to_end(&["--http", "0.0.0.0:0", "--dev-tokens", "true"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("access.dev_tokens"), "{stderr}");
+}
+
+#[test]
+fn a_port_in_use_ends_it_with_1_and_names_the_port() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = udp.local_addr().unwrap().to_string();
+    let (code, _, stderr) = run_to_end(&["--listen", &addr, "--http", ""]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains(&format!("udp {addr}")) && stderr.contains("--listen"), "{stderr}");
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = tcp.local_addr().unwrap().to_string();
+    let (code, _, stderr) = run_to_end(&["--listen", "127.0.0.1:0", "--http", &addr]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains(&format!("tcp {addr}")) && stderr.contains("--http"), "{stderr}");
+}
+
+#[test]
+fn the_printed_configuration_starts_a_server() {
+    let (code, printed, _) = run_to_end(&["config"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(ServerConfig::from_toml(&printed).unwrap(), ServerConfig::default());
+    let path = scratch_file("printed.toml", &printed);
+    let running = Running::start(&["--config", path.to_str().unwrap()]);
+    assert_eq!(running.get("/healthz").0, 200);
+}
+
+#[test]
+fn tokens_issued_on_the_command_line_open_under_the_cluster_key() {
+    let file = scratch_file("cluster.key", &format!("{}\n", "5a".repeat(32)));
+    let (server, key) = ("127.0.0.1:7000", file.to_str().unwrap());
+    let (code, stdout, stderr) =
+        run_to_end(&["token", "--cluster-key", key, "--epoch", "4", "--server", server, "--count", "3"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let reply: TokenReply = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(reply.tokens.len(), 3);
+    let cluster = netcode::crypto::ClusterKey { epoch: 4, key: netcode::crypto::Psk::new([0x5a; 32]) };
+    for entry in &reply.tokens {
+        let bundle = ConnectBundle::try_from(entry).unwrap();
+        let (claims, _) = netcode::token::open(std::slice::from_ref(&cluster), &bundle.token).unwrap();
+        assert_eq!(claims.servers[0].addr.to_string(), server);
+    }
+    let (code, _, stderr) = run_to_end(&["token", "--cluster-key", key, "--server", server, "--count", "0"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("1 to 4096"), "{stderr}");
+}
