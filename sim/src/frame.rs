@@ -35,7 +35,7 @@ pub struct Frame {
     pub(crate) changed: Vec<u64>,
     pub(crate) rows: Arc<[u32]>,
     pub(crate) space: Arc<Space>,
-    /// Those whom `space` does not know well enough; ascending.
+    /// Those whom `space` does not know well enough.
     pub(crate) loose: Vec<EntityId>,
 }
 
