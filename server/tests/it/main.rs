@@ -1,5 +1,7 @@
 //! Integration tests of the server: configuration, zone, and the real process.
 
 mod config;
+mod player;
 mod process;
+mod running;
 mod zone;

@@ -1,113 +1,14 @@
 //! The real process: what it answers, what it says, how it ends.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use netcode::token::ConnectBundle;
-use serde_json::{Value, json};
+use serde_json::Value;
 use server::config::ServerConfig;
 use server::dev_token::TokenReply;
 
-/// Far beyond what anything here takes, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn server(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs a server that is expected to end by itself.
-fn run_to_end(args: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = server(args).output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
-
-/// A running server with JSON log lines; killed when the test is over.
-struct Running {
-    child: Child,
-    lines: mpsc::Receiver<Value>,
-    udp: SocketAddr,
-    http: String,
-}
-
-impl Running {
-    fn start(args: &[&str]) -> Self {
-        let mut all = vec!["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json", "--npcs", "5", "--boxes", "5"];
-        all.extend(args);
-        let mut child = server(&all).spawn().unwrap();
-        let lines = json_lines(&mut child);
-        let mut running =
-            Self { child, lines, udp: SocketAddr::from(([0, 0, 0, 0], 0)), http: String::new() };
-        let starting = running.wait_for("starting");
-        running.udp = starting["listen"].as_str().unwrap().parse().unwrap();
-        running.http = format!("http://{}", starting["http"].as_str().unwrap());
-        running.wait_for("ready");
-        running
-    }
-
-    /// The next log line with that message.
-    fn wait_for(&self, message: &str) -> Value {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no line {message:?}"));
-            if line["message"] == message {
-                return line;
-            }
-        }
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        let mut response = agent().get(format!("{}{path}", self.http)).call().unwrap();
-        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
-    }
-
-    fn post_token(&self, content_type: &str, body: &str) -> (u16, String) {
-        let request = agent().post(format!("{}/v1/dev/token", self.http)).content_type(content_type);
-        let mut response = request.send(body).unwrap();
-        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
-    }
-
-    fn signal(&self, signal: i32) {
-        let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        // The lines end when the process does.
-        while self.lines.recv_timeout(PATIENCE).is_ok() {}
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into()
-}
-
-#[expect(clippy::disallowed_methods, reason = "reading a pipe with a time limit takes a thread")]
-fn json_lines(child: &mut Child) -> mpsc::Receiver<Value> {
-    let stderr = BufReader::new(child.stderr.take().unwrap());
-    let (send, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in stderr.lines().map_while(Result::ok) {
-            let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "message": line }));
-            if send.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
-}
+use crate::running::{Running, agent, run_to_end};
 
 fn scratch_file(name: &str, content: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
