@@ -135,7 +135,14 @@ impl Shard {
     }
 
     /// Takes a datagram; it is decrypted in place. `unix_ms` is the wall clock, for token expiry alone.
-    pub fn handle_datagram(&mut self, now: Time, unix_ms: u64, from: SocketAddr, datagram: &mut [u8], entropy: &mut dyn Entropy) {
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        unix_ms: u64,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        entropy: &mut dyn Entropy,
+    ) {
         self.endpoint.handle_datagram(now, unix_ms, from, datagram, entropy);
         self.drain_events();
     }
@@ -223,7 +230,8 @@ impl Shard {
             replica.refresh(frame, aoi, marks, replica_stats);
         }
         let margin = session.newest_input.map(|tick| saturated_difference(tick, frame.tick));
-        let context = SnapshotContext { schema: &SCHEMA, rate: config.endpoint.rate, ring, margin, budget: session.budget };
+        let context =
+            SnapshotContext { schema: &SCHEMA, rate: config.endpoint.rate, ring, margin, budget: session.budget };
         let mut written = false;
         let mut write = |w: &mut BitWriter<'_>| {
             replica.write(&context, aoi, scratch, w, replica_stats);
@@ -344,7 +352,12 @@ fn find(sessions: &mut [Option<Box<Session>>], conn: ConnId) -> Option<&mut Sess
 }
 
 /// The inputs of a message that are new, oldest first; `None` when it is malformed or out of reach.
-fn take_inputs(session: &mut Session, present: u64, newest: u64, bytes: &[u8]) -> Option<ArrayVec<(u64, Input), MAX_INPUTS>> {
+fn take_inputs(
+    session: &mut Session,
+    present: u64,
+    newest: u64,
+    bytes: &[u8],
+) -> Option<ArrayVec<(u64, Input), MAX_INPUTS>> {
     let inputs = read_inputs(&SCHEMA, bytes).ok()?;
     if newest > present + INPUT_HORIZON || newest + INPUT_HORIZON < present {
         return None;

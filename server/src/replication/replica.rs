@@ -53,9 +53,15 @@ struct Candidate {
 
 #[derive(Clone, Copy, Debug)]
 enum What {
-    Spawn { row: u32 },
+    Spawn {
+        row: u32,
+    },
     /// Against the state in row `base_row` of the frame `age` ticks ago.
-    Update { row: u32, age: u8, base_row: u32 },
+    Update {
+        row: u32,
+        age: u8,
+        base_row: u32,
+    },
     Despawn,
 }
 
@@ -84,7 +90,7 @@ pub struct ReplicaStats {
 }
 
 /// What a snapshot says besides records.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct SnapshotContext<'a> {
     /// The schema.
     pub schema: &'static Schema,
@@ -197,7 +203,8 @@ impl Replica {
             return false;
         }
         let known = Known { id, phase: Phase::Spawning, since: tick, outside_since: None, priority: 0 };
-        let vacant = if self.known == self.slots.len() { None } else { self.slots.iter_mut().find(|slot| slot.is_none()) };
+        let vacant =
+            if self.known == self.slots.len() { None } else { self.slots.iter_mut().find(|slot| slot.is_none()) };
         if let Some(slot) = vacant {
             *slot = Some(known);
         } else {
@@ -209,7 +216,14 @@ impl Replica {
 
     /// Writes the snapshot of the newest frame: everything that differs from what the client acknowledged, or as much
     /// of it as fits the budget, most urgent first.
-    pub fn write(&mut self, context: &SnapshotContext<'_>, aoi: &Aoi, scratch: &mut Scratch, w: &mut BitWriter<'_>, stats: &mut ReplicaStats) {
+    pub fn write(
+        &mut self,
+        context: &SnapshotContext<'_>,
+        aoi: &Aoi,
+        scratch: &mut Scratch,
+        w: &mut BitWriter<'_>,
+        stats: &mut ReplicaStats,
+    ) {
         let Some(frame) = context.ring.newest() else { return };
         self.collect(frame, context.ring, aoi, &mut scratch.candidates);
         let budget = (context.budget * 8).min(w.remaining_bits());

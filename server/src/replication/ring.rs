@@ -10,7 +10,7 @@ use sim::Frame;
 pub const FRAMES: usize = MAX_AGE as usize + 1;
 
 /// The newest frame and up to 63 before it, oldest first. A worker that fell behind may lack some.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FrameRing {
     frames: VecDeque<Arc<Frame>>,
 }
