@@ -6,11 +6,10 @@
 
 use crate::contact::{Mover, Obstacle, RADIUS, deeper_than, footing};
 use crate::input::{Input, JUMP, SPRINT};
-use crate::map::StaticBox;
 use crate::schema::{
     FLAGS, GROUNDED, QUANTA_PER_M, QUANTA_PER_VELOCITY, SPRINTING, VELOCITY_QUANTA, VX, VY, VZ, X, Y, YAW, YAW_TURN, Z,
 };
-use crate::space::Statics;
+use crate::space::{Solid, Statics};
 use glam::{Vec2, Vec3};
 use netcode::schema::State;
 
@@ -118,13 +117,7 @@ pub fn rests(state: &State, intent: &Intent) -> bool {
 /// What came out too deep in a box (between two boxes, say) does not move at all, and counts as standing, so
 /// that it can jump out.
 #[must_use]
-pub fn advance(
-    state: &State,
-    intent: &Intent,
-    statics: &Statics,
-    rules: &Rules,
-    near: &mut Vec<(u32, StaticBox)>,
-) -> State {
+pub fn advance(state: &State, intent: &Intent, statics: &Statics, rules: &Rules, near: &mut Vec<Solid>) -> State {
     let mut next = *state;
     next[YAW] = intent.yaw.rem_euclid(YAW_TURN);
     next[FLAGS] = state[FLAGS] & GROUNDED | if intent.sprint { SPRINTING } else { 0 };
@@ -160,7 +153,7 @@ fn steer(state: &State, intent: &Intent, rules: &Rules) -> Vec3 {
 }
 
 /// The broad phase, once a tick: all boxes that the way can meet, pushes included.
-fn gather(origin: [i32; 3], velocity: Vec3, statics: &Statics, near: &mut Vec<(u32, StaticBox)>) {
+fn gather(origin: [i32; 3], velocity: Vec3, statics: &Statics, near: &mut Vec<Solid>) {
     let reach = RADIUS + MAX_PUSH + 1;
     let (dx, dz) = (velocity.x as i32, velocity.z as i32);
     let min = [origin[0] + dx.min(0) - reach, origin[2] + dz.min(0) - reach];
@@ -169,7 +162,7 @@ fn gather(origin: [i32; 3], velocity: Vec3, statics: &Statics, near: &mut Vec<(u
 }
 
 /// Moves in substeps, sliding along what is in the way.
-fn sweep(origin: [i32; 3], velocity: Vec3, near: &[(u32, StaticBox)], rules: &Rules) -> Mover {
+fn sweep(origin: [i32; 3], velocity: Vec3, near: &[Solid], rules: &Rules) -> Mover {
     let mut mover = Mover { at: Vec3::ZERO, velocity };
     let substeps = if near.is_empty() { 1.0 } else { (velocity.abs().max_element() / SUBSTEP).ceil().max(1.0) };
     for _ in 0..substeps as u32 {
@@ -205,7 +198,7 @@ fn keep_inside(origin: [i32; 3], mover: &mut Mover, rules: &Rules) {
 }
 
 /// Rounds to the grid, checks the result in integers and finds the footing.
-fn settle(next: &mut State, origin: [i32; 3], tried: Vec3, mover: Mover, near: &[(u32, StaticBox)], rules: &Rules) {
+fn settle(next: &mut State, origin: [i32; 3], tried: Vec3, mover: Mover, near: &[Solid], rules: &Rules) {
     let round = |value: f32| (value + 0.5).floor() as i32;
     let mut feet = [origin[0] + round(mover.at.x), origin[1] + round(mover.at.y), origin[2] + round(mover.at.z)];
     let solids = || near.iter().map(|(_, solid)| solid);

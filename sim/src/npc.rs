@@ -3,6 +3,7 @@
 //! An NPC decides rarely and then walks a straight leg at a constant velocity, which costs the network nothing
 //! until the leg ends. Each decision is drawn from `(seed, tick, entity)` alone.
 
+use crate::config::WorldConfig;
 use crate::entity::EntityId;
 use crate::movement::Intent;
 use crate::rng::{Stream, below, draw};
@@ -38,9 +39,8 @@ impl Brain {
 
 /// Sets the intents of all NPCs for `tick`.
 pub fn wander(
-    seed: u64,
+    config: &WorldConfig,
     tick: u64,
-    rate_hz: u16,
     ids: &[EntityId],
     kinds: &[u8],
     states: &[State],
@@ -53,8 +53,8 @@ pub fn wander(
             continue;
         }
         if tick >= brain.until {
-            let bits = draw(seed, Stream::Wander, tick, id.raw());
-            decide(brain, state, tick, rate_hz, bits);
+            let bits = draw(config.seed, Stream::Wander, tick, id.raw());
+            decide(brain, state, tick, config.rate_hz, bits);
         }
         let yaw = if brain.heading == Vec2::ZERO { state[YAW] } else { yaw_of(brain.heading) };
         *intent = Intent { wish: brain.heading, ..Intent::idle(yaw) };

@@ -25,7 +25,7 @@ pub const fn draw(seed: u64, stream: Stream, tick: u64, entity: u32) -> u64 {
 /// A number below `n` from the upper 32 of `bits`; 0 for `n` = 0 (Lemire's multiplication, bias below `n` / 2^32).
 #[must_use]
 pub const fn below(bits: u64, n: u32) -> u32 {
-    ((bits >> 32) * n as u64 >> 32) as u32
+    (((bits >> 32) * n as u64) >> 32) as u32
 }
 
 /// Mixes 64 bits so that each output bit depends on every input bit.

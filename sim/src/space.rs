@@ -27,9 +27,12 @@ impl RTreeParams for Wide {
     type DefaultInsertionStrategy = RStarInsertionStrategy;
 }
 
+/// A box and its number on the map.
+pub type Solid = (u32, StaticBox);
+
 /// The map's boxes by place.
 pub struct Statics {
-    tree: RTree<GeomWithData<Rectangle<[f32; 2]>, (u32, StaticBox)>>,
+    tree: RTree<GeomWithData<Rectangle<[f32; 2]>, Solid>>,
 }
 
 impl Statics {
@@ -46,7 +49,7 @@ impl Statics {
 
     /// Replaces `out` by the boxes that touch the rectangle `min..=max` of x and z (1/256 m), with their
     /// numbers on the map, in that order.
-    pub fn near(&self, min: [i32; 2], max: [i32; 2], out: &mut Vec<(u32, StaticBox)>) {
+    pub fn near(&self, min: [i32; 2], max: [i32; 2], out: &mut Vec<Solid>) {
         out.clear();
         let area = AABB::from_corners(min.map(|value| value as f32), max.map(|value| value as f32));
         let _ = self.tree.locate_in_envelope_intersecting_int(area, |item| -> ControlFlow<()> {

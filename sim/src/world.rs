@@ -5,12 +5,12 @@ use crate::contact::{RADIUS, deeper_than};
 use crate::entity::{Allocator, EntityId};
 use crate::frame::{Frame, index_rows};
 use crate::input::Input;
-use crate::map::{Map, StaticBox};
+use crate::map::Map;
 use crate::movement::{Intent, Rules, advance};
 use crate::npc::{self, Brain};
 use crate::rng::{Stream, below, draw, mix};
 use crate::schema::{ARCHETYPE, FLAGS, GROUNDED, NPC, PLAYER, QUANTA_PER_M, X, YAW, Z};
-use crate::space::{Anchor, REBUILD_TICKS, Space, Statics, list_loose, margin};
+use crate::space::{Anchor, REBUILD_TICKS, Solid, Space, Statics, list_loose, margin};
 use netcode::schema::State;
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub struct World {
     /// Somebody came or went since `rows` was made.
     moved_in_or_out: bool,
     /// Scratch: the boxes around one body.
-    near: Vec<(u32, StaticBox)>,
+    near: Vec<Solid>,
 }
 
 impl World {
@@ -138,7 +138,7 @@ impl World {
         self.tick += 1;
         let Self { config, tick, ids, kinds, states, changed, intents, brains, .. } = self;
         take_inputs(inputs, ids, kinds, states, intents);
-        npc::wander(config.seed, *tick, config.rate_hz, ids, kinds, states, brains, intents);
+        npc::wander(config, *tick, ids, kinds, states, brains, intents);
         move_bodies(*tick, &self.statics, &self.rules, intents, states, changed, &mut self.near);
         self.keep_space();
         self.digest = self.fold();
@@ -230,12 +230,13 @@ impl World {
 
     /// The next place of the spawn sequence on which nothing stands.
     fn free_place(&mut self) -> Option<[i32; 2]> {
-        let half = i32::from(self.config.spawn_half_extent_m) * QUANTA_PER_M - RADIUS;
-        for _ in 0..SPAWN_TRIES {
-            self.spawned = self.spawned.wrapping_add(1);
-            let [x, z] = spread(self.config.seed, self.spawned, half);
+        let area = i32::from(self.config.spawn_half_extent_m) * QUANTA_PER_M;
+        let half = area.min(self.map.half_extent()) - RADIUS;
+        for number in (0..SPAWN_TRIES).map(|attempt| self.spawned.wrapping_add(attempt)) {
+            let [x, z] = spread(self.config.seed, number, half);
             self.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], &mut self.near);
             if self.near.iter().all(|(_, solid)| !deeper_than(0, [x, 0, z], solid)) {
+                self.spawned = number.wrapping_add(1);
                 return Some([x, z]);
             }
         }
@@ -295,7 +296,7 @@ fn move_bodies(
     intents: &[Intent],
     states: &mut [State],
     changed: &mut [u64],
-    near: &mut Vec<(u32, StaticBox)>,
+    near: &mut Vec<Solid>,
 ) {
     for ((state, intent), changed) in states.iter_mut().zip(intents).zip(changed) {
         let next = advance(state, intent, statics, rules, near);

@@ -1,1 +1,7 @@
-//! Integration tests.
+//! The simulation from outside: determinism, movement, space, logs.
+
+mod golden;
+mod motion;
+mod query;
+mod replay;
+mod script;

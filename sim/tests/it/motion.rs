@@ -1,0 +1,241 @@
+//! Bodies keep to the rules: bounds, boxes, speeds, ranges, rest.
+
+use crate::script::{CROWDED, inputs, world};
+use proptest::prelude::*;
+use sim::contact::{RADIUS, deeper_than};
+use sim::movement::{Intent, MAX_DEPTH, MAX_FALL_SPEED_MPS, MAX_HORIZONTAL_SPEED_MPS, Rules, advance};
+use sim::schema::{FLAGS, GROUNDED, PLAYER, QUANTA_PER_M, VELOCITY_QUANTA, VX, VY, VZ, X, Y, Z, in_range};
+use sim::space::{Solid, Statics};
+use sim::{EntityId, Input, Map, StaticBox, WorldConfig};
+
+type State = netcode::schema::State;
+
+const HALF_EXTENT_M: u16 = 16;
+
+/// A body alone on a map.
+struct Lone {
+    map: Map,
+    statics: Statics,
+    rules: Rules,
+    near: Vec<Solid>,
+    state: State,
+}
+
+impl Lone {
+    fn new(rate_hz: u16, boxes: &[StaticBox], at: [i32; 3]) -> Self {
+        let map = Map::from_boxes(HALF_EXTENT_M, boxes);
+        let mut state = State::default();
+        (state[X], state[Y], state[Z]) = (at[0], at[1], at[2]);
+        let (statics, rules) = (Statics::new(&map), Rules::new(rate_hz, map.half_extent()));
+        Self { map, statics, rules, near: Vec::new(), state }
+    }
+
+    fn step(&mut self, input: Input) -> State {
+        self.state = advance(&self.state, &Intent::from_input(input), &self.statics, &self.rules, &mut self.near);
+        self.state
+    }
+
+    fn feet(&self) -> [i32; 3] {
+        [self.state[X], self.state[Y], self.state[Z]]
+    }
+
+    fn free(&self) -> bool {
+        self.map.boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, self.feet(), solid))
+    }
+}
+
+fn check_rules(state: &State, half_extent: i32) -> Result<(), TestCaseError> {
+    prop_assert!(in_range(PLAYER, state), "{:?}", state);
+    let edge = half_extent - RADIUS;
+    prop_assert!(state[X].abs() <= edge && state[Z].abs() <= edge && state[Y] >= 0, "{:?}", state);
+    let [vx, vy, vz] = [VX, VY, VZ].map(|axis| f64::from(state[axis]) / f64::from(VELOCITY_QUANTA));
+    prop_assert!((vx * vx + vz * vz).sqrt() <= f64::from(MAX_HORIZONTAL_SPEED_MPS), "{:?}", state);
+    prop_assert!(vy >= -f64::from(MAX_FALL_SPEED_MPS), "{:?}", state);
+    Ok(())
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    // Extremes more often than chance would have it.
+    let share = prop_oneof![Just(-16i8), Just(15), Just(0), any::<i8>()];
+    (share.clone(), share, any::<u16>(), any::<u8>()).prop_map(|(move_x, move_z, yaw, buttons)| Input {
+        move_x,
+        move_z,
+        yaw,
+        buttons,
+    })
+}
+
+/// Boxes of any size anywhere, thin ones and overlapping ones too.
+fn any_box() -> impl Strategy<Value = StaticBox> {
+    let corner = || (-4000i32..4000, 0i32..1500, -4000i32..4000);
+    let size = || (1i32..1500, 1i32..700, 1i32..1500);
+    (corner(), size()).prop_map(|((x, y, z), (dx, dy, dz))| StaticBox { min: [x, y, z], max: [x + dx, y + dy, z + dz] })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_input_leads_out_of_bounds_into_a_box_or_beyond_a_speed(
+        rate_hz in 10u16..=128,
+        boxes in prop::collection::vec(any_box(), 0..24),
+        at in (-3900i32..3900, 0i32..3000, -3900i32..3900),
+        legs in prop::collection::vec((any_input(), 1usize..30), 1..20),
+    ) {
+        let mut body = Lone::new(rate_hz, &boxes, [at.0, at.1, at.2]);
+        prop_assume!(body.free());
+        for (input, ticks) in legs {
+            for _ in 0..ticks {
+                let before = body.feet();
+                body.step(input);
+                check_rules(&body.state, body.map.half_extent())?;
+                prop_assert!(body.free(), "{:?} from {:?}", body.state, before);
+                // Never through anything: a tick is no longer than its speed and a push allow.
+                let limit = MAX_HORIZONTAL_SPEED_MPS * QUANTA_PER_M as f32 / f32::from(rate_hz) + RADIUS as f32;
+                prop_assert!(((body.state[X] - before[0]) as f32).hypot((body.state[Z] - before[2]) as f32) <= limit);
+            }
+        }
+    }
+
+    #[test]
+    fn any_state_in_range_stays_in_range(
+        fields in prop::array::uniform8(any::<i32>()),
+        input in any_input(),
+        boxes in prop::collection::vec(any_box(), 0..8),
+    ) {
+        // What a client predicts from comes from a server that it need not trust.
+        let mut body = Lone::new(20, &boxes, [0; 3]);
+        for ((value, field), drawn) in body.state.iter_mut().zip(sim::SCHEMA.kinds[0].fields).zip(fields) {
+            *value = field.fit(i64::from(drawn));
+        }
+        for _ in 0..5 {
+            body.step(input);
+            prop_assert!(in_range(PLAYER, &body.state), "{:?}", body.state);
+        }
+    }
+}
+
+#[test]
+fn a_world_of_hostile_inputs_keeps_every_rule() {
+    let extremes = [i8::MIN, -16, -1, 0, 15, i8::MAX];
+    for rate_hz in [10, 20, 30, 64, 128] {
+        let (mut world, players) = world(WorldConfig { rate_hz, ..CROWDED }, 36);
+        let stranger = EntityId::from_raw(u32::MAX).unwrap();
+        for tick in 0..200u16 {
+            let mut wanted: Vec<_> = players
+                .iter()
+                .zip(0..)
+                .map(|(id, n)| {
+                    let (move_x, move_z) = (extremes[n % 6], extremes[n / 6]);
+                    (*id, Input { move_x, move_z, yaw: u16::MAX - tick, buttons: u8::MAX })
+                })
+                .collect();
+            wanted.extend([(stranger, wanted[0].1), wanted[0], wanted[0]]);
+            world.step(&wanted);
+            let frame = world.frame();
+            for row in 0..frame.len() {
+                let state = frame.state(row);
+                assert!(in_range(frame.kind(row), state));
+                if frame.kind(row) == PLAYER {
+                    check_rules(state, world.map().half_extent()).unwrap();
+                }
+                let feet = [state[X], state[Y], state[Z]];
+                assert!(world.map().boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, feet, solid)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_that_stands_is_not_changed_for_200_ticks() {
+    let (mut world, players) = world(WorldConfig { npcs: 0, ..CROWDED }, 50);
+    for _ in 0..100 {
+        world.step(&inputs(&world, &players));
+    }
+    // Time to land and stop, then nothing may move, wherever they came to stand.
+    for _ in 0..60 {
+        world.step(&[]);
+    }
+    let before = world.frame();
+    for _ in 0..200 {
+        world.step(&[]);
+    }
+    let after = world.frame();
+    for row in 0..before.len() {
+        assert_eq!(before.state(row), after.state(row));
+        assert_eq!(before.changed(row), after.changed(row));
+    }
+}
+
+#[test]
+fn a_body_that_pushes_a_wall_does_not_tremble() {
+    let wall = StaticBox { min: [500, 0, -2000], max: [900, 800, 2000] };
+    let mut body = Lone::new(20, &[wall], [0; 3]);
+    let push = Input { move_x: 15, ..Input::default() };
+    let mut settled = State::default();
+    for tick in 0..60 {
+        let state = body.step(push);
+        if tick == 30 {
+            settled = state;
+        }
+        assert!(tick < 30 || state == settled);
+    }
+    assert_eq!(settled[X], 500 - RADIUS);
+    assert_eq!(settled[VX], 0);
+    assert_ne!(settled[FLAGS] & GROUNDED, 0);
+}
+
+#[test]
+fn a_thin_wall_stops_the_fastest_body_at_the_slowest_rate() {
+    let wall = StaticBox { min: [1000, 0, -4000], max: [1001, 1000, 4000] };
+    let mut body = Lone::new(10, &[wall], [0; 3]);
+    for _ in 0..40 {
+        body.step(Input { move_x: 15, buttons: 1, ..Input::default() });
+    }
+    assert_eq!(body.state[X], 1000 - RADIUS);
+
+    let roof = StaticBox { min: [-500, 1000, -500], max: [500, 1001, 500] };
+    let mut body = Lone::new(10, &[roof], [0, 120_000, 0]);
+    for _ in 0..400 {
+        body.step(Input::default());
+    }
+    assert_eq!(body.state[Y], 1001);
+}
+
+#[test]
+fn a_walk_in_the_open_is_guessed_exactly_from_any_earlier_tick() {
+    // The schema's predictor from 20 ticks ago, at 20 Hz.
+    let mut body = Lone::new(20, &[], [-3000, 0, -3000]);
+    let input = Input { move_x: 7, move_z: 13, ..Input::default() };
+    for _ in 0..5 {
+        body.step(input);
+    }
+    let base = body.state;
+    for n in 1..=20 {
+        body.step(input);
+        assert_eq!(body.state[X], base[X] + (base[VX] * 4 * n + 10).div_euclid(20));
+        assert_eq!(body.state[Z], base[Z] + (base[VZ] * 4 * n + 10).div_euclid(20));
+    }
+}
+
+#[test]
+fn a_jump_reaches_a_crate_of_a_metre_and_not_one_of_two() {
+    let jump = Input { move_x: 15, buttons: sim::input::JUMP, ..Input::default() };
+    for (height, top) in [(256, true), (512, false)] {
+        let step = StaticBox { min: [600, 0, -2000], max: [3000, height, 2000] };
+        let mut body = Lone::new(20, &[step], [0; 3]);
+        let reached = (0..60).any(|_| body.step(jump)[Y] >= height && body.state[FLAGS] & GROUNDED != 0);
+        assert_eq!(reached, top);
+    }
+}
+
+#[test]
+fn a_body_walks_up_a_low_step_without_losing_speed() {
+    let curb = StaticBox { min: [600, 0, -2000], max: [3000, 24, 2000] };
+    let mut body = Lone::new(20, &[curb], [0; 3]);
+    for tick in 0..40 {
+        let state = body.step(Input { move_x: 15, ..Input::default() });
+        assert!(tick < 5 || state[VX] == 5 * VELOCITY_QUANTA);
+    }
+    assert_eq!(body.state[Y], 24);
+}

@@ -1,0 +1,41 @@
+//! A busy world on scripted inputs, shared by the tests.
+
+use sim::rng::mix;
+use sim::{EntityId, Input, MapConfig, World, WorldConfig};
+
+/// A small map full of boxes, so that bodies bump into them all the time.
+pub const CROWDED: WorldConfig = WorldConfig {
+    seed: 0x5eed,
+    rate_hz: 20,
+    map: MapConfig { half_extent_m: 48, boxes: 30 },
+    npcs: 64,
+    max_entities: 512,
+    spawn_half_extent_m: 40,
+};
+
+/// A world with that many players.
+pub fn world(config: WorldConfig, players: usize) -> (World, Vec<EntityId>) {
+    let mut world = World::new(config).expect("the configuration is valid");
+    let players = (0..players).map(|_| world.spawn_player().expect("there is room")).collect();
+    (world, players)
+}
+
+/// What a player wants in a tick: it keeps a direction for a second, looks around, sprints and jumps at times.
+pub fn input(player: EntityId, tick: u64) -> Input {
+    let leg = mix(u64::from(player.raw()) << 32 | (tick / 20));
+    let now = mix(leg ^ tick);
+    if leg & 7 == 0 {
+        return Input { yaw: (leg >> 8) as u16 & 4095, ..Input::default() };
+    }
+    Input {
+        move_x: (leg >> 16 & 31) as i8 - 16,
+        move_z: (leg >> 24 & 31) as i8 - 16,
+        yaw: (now >> 32) as u16 & 4095,
+        buttons: (leg >> 40 & 1) as u8 | if now & 15 == 0 { sim::input::JUMP } else { 0 },
+    }
+}
+
+/// The inputs of all players for the next tick of the world.
+pub fn inputs(world: &World, players: &[EntityId]) -> Vec<(EntityId, Input)> {
+    players.iter().map(|id| (*id, input(*id, world.tick() + 1))).collect()
+}
