@@ -205,7 +205,8 @@ impl std::str::FromStr for HttpListen {
             return Ok(Self::Off);
         }
         let allowed = "IP:PORT, or \"\" to switch it off";
-        let error = |_| ConfigError::Value { key: "network.http", value: format!("\"{text}\""), allowed: allowed.into() };
+        let error =
+            |_| ConfigError::Value { key: "network.http", value: format!("\"{text}\""), allowed: allowed.into() };
         text.parse().map(Self::At).map_err(error)
     }
 }
@@ -293,7 +294,8 @@ impl ServerConfig {
         let cell_m = u32::from(MapConfig::CELL_M);
         let cells = (2 * half_extent_m / cell_m).pow(2);
         if boxes > cells {
-            let allowed = format!("at most {cells} with half_extent_m = {half_extent_m}: one per {cell_m} m by {cell_m} m");
+            let allowed =
+                format!("at most {cells} with half_extent_m = {half_extent_m}: one per {cell_m} m by {cell_m} m");
             return Err(ConfigError::Value { key: "world.boxes", value: boxes.to_string(), allowed });
         }
         if let Some(spawn) = spawn_half_extent_m.filter(|spawn| !(1..=half_extent_m).contains(spawn)) {

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use netcode::packet::ConnId;
+use sim::log::InputLog;
 use sim::{EntityId, Frame, Input, World, WorldConfig};
 
 use crate::input_buffer::{InputBuffer, Put, Source};
@@ -114,6 +115,7 @@ pub struct Zone {
     leaves: Vec<ConnId>,
     inputs: Vec<(EntityId, Input)>,
     answers: VecDeque<(u8, ToShard)>,
+    log: Option<InputLog>,
     stats: ZoneStats,
 }
 
@@ -149,9 +151,26 @@ impl Zone {
             leaves: Vec::new(),
             inputs: Vec::new(),
             answers: VecDeque::new(),
+            log: None,
             stats: ZoneStats::default(),
         };
         Ok(zone)
+    }
+
+    /// The same zone with a log of all that enters its world, for [`sim::replay`]. Take its bytes now and then.
+    ///
+    /// # Panics
+    /// After the first [`Zone::step`]: a replay begins at the beginning.
+    #[must_use]
+    pub fn with_log(mut self) -> Self {
+        assert_eq!(self.world.tick(), 0, "a log begins with the world");
+        self.log = Some(InputLog::new(self.world.config()));
+        self
+    }
+
+    /// The log's bytes since the last call; the first ones begin with its header. Empty without a log.
+    pub fn take_log(&mut self) -> Vec<u8> {
+        self.log.as_mut().map(InputLog::take_bytes).unwrap_or_default()
     }
 
     /// Takes a message: inputs at once, joins and leaves with the next [`Zone::step`].
@@ -169,7 +188,11 @@ impl Zone {
         self.apply_joins();
         self.take_inputs();
         self.world.step(&self.inputs);
-        Arc::new(self.world.frame())
+        let frame = self.world.frame();
+        if let Some(log) = &mut self.log {
+            log.tick(&self.inputs, frame.digest);
+        }
+        Arc::new(frame)
     }
 
     /// The next answer, and the worker that it is for.
@@ -258,6 +281,9 @@ impl Zone {
         // Told twice, it is gone the second time.
         let Some(seat) = self.seat_mut(conn).take_if(|seat| seat.conn == conn) else { return };
         self.world.despawn(seat.entity);
+        if let Some(log) = &mut self.log {
+            log.leave(seat.entity);
+        }
         if let Ok(at) = self.players.binary_search_by_key(&seat.entity, |(entity, _)| *entity) {
             self.players.remove(at);
         }
@@ -290,6 +316,9 @@ impl Zone {
             return None;
         }
         let entity = self.world.spawn_player().ok()?;
+        if let Some(log) = &mut self.log {
+            log.join(entity);
+        }
         let buffer = InputBuffer::new(self.world.tick() + 1);
         let place = self.place(buffer);
         let at = self.players.partition_point(|(other, _)| *other < entity);

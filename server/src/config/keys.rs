@@ -97,11 +97,9 @@ pub const KEYS: &[Key] = &[
         key: "world.half_extent_m",
         about: "The map reaches this far from its middle, north, south, east and west.",
         unit: "m",
-        rule: Range(
-            MapConfig::MIN_HALF_EXTENT_M as u64,
-            MapConfig::MAX_HALF_EXTENT_M as u64,
-            |c| c.world.half_extent_m.into(),
-        ),
+        rule: Range(MapConfig::MIN_HALF_EXTENT_M as u64, MapConfig::MAX_HALF_EXTENT_M as u64, |c| {
+            c.world.half_extent_m.into()
+        }),
     },
     Key {
         key: "world.spawn_half_extent_m",

@@ -228,7 +228,9 @@ mod system {
                 )
             };
             let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-            for ((meta, header), addr) in metas.iter_mut().zip(self.headers.iter()).zip(self.addrs.iter()).take(received) {
+            for ((meta, header), addr) in
+                metas.iter_mut().zip(self.headers.iter()).zip(self.addrs.iter()).take(received)
+            {
                 let len = usize::try_from(header.msg_len).unwrap_or(0).min(RECEIVE_BYTES);
                 *meta = Meta { addr: read_addr(addr).unwrap_or(NOBODY), len };
             }
@@ -251,19 +253,13 @@ mod system {
                 count += 1;
             }
             // SAFETY: as in `receive`; the kernel only reads through these pointers.
-            let sent = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
-            };
+            let sent =
+                unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
             usize::try_from(sent).map_err(|_| io::Error::last_os_error())
         }
     }
 
-    fn point(
-        header: &mut libc::mmsghdr,
-        slice: &mut libc::iovec,
-        addr: &mut libc::sockaddr_storage,
-        addr_len: usize,
-    ) {
+    fn point(header: &mut libc::mmsghdr, slice: &mut libc::iovec, addr: &mut libc::sockaddr_storage, addr_len: usize) {
         header.msg_len = 0;
         header.msg_hdr.msg_name = ptr::from_mut(addr).cast();
         header.msg_hdr.msg_namelen = addr_len as libc::socklen_t;

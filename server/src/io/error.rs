@@ -69,7 +69,11 @@ impl RunError {
     /// 2 for what the operator wrote, 1 for what happened at run time.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::ConfigFile { .. } | Self::Read { .. } | Self::World(_) | Self::Issue(IssueError::Count(_)) => 2,
+            Self::Config(_)
+            | Self::ConfigFile { .. }
+            | Self::Read { .. }
+            | Self::World(_)
+            | Self::Issue(IssueError::Count(_)) => 2,
             Self::Bind { .. } | Self::System { .. } | Self::Entropy(_) | Self::Issue(_) | Self::Thread(_) => 1,
         }
     }
@@ -83,7 +87,9 @@ impl RunError {
 fn hint(error: &io::Error, flag: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!("; another process has it, choose another with {flag}"),
-        io::ErrorKind::AddrNotAvailable => format!("; this machine does not have that address, choose another with {flag}"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("; this machine does not have that address, choose another with {flag}")
+        }
         io::ErrorKind::PermissionDenied => format!("; choose a port above 1023 with {flag}"),
         _ => String::new(),
     }

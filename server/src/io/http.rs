@@ -130,7 +130,10 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<TokenRequest, (StatusCode, 
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: content-type: application/json".into()));
+        return Err((
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body must be JSON: content-type: application/json".into(),
+        ));
     }
     serde_json::from_slice(body).map_err(|wrong| (StatusCode::BAD_REQUEST, format!("not a token request: {wrong}")))
 }

@@ -178,7 +178,8 @@ impl Worker {
                 self.parts.shard.handle_timeout(now);
             }
             self.transmit(now);
-            if self.parts.stop.load(Ordering::Acquire) && self.shut_down(shutdown.get_or_insert(Shutdown::at(now)), now) {
+            if self.parts.stop.load(Ordering::Acquire) && self.shut_down(shutdown.get_or_insert(Shutdown::at(now)), now)
+            {
                 return Ok(());
             }
             self.pass_to_zone();

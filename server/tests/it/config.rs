@@ -59,7 +59,10 @@ fn development_tokens_beside_a_reachable_http_address_are_refused_with_both_ways
     let text = refusal("[network]\nhttp = \"0.0.0.0:8080\"\n[access]\ndev_tokens = true\n");
     assert_names(&text, &["access.dev_tokens = true", "0.0.0.0:8080", "access.dev_tokens = false", "loopback"]);
     // The HTTP address follows the UDP address unless it is set.
-    assert_names(&refusal("[network]\nlisten = \"192.0.2.1:7777\"\n[access]\ndev_tokens = true\n"), &["192.0.2.1:7777"]);
+    assert_names(
+        &refusal("[network]\nlisten = \"192.0.2.1:7777\"\n[access]\ndev_tokens = true\n"),
+        &["192.0.2.1:7777"],
+    );
 }
 
 #[test]

@@ -3,5 +3,6 @@
 mod config;
 mod player;
 mod process;
+mod replication;
 mod running;
 mod zone;

@@ -71,7 +71,13 @@ impl Player {
 
     fn play_until(&mut self, done: impl Fn(&Self) -> bool) {
         while !done(self) {
-            assert!(self.start.elapsed() < PATIENCE, "stuck: {:?} {} {:?}", self.endpoint.state(), self.snapshots, self.ended);
+            assert!(
+                self.start.elapsed() < PATIENCE,
+                "stuck: {:?} {} {:?}",
+                self.endpoint.state(),
+                self.snapshots,
+                self.ended
+            );
             self.turn();
         }
     }

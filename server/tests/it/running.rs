@@ -35,12 +35,22 @@ pub struct Running {
 
 impl Running {
     pub fn start(args: &[&str]) -> Self {
-        let mut all = vec!["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json", "--npcs", "5", "--boxes", "5"];
+        let mut all = vec![
+            "--listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--npcs",
+            "5",
+            "--boxes",
+            "5",
+        ];
         all.extend(args);
         let mut child = server(&all).spawn().unwrap();
         let lines = json_lines(&mut child);
-        let mut running =
-            Self { child, lines, udp: SocketAddr::from(([0, 0, 0, 0], 0)), http: String::new() };
+        let mut running = Self { child, lines, udp: SocketAddr::from(([0, 0, 0, 0], 0)), http: String::new() };
         let starting = running.wait_for("starting");
         running.udp = starting["listen"].as_str().unwrap().parse().unwrap();
         running.http = format!("http://{}", starting["http"].as_str().unwrap());
@@ -106,4 +116,3 @@ fn json_lines(child: &mut Child) -> mpsc::Receiver<Value> {
     });
     lines
 }
-

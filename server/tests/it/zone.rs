@@ -97,7 +97,8 @@ fn beyond_capacity_players_are_refused_until_one_leaves() {
         zone.handle(join(conn(0, slot), slot.into()));
     }
     zone.step();
-    let refused: Vec<_> = answers(&mut zone).into_iter().filter(|(_, a)| matches!(a, ToShard::Refused { .. })).collect();
+    let refused: Vec<_> =
+        answers(&mut zone).into_iter().filter(|(_, a)| matches!(a, ToShard::Refused { .. })).collect();
     assert_eq!(refused, [(0, ToShard::Refused { conn: conn(0, 2) })]);
     zone.handle(ToZone::Leave { conn: conn(0, 1) });
     zone.handle(join(conn(0, 3), 3));
@@ -210,4 +211,26 @@ fn the_world_does_not_depend_on_how_the_workers_messages_interleave() {
         digests
     };
     assert_eq!(digests(false), digests(true));
+}
+
+#[test]
+fn a_logged_zone_replays_to_the_same_digests() {
+    let mut zone = zone(10).with_log();
+    let mut digests = Vec::new();
+    for round in 0..60u64 {
+        for slot in 0..4 {
+            let tick = zone.tick() + 1;
+            match round {
+                r if r == u64::from(slot) * 3 => zone.handle(join(conn(0, slot), slot.into())),
+                40 if slot == 1 => zone.handle(ToZone::Leave { conn: conn(0, slot) }),
+                // Every third input is missing.
+                r if r % 3 != 0 => zone.handle(ToZone::Input { conn: conn(0, slot), tick, input: walk(slot * 900) }),
+                _ => {}
+            }
+        }
+        digests.push(zone.step().digest);
+    }
+    let replay = sim::replay::replay(&zone.take_log()).unwrap();
+    assert_eq!(replay.digests, digests);
+    assert!(zone.take_log().is_empty());
 }
