@@ -6,3 +6,4 @@ mod emulator;
 mod handshake;
 mod pair;
 mod snapshot;
+mod vectors;

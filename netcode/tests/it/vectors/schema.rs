@@ -1,0 +1,184 @@
+//! The tables that both sides hash. The schema is a copy of the game's, which this crate does not know; a test of
+//! the crates that know both compares the hashes.
+
+use std::fmt::Write as _;
+
+use netcode::channel::{Kind as ChannelKind, Table};
+use netcode::schema::{Field, Fnv, Kind, Predictor, Schema};
+use serde_json::{Value, json};
+
+use super::{hash, hex};
+
+const X: Field = Field {
+    name: "x",
+    bits: 21,
+    signed: true,
+    wraps: false,
+    scale: 256,
+    unit: "m",
+    predictor: Predictor::Linear { velocity: 3, numerator: 4 },
+    group: 0,
+    classes: [3, 9],
+};
+const Y: Field = Field {
+    name: "y",
+    bits: 18,
+    predictor: Predictor::Linear { velocity: 4, numerator: 4 },
+    group: 1,
+    classes: [5, 9],
+    ..X
+};
+const Z: Field = Field { name: "z", predictor: Predictor::Linear { velocity: 5, numerator: 4 }, ..X };
+const VX: Field =
+    Field { name: "vx", bits: 12, scale: 64, unit: "m/s", predictor: Predictor::Hold, classes: [7, 10], ..X };
+const VY: Field = Field { name: "vy", group: 1, ..VX };
+const VZ: Field = Field { name: "vz", ..VX };
+const YAW: Field = Field {
+    name: "yaw",
+    bits: 12,
+    signed: false,
+    wraps: true,
+    scale: 4096,
+    unit: "turn",
+    predictor: Predictor::Hold,
+    group: 2,
+    classes: [6, 9],
+};
+const FLAGS: Field =
+    Field { name: "flags", bits: 4, wraps: false, scale: 1, unit: "bits", group: 3, classes: [1, 2], ..YAW };
+const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, classes: [2, 4], ..FLAGS };
+const MOVE_X: Field =
+    Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, classes: [2, 4], ..FLAGS };
+const MOVE_Z: Field = Field { name: "move_z", ..MOVE_X };
+
+/// The game's schema.
+pub const SCHEMA: Schema = Schema {
+    kinds: &[
+        Kind { name: "player", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS] },
+        Kind { name: "npc", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS, ARCHETYPE] },
+    ],
+    input: &[MOVE_X, MOVE_Z, Field { group: 1, ..YAW }, Field { name: "buttons", group: 2, ..FLAGS }],
+};
+
+const _: () = assert!(SCHEMA.is_valid());
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.push(text.len() as u8);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// FNV-1a, written down a second time.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(Fnv::new().0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+pub fn channel_table() -> Value {
+    let table = Table::standard();
+    let number = |kind| match kind {
+        ChannelKind::Unreliable => 0,
+        ChannelKind::Sequenced => 1,
+        ChannelKind::Snapshot => 2,
+        ChannelKind::ReliableOrdered => 3u8,
+    };
+    let mut canonical = vec![table.0.len() as u8];
+    let mut channels = Vec::new();
+    for channel in &table.0 {
+        text(&mut canonical, channel.name);
+        canonical.push(number(channel.kind));
+        canonical.extend_from_slice(&u32::from(channel.max_message).to_le_bytes());
+        canonical.extend_from_slice(&channel.queue_bytes.to_le_bytes());
+        channels.push(json!({
+            "name": channel.name,
+            "kind": number(channel.kind),
+            "longest_message": channel.max_message,
+            "queue": channel.queue_bytes,
+        }));
+    }
+    assert_eq!(fnv(&canonical), table.hash());
+    json!({ "channels": channels, "canonical": hex(canonical), "hash": hash(table.hash()) })
+}
+
+fn canonical_fields(out: &mut Vec<u8>, fields: &[Field]) {
+    out.push(fields.len() as u8);
+    for field in fields {
+        text(out, field.name);
+        out.extend_from_slice(&[field.bits, u8::from(field.signed), u8::from(field.wraps)]);
+        out.extend_from_slice(&field.scale.to_le_bytes());
+        text(out, field.unit);
+        out.extend_from_slice(&[field.group, field.classes[0], field.classes[1]]);
+        match field.predictor {
+            Predictor::Hold => out.push(0),
+            Predictor::Linear { velocity, numerator } => {
+                out.extend_from_slice(&[1, velocity]);
+                out.extend_from_slice(&numerator.to_le_bytes());
+            }
+        }
+    }
+}
+
+fn fields(fields: &[Field]) -> Value {
+    let field = |field: &Field| {
+        let predictor = match field.predictor {
+            Predictor::Hold => json!("hold"),
+            Predictor::Linear { velocity, numerator } => json!({ "velocity": velocity, "numerator": numerator }),
+        };
+        json!({
+            "name": field.name,
+            "bits": field.bits,
+            "signed": field.signed,
+            "wraps": field.wraps,
+            "scale": field.scale,
+            "unit": field.unit,
+            "group": field.group,
+            "classes": field.classes,
+            "predictor": predictor,
+        })
+    };
+    fields.iter().map(field).collect()
+}
+
+pub fn schema() -> Value {
+    let mut canonical = vec![SCHEMA.kinds.len() as u8];
+    for kind in SCHEMA.kinds {
+        text(&mut canonical, kind.name);
+        canonical_fields(&mut canonical, kind.fields);
+    }
+    canonical_fields(&mut canonical, SCHEMA.input);
+    assert_eq!(fnv(&canonical), SCHEMA.hash());
+    let kind = |kind: &Kind| json!({ "name": kind.name, "fields": fields(kind.fields) });
+    json!({
+        "kinds": SCHEMA.kinds.iter().map(kind).collect::<Vec<_>>(),
+        "input": fields(SCHEMA.input),
+        "canonical": hex(canonical),
+        "hash": hash(SCHEMA.hash()),
+    })
+}
+
+/// The schema as the tables of SPEC.md.
+pub fn markdown() -> String {
+    let mut out = String::new();
+    for (number, kind) in SCHEMA.kinds.iter().enumerate() {
+        rows(&mut out, &format!("kind {number}: `{}`", kind.name), kind.fields);
+    }
+    rows(&mut out, "input", SCHEMA.input);
+    out.trim_end().to_owned()
+}
+
+fn rows(out: &mut String, title: &str, fields: &[Field]) {
+    let _ = writeln!(out, "| {title} | bits | signed | wraps | scale | unit | group | classes | predictor |");
+    let _ = writeln!(out, "|---|---|---|---|---|---|---|---|---|");
+    for (index, field) in fields.iter().enumerate() {
+        let yes = |flag| if flag { "yes" } else { "no" };
+        let predictor = match field.predictor {
+            Predictor::Hold => "hold".to_owned(),
+            Predictor::Linear { velocity, numerator } => format!("linear, velocity {velocity}, numerator {numerator}"),
+        };
+        let Field { name, bits, signed, wraps, scale, unit, group, classes: [small, medium], .. } = field;
+        let (signed, wraps) = (yes(*signed), yes(*wraps));
+        let _ = writeln!(
+            out,
+            "| {index} `{name}` | {bits} | {signed} | {wraps} | {scale} | `{unit}` | {group} | {small}, {medium} | {predictor} |"
+        );
+    }
+    out.push('\n');
+}
