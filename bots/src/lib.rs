@@ -1,1 +1,12 @@
-//! Skeleton.
+//! Zonewire's bots.
+//!
+//! - [`swarm`]: many real clients; the binary gives them sockets, threads and a clock.
+//! - [`arena`]: the whole cluster, its clients and a bad network in one thread on virtual time, checked at each step.
+//! - [`behavior`]: how bots play, in both.
+//!
+//! The library does no I/O, reads no clock and starts no thread.
+#![forbid(unsafe_code)]
+
+pub mod arena;
+pub mod behavior;
+pub mod swarm;

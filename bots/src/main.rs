@@ -1,1 +1,38 @@
-fn main() {}
+//! The bots' process: command line, exit code. Everything with sockets, clocks and threads is under `io`.
+//!
+//! Exit codes: 0 fine, 1 a check failed, 2 the command line is wrong.
+#![forbid(unsafe_code)]
+
+mod args;
+mod io;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command, SwarmArgs};
+use clap::Parser as _;
+use io::error::RunError;
+
+fn main() -> ExitCode {
+    // clap itself ends the process with 2 when the command line is wrong.
+    let result = match Cli::parse().command {
+        Command::Swarm(args) => swarm(&args),
+        Command::Arena(args) => io::arena::run(&args.run()),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("bots: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn swarm(args: &SwarmArgs) -> Result<bool, RunError> {
+    let summary = io::swarm::run(&args.options())?;
+    println!("{summary}");
+    if args.json {
+        println!("{}", serde_json::json!(summary));
+    }
+    Ok(summary.is_fine())
+}

@@ -1,0 +1,162 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bots::behavior::Behavior;
+use clap::{Parser, Subcommand, ValueEnum};
+use netcode::emulator::LinkConfig;
+
+use crate::io::arena::ArenaRun;
+use crate::io::swarm::SwarmOptions;
+
+/// Zonewire's bots: a swarm against a real server, or a whole cluster on virtual time.
+///
+/// Exit codes: 0 fine, 1 a check failed, 2 the command line is wrong.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The two kinds of runs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Many real clients over UDP against a running server.
+    Swarm(SwarmArgs),
+    /// Server, clients and a bad network in one thread on virtual time, checked at each step.
+    Arena(ArenaArgs),
+}
+
+/// `bots swarm`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct SwarmArgs {
+    /// The server: its UDP address (or its HTTP address, since tokens name the UDP one).
+    #[arg(long, value_name = "IP:PORT")]
+    server: SocketAddr,
+    /// Its HTTP address, where tokens come from. Without it: the port of --server, then one above.
+    #[arg(long, value_name = "IP:PORT")]
+    http: Option<SocketAddr>,
+    /// How many clients, each with its own socket.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    clients: u32,
+    /// How long to measure, in seconds, after all have connected.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    seconds: f64,
+    /// How the clients play.
+    #[arg(long, value_enum, default_value_t = BehaviorArg::Wander)]
+    behavior: BehaviorArg,
+    /// Emulated loss in each direction, in per cent.
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = percent)]
+    loss: f64,
+    /// Emulated delay in each direction, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    delay: u32,
+    /// Emulated jitter in each direction, in milliseconds: 0 to this is added to the delay.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    jitter: u32,
+    /// Threads.
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: u16,
+    /// Decides what the clients do and which datagrams the emulated network loses.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Print the summary as one JSON object, last on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bots arena`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ArenaArgs {
+    /// Decides everything.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Run this many consecutive seeds, one line each.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+    /// How many clients.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4000))]
+    clients: u32,
+    /// How long the faults last, in virtual seconds. A phase without faults follows.
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    seconds: u32,
+    /// Print the report as one JSON object per seed on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// [`Behavior`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BehaviorArg {
+    /// Walk, rest, jump, sprint.
+    Wander,
+    /// Stand still.
+    Idle,
+    /// Run in circles: every entity changes in every tick.
+    Circle,
+    /// Wander, leave and come back with a new token.
+    Churn,
+}
+
+impl From<BehaviorArg> for Behavior {
+    fn from(arg: BehaviorArg) -> Self {
+        match arg {
+            BehaviorArg::Wander => Self::Wander,
+            BehaviorArg::Idle => Self::Idle,
+            BehaviorArg::Circle => Self::Circle,
+            BehaviorArg::Churn => Self::Churn,
+        }
+    }
+}
+
+impl SwarmArgs {
+    /// The run that they describe.
+    pub fn options(&self) -> SwarmOptions {
+        let perfect = self.loss == 0.0 && self.delay == 0 && self.jitter == 0;
+        let link = (!perfect).then(|| LinkConfig {
+            loss: self.loss / 100.0,
+            delay: Duration::from_millis(self.delay.into()),
+            jitter: Duration::from_millis(self.jitter.into()),
+            ..LinkConfig::default()
+        });
+        SwarmOptions {
+            server: self.server,
+            http: self.http,
+            clients: self.clients as usize,
+            seconds: self.seconds,
+            behavior: self.behavior.into(),
+            link,
+            threads: self.threads.into(),
+            seed: self.seed,
+        }
+    }
+}
+
+impl ArenaArgs {
+    /// The run that they describe.
+    pub fn run(&self) -> ArenaRun {
+        ArenaRun {
+            seed: self.seed,
+            seeds: self.seeds,
+            clients: self.clients as usize,
+            seconds: self.seconds,
+            json: self.json,
+        }
+    }
+}
+
+fn number(text: &str, max: f64) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=max).contains(&value) { Ok(value) } else { Err(format!("must be 0 to {max}")) }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    number(text, 100.0)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    number(text, 86_400.0)
+}

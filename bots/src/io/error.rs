@@ -1,0 +1,69 @@
+//! Why a run could not be made, in words that say what to do.
+
+use std::io;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+/// Why a run could not be made.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// Nobody answers.
+    #[error(
+        "no HTTP server answers at {tried}: {cause}\n\
+         Is the server running? Connect tokens come from its HTTP address: name it with --http IP:PORT."
+    )]
+    NoHttp {
+        /// The addresses that were tried.
+        tried: String,
+        /// The last failure.
+        cause: String,
+    },
+    /// It answers, but gives no tokens.
+    #[error(
+        "http://{at}/v1/dev/token answers {status}: {text}\n\
+         The server must run with access.dev_tokens = true, and gives tokens to its own machine only."
+    )]
+    NoTokens {
+        /// The address.
+        at: SocketAddr,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        text: String,
+    },
+    /// It answers something else.
+    #[error("http://{at}/v1/dev/token answers something that is no development token: {text}")]
+    BadReply {
+        /// The address.
+        at: SocketAddr,
+        /// What is wrong.
+        text: String,
+    },
+    /// No socket for another client.
+    #[error("cannot open a UDP socket for client {index}: {error}\nEach client has one: `ulimit -n` must allow for that.")]
+    Socket {
+        /// The client.
+        index: usize,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// Something the system does not give.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// No randomness.
+    #[error(transparent)]
+    Crypto(#[from] netcode::crypto::CryptoError),
+}
+
+impl RunError {
+    /// For `map_err`.
+    pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System { what, error }
+    }
+}

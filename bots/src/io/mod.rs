@@ -1,0 +1,8 @@
+//! What only the binary may have: sockets, clock, threads, entropy, HTTP, signals.
+
+pub mod arena;
+pub mod clock;
+pub mod error;
+pub mod sockets;
+pub mod swarm;
+pub mod tokens;

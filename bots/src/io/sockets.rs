@@ -1,0 +1,67 @@
+//! A nonblocking UDP socket per client: the only file that names mio.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+
+/// Events taken from the system at once.
+const BATCH: usize = 1024;
+
+/// The sockets of one thread.
+pub struct Sockets {
+    poll: Poll,
+    events: Events,
+    sockets: Vec<Option<UdpSocket>>,
+}
+
+impl Sockets {
+    /// Room for the sockets of that many clients.
+    pub fn new(clients: usize) -> io::Result<Self> {
+        let sockets = (0..clients).map(|_| None).collect();
+        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(BATCH), sockets })
+    }
+
+    /// Gives a client a socket that talks to `server`, unless it has one.
+    pub fn open(&mut self, index: usize, server: SocketAddr) -> io::Result<()> {
+        let Some(slot) = self.sockets.get_mut(index).filter(|slot| slot.is_none()) else { return Ok(()) };
+        let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+        let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        socket.connect(server)?;
+        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
+        *slot = Some(socket);
+        Ok(())
+    }
+
+    /// Waits until a socket has something, at most that long; the clients concerned are appended to `ready`.
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        ready.extend(self.events.iter().map(|event| event.token().0));
+        Ok(())
+    }
+
+    /// The next datagram of a client; `None` when there is no more for now.
+    pub fn receive(&self, index: usize, buffer: &mut [u8]) -> Option<usize> {
+        let socket = self.sockets.get(index)?.as_ref()?;
+        loop {
+            match socket.recv(buffer) {
+                Ok(len) => return Some(len),
+                // An ICMP error of an earlier datagram: nobody listens there. The handshake's time-out tells.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::Interrupted) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Sends a datagram; what the system does not take is lost, as on any network.
+    pub fn send(&self, index: usize, datagram: &[u8]) {
+        if let Some(Some(socket)) = self.sockets.get(index) {
+            let _ = socket.send(datagram);
+        }
+    }
+}

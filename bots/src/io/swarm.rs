@@ -1,0 +1,280 @@
+//! The swarm's threads: sockets around squads, and the main thread that says when to measure.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bots::behavior::Behavior;
+use bots::swarm::{Progress, Squad, SquadOptions, Summary, Tally};
+use netcode::Time;
+use netcode::crypto::{Entropy as _, OsEntropy};
+use netcode::emulator::LinkConfig;
+use netcode::rng::Rng;
+
+use super::clock::Clock;
+use super::error::RunError;
+use super::sockets::Sockets;
+use super::tokens::Tokens;
+
+/// Handshakes under way at a time, over all threads.
+const HANDSHAKES: usize = 64;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the last one connected to the window: what joining stirred up has settled.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How often phases are looked at.
+const GRAIN: Duration = Duration::from_millis(20);
+/// How long closes may take at the end.
+const LINGER: Duration = Duration::from_millis(1500);
+/// Longer than any datagram of the protocol, so that one too long is seen as such.
+const BUFFER: usize = 2048;
+
+/// A run of the swarm.
+#[derive(Clone, Copy, Debug)]
+pub struct SwarmOptions {
+    /// The server's UDP address (or its HTTP address: tokens name the UDP one).
+    pub server: SocketAddr,
+    /// Its HTTP address, if not as usual.
+    pub http: Option<SocketAddr>,
+    pub clients: usize,
+    pub seconds: f64,
+    pub behavior: Behavior,
+    pub link: Option<LinkConfig>,
+    pub threads: usize,
+    pub seed: u64,
+}
+
+const JOINING: u8 = 0;
+const MEASURING: u8 = 1;
+const LEAVING: u8 = 2;
+
+struct Shared {
+    phase: AtomicU8,
+    stop_tokens: AtomicBool,
+    tokens: Tokens,
+    progress: Vec<Mutex<Progress>>,
+    clock: Clock,
+}
+
+impl Shared {
+    fn progress(&self) -> Progress {
+        let mut sum = Progress::default();
+        for cell in &self.progress {
+            let part = *cell.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.online += part.online;
+            sum.settled += part.settled;
+            sum.failed += part.failed;
+            sum.disconnected += part.disconnected;
+            sum.snapshots += part.snapshots;
+            sum.down_bytes += part.down_bytes;
+        }
+        sum
+    }
+}
+
+/// Runs the swarm until its time is over or a signal came.
+pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(RunError::system("handle signals"))?;
+    }
+    let churn = options.behavior == Behavior::Churn;
+    let threads = options.threads.clamp(1, options.clients.max(1));
+    let shared = Shared {
+        phase: AtomicU8::new(JOINING),
+        stop_tokens: AtomicBool::new(false),
+        tokens: Tokens::open(options.server, options.http, options.clients, churn)?,
+        progress: (0..threads).map(|_| Mutex::default()).collect(),
+        clock: Clock::start(),
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| shared.tokens.refill(&shared.stop_tokens));
+        let squads: Vec<_> = (0..threads)
+            .map(|at| {
+                let (shared, part) = (&shared, squad_options(options, at, threads));
+                scope.spawn(move || Worker::new(shared, at, &part, options.server)?.run())
+            })
+            .collect();
+        let seconds = direct(options, &shared, &interrupted, || squads.iter().any(|squad| squad.is_finished()));
+        shared.phase.store(LEAVING, Ordering::Relaxed);
+        shared.stop_tokens.store(true, Ordering::Relaxed);
+        let mut tally = Tally::default();
+        for squad in squads {
+            match squad.join() {
+                Ok(part) => tally.add(&part?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        let failed: u64 = tally.failed.values().sum();
+        let never = (options.clients as u64).saturating_sub(tally.connected + failed);
+        if never > 0 && !churn {
+            let cause = shared.tokens.error().unwrap_or_else(|| "no time left".into());
+            tally.failed.insert(format!("never started: {cause}"), never);
+        }
+        Ok(Summary::new(options.clients as u64, seconds, &tally))
+    })
+}
+
+fn squad_options(options: &SwarmOptions, at: usize, threads: usize) -> SquadOptions {
+    SquadOptions {
+        // The first ones take what does not divide.
+        clients: options.clients / threads + usize::from(at < options.clients % threads),
+        behavior: options.behavior,
+        link: options.link,
+        handshakes: (HANDSHAKES / threads).max(1),
+        seed: Rng::new(options.seed).fork(&format!("squad {at}")).seed(),
+        connect_timeout: CONNECT_TIMEOUT,
+    }
+}
+
+/// Says when the window begins and ends, and reports each second; returns the window's length in seconds.
+fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, failed: impl Fn() -> bool) -> f64 {
+    let clients = options.clients as u64;
+    // Joining takes its time, the more the more clients: about 300 a second over a slow path.
+    let patience = CONNECT_TIMEOUT + Duration::from_millis(clients * 3);
+    let mut all_in: Option<Time> = None;
+    let mut window: Option<Time> = None;
+    let mut next_line = shared.clock.now() + Duration::from_secs(1);
+    let mut before = Progress::default();
+    loop {
+        pause(GRAIN);
+        let now = shared.clock.now();
+        let progress = shared.progress();
+        if interrupted.load(Ordering::Relaxed) || failed() {
+            break;
+        }
+        if let Some(start) = window {
+            if now.saturating_since(start).as_secs_f64() >= options.seconds {
+                break;
+            }
+        } else {
+            if all_in.is_none() && (progress.settled >= clients || now >= Time::ZERO + patience) {
+                all_in = Some(now);
+            }
+            if all_in.is_some_and(|since| now >= since + SETTLE) {
+                window = Some(now);
+                shared.phase.store(MEASURING, Ordering::Relaxed);
+            }
+        }
+        if now >= next_line {
+            next_line = next_line + Duration::from_secs(1);
+            report(now, &progress, &before, window.is_some());
+            before = progress;
+        }
+    }
+    window.map_or(0.0, |start| shared.clock.now().saturating_since(start).as_secs_f64())
+}
+
+fn report(now: Time, progress: &Progress, before: &Progress, measuring: bool) {
+    let seconds = now.as_micros() / 1_000_000;
+    let snapshots = progress.snapshots.saturating_sub(before.snapshots);
+    let kib = progress.down_bytes.saturating_sub(before.down_bytes) / 1024;
+    let Progress { online, failed, disconnected, .. } = progress;
+    let phase = if measuring { "measuring" } else { "joining" };
+    eprintln!(
+        "{seconds:4} s  {phase}  online {online}  failed {failed}  disconnected {disconnected}  \
+         snapshots/s {snapshots}  down {kib} KiB/s"
+    );
+}
+
+/// One thread: a squad and its sockets.
+struct Worker<'a> {
+    shared: &'a Shared,
+    at: usize,
+    server: SocketAddr,
+    squad: Squad,
+    sockets: Sockets,
+    entropy: OsEntropy,
+    phase: u8,
+}
+
+impl<'a> Worker<'a> {
+    #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
+    fn new(shared: &'a Shared, at: usize, options: &SquadOptions, server: SocketAddr) -> Result<Self, RunError> {
+        let sockets = Sockets::new(options.clients).map_err(RunError::system("start the event loop"))?;
+        let squad = Squad::new(*options);
+        Ok(Self { shared, at, server, squad, sockets, entropy: OsEntropy::new(), phase: JOINING })
+    }
+
+    fn run(mut self) -> Result<Tally, RunError> {
+        let mut buffer = [0; BUFFER];
+        let mut ready = Vec::new();
+        let mut next_look = Time::ZERO;
+        let mut end = Time::NEVER;
+        loop {
+            let now = self.shared.clock.now();
+            let wake = self.squad.poll_timeout().unwrap_or(Time::NEVER).min(next_look);
+            ready.clear();
+            let wait = wake.saturating_since(now);
+            self.sockets.wait(wait, &mut ready).map_err(RunError::system("wait for datagrams"))?;
+            for index in ready.iter().copied() {
+                while let Some(len) = self.sockets.receive(index, &mut buffer) {
+                    let datagram = buffer.get_mut(..len).unwrap_or_default();
+                    self.squad.handle_datagram(self.shared.clock.now(), index, datagram);
+                }
+                self.transmit(&mut buffer);
+            }
+            self.squad.handle_timeout(self.shared.clock.now());
+            self.join()?;
+            self.transmit(&mut buffer);
+            let now = self.shared.clock.now();
+            if now >= next_look {
+                next_look = now + GRAIN;
+                if self.look(now) {
+                    end = now + LINGER;
+                }
+                self.transmit(&mut buffer);
+                if now >= end || (end != Time::NEVER && self.squad.is_empty()) {
+                    return Ok(self.squad.tally().clone());
+                }
+            }
+        }
+    }
+
+    fn transmit(&mut self, buffer: &mut [u8]) {
+        while let Some((index, len)) = self.squad.poll_transmit(self.shared.clock.now(), buffer) {
+            self.sockets.send(index, buffer.get(..len).unwrap_or_default());
+        }
+    }
+
+    fn join(&mut self) -> Result<(), RunError> {
+        while let Some(index) = self.squad.poll_join() {
+            let Some(bundle) = self.shared.tokens.take() else { break };
+            let mut server = bundle.servers.first().map_or(self.server, |entry| entry.addr);
+            if server.ip().is_unspecified() {
+                // It listens everywhere; where we found it is one of these places.
+                server.set_ip(self.server.ip());
+            }
+            self.sockets.open(index, server).map_err(|error| RunError::Socket { index, error })?;
+            let ephemeral = self.entropy.ephemeral()?;
+            // What cannot be started is counted by the squad.
+            let _ = self.squad.join(self.shared.clock.now(), &bundle, ephemeral);
+        }
+        Ok(())
+    }
+
+    /// Follows the main thread's phase; whether leaving begins now.
+    fn look(&mut self, now: Time) -> bool {
+        let phase = self.shared.phase.load(Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.phase, phase);
+        if before == JOINING && phase == MEASURING {
+            self.squad.begin_window(now);
+        }
+        let leaves = before != LEAVING && phase == LEAVING;
+        if leaves {
+            self.squad.end_window(now);
+            self.squad.leave_all(now);
+        }
+        let progress = self.squad.progress();
+        if let Some(cell) = self.shared.progress.get(self.at) {
+            *cell.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        }
+        leaves
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the main thread has nothing to wait for but time")]
+fn pause(duration: Duration) {
+    thread::sleep(duration);
+}

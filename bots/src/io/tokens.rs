@@ -1,0 +1,152 @@
+//! Connect tokens over HTTP, fetched a little ahead of the need.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use netcode::token::ConnectBundle;
+use server::dev_token::{TokenReply, TokenRequest};
+use ureq::Agent;
+
+use super::clock::Clock;
+use super::error::RunError;
+
+/// Tokens of one request.
+const BATCH: usize = 1000;
+/// Tokens held ready at most: they expire.
+const AHEAD: usize = 512;
+/// Tokens held ready for those who come back.
+const SPARE: usize = 64;
+/// A token is not used in the last moments of its life.
+const RESERVE_MS: u64 = 2000;
+const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
+
+struct Stock {
+    bundles: VecDeque<ConnectBundle>,
+    taken: usize,
+    error: Option<String>,
+}
+
+/// A stock of tokens, and where they come from.
+pub struct Tokens {
+    agent: Agent,
+    source: SocketAddr,
+    clients: usize,
+    churn: bool,
+    stock: Mutex<Stock>,
+}
+
+impl Tokens {
+    /// Fetches the first tokens for `clients` clients, from `http`, or else from where the server's HTTP usually is: at
+    /// the address of its UDP socket, or one port above. `churn`: clients come back.
+    pub fn open(
+        server: SocketAddr,
+        http: Option<SocketAddr>,
+        clients: usize,
+        churn: bool,
+    ) -> Result<Self, RunError> {
+        let config = Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).http_status_as_error(false);
+        let agent = Agent::from(config.build());
+        let candidates = http.map_or_else(
+            || vec![server, SocketAddr::new(server.ip(), server.port().wrapping_add(1))],
+            |http| vec![http],
+        );
+        let mut cause = String::new();
+        for source in &candidates {
+            match fetch(&agent, *source, clients.min(AHEAD)) {
+                Ok(bundles) => {
+                    let stock = Mutex::new(Stock { bundles, taken: 0, error: None });
+                    return Ok(Self { agent, source: *source, clients, churn, stock });
+                }
+                Err(Fetch::Unreachable(text)) => cause = text,
+                Err(Fetch::Final(error)) => return Err(error),
+            }
+        }
+        let tried: Vec<_> = candidates.iter().map(ToString::to_string).collect();
+        Err(RunError::NoHttp { tried: tried.join(" or "), cause })
+    }
+
+    /// A token that is still good, if one is ready.
+    pub fn take(&self) -> Option<ConnectBundle> {
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Clock::unix_ms();
+        while let Some(bundle) = stock.bundles.pop_front() {
+            if bundle.expires_ms > now + RESERVE_MS {
+                stock.taken += 1;
+                return Some(bundle);
+            }
+        }
+        None
+    }
+
+    /// Why the latest request failed, if it did.
+    pub fn error(&self) -> Option<String> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner).error.clone()
+    }
+
+    /// Keeps the stock filled until `stop`; the work of a thread.
+    pub fn refill(&self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let missing = self.missing();
+            if missing == 0 {
+                pause(PAUSE);
+                continue;
+            }
+            let fetched = fetch(&self.agent, self.source, missing);
+            let failed = fetched.is_err();
+            let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+            match fetched {
+                Ok(bundles) => {
+                    stock.bundles.extend(bundles);
+                    stock.error = None;
+                }
+                Err(Fetch::Unreachable(text)) => stock.error = Some(text),
+                Err(Fetch::Final(error)) => stock.error = Some(error.to_string()),
+            }
+            drop(stock);
+            if failed {
+                pause(PAUSE_AFTER_ERROR);
+            }
+        }
+    }
+
+    fn missing(&self) -> usize {
+        let stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = if self.churn { SPARE } else { 0 };
+        let wanted = self.clients.saturating_sub(stock.taken).max(spare).min(AHEAD);
+        // In lots, not one by one.
+        if stock.bundles.len() * 2 > wanted { 0 } else { (wanted - stock.bundles.len()).min(BATCH) }
+    }
+}
+
+enum Fetch {
+    /// Perhaps another address answers.
+    Unreachable(String),
+    Final(RunError),
+}
+
+fn fetch(agent: &Agent, at: SocketAddr, count: usize) -> Result<VecDeque<ConnectBundle>, Fetch> {
+    let bad_reply = |text: String| Fetch::Final(RunError::BadReply { at, text });
+    let request = TokenRequest { count: u32::try_from(count).ok(), ..TokenRequest::default() };
+    let mut response = agent
+        .post(format!("http://{at}/v1/dev/token"))
+        .send_json(request)
+        .map_err(|error| Fetch::Unreachable(error.to_string()))?;
+    let status = response.status().as_u16();
+    let body = response.body_mut();
+    if status != 200 {
+        let text = body.read_to_string().unwrap_or_default();
+        return Err(Fetch::Final(RunError::NoTokens { at, status, text }));
+    }
+    let reply: TokenReply = body.read_json().map_err(|error| bad_reply(error.to_string()))?;
+    let bundles: Result<VecDeque<_>, _> = reply.tokens.iter().map(ConnectBundle::try_from).collect();
+    bundles.map_err(|error| bad_reply(error.to_string()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a thread of the binary, with nothing to wait for but time")]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}

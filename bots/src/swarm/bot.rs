@@ -1,0 +1,193 @@
+//! One client of the swarm: the SDK, a player, and perhaps a bad network in between.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::VecDeque;
+
+use client::{Client, Event};
+use netcode::Time;
+use netcode::emulator::{Emulator, LinkConfig};
+use netcode::error::DisconnectReason;
+use netcode::stats::Traffic;
+
+use super::tally::Tally;
+use crate::behavior::Pilot;
+
+/// The two ends inside a bot's own emulator.
+const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
+const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 2);
+
+/// A network emulated between a client and its real socket.
+pub(super) struct Link {
+    emulator: Emulator,
+    /// What has come through and waits for the socket.
+    outgoing: VecDeque<Vec<u8>>,
+}
+
+impl Link {
+    pub(super) fn new(config: LinkConfig, seed: u64) -> Self {
+        let mut emulator = Emulator::new(seed);
+        emulator.set_default(config);
+        Self { emulator, outgoing: VecDeque::new() }
+    }
+}
+
+/// One connection of a bot, from its start to its end.
+pub(super) struct Bot {
+    client: Client,
+    pilot: Pilot,
+    link: Option<Link>,
+    rate: u16,
+    /// Inputs recorded when the pilot last chose.
+    chosen_at: u64,
+    snapshots: u64,
+    /// When it got in.
+    pub connected: Option<Time>,
+    /// Why it is over.
+    pub ended: Option<DisconnectReason>,
+    /// It leaves because it wants to.
+    pub leaving: bool,
+    counted: Traffic,
+}
+
+impl Bot {
+    pub(super) fn new(client: Client, pilot: Pilot, link: Option<Link>) -> Self {
+        Self {
+            client,
+            pilot,
+            link,
+            rate: 0,
+            chosen_at: 0,
+            snapshots: 0,
+            connected: None,
+            ended: None,
+            leaving: false,
+            counted: Traffic::default(),
+        }
+    }
+
+    /// Gives back what the next connection of the same client goes on with.
+    pub(super) fn into_parts(self) -> (Pilot, Option<Link>) {
+        (self.pilot, self.link)
+    }
+
+    pub(super) fn rate(&self) -> u16 {
+        self.rate
+    }
+
+    pub(super) fn pilot(&mut self) -> &mut Pilot {
+        &mut self.pilot
+    }
+
+    /// A datagram came from the socket.
+    pub(super) fn handle_datagram(&mut self, now: Time, datagram: &mut [u8], tally: Option<&mut Tally>) {
+        match &mut self.link {
+            // Whoever is gone hears nothing, so that what is under way comes to an end.
+            Some(_) if self.client.is_finished() => {}
+            Some(link) => link.emulator.send(now, THERE, HERE, datagram),
+            None => {
+                self.client.handle_datagram(now, datagram);
+                self.after_datagram(tally);
+                self.drain_events(now);
+            }
+        }
+    }
+
+    /// Runs what is due: the emulated network, timers, this tick's input.
+    pub(super) fn handle_timeout(&mut self, now: Time, mut tally: Option<&mut Tally>) {
+        self.pump_link(now, tally.as_deref_mut());
+        self.client.handle_timeout(now);
+        self.drain_events(now);
+        let inputs = self.client.stats().inputs;
+        if inputs != self.chosen_at {
+            self.chosen_at = inputs;
+            let intent = self.pilot.next(self.rate);
+            self.client.set_intent(intent);
+            if let Some(tally) = tally {
+                self.sample(now, tally);
+            }
+        }
+    }
+
+    /// The next datagram for the socket.
+    pub(super) fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
+        let Some(link) = &mut self.link else { return self.client.poll_transmit(now, out) };
+        while let Some(len) = self.client.poll_transmit(now, out) {
+            link.emulator.send(now, HERE, THERE, out.get(..len)?);
+        }
+        let datagram = link.outgoing.pop_front()?;
+        out.get_mut(..datagram.len())?.copy_from_slice(&datagram);
+        Some(datagram.len())
+    }
+
+    pub(super) fn poll_timeout(&self) -> Time {
+        let link = self.link.as_ref().and_then(|link| link.emulator.next_delivery()).unwrap_or(Time::NEVER);
+        self.client.poll_timeout().unwrap_or(Time::NEVER).min(link)
+    }
+
+    pub(super) fn leave(&mut self, now: Time) {
+        self.leaving = true;
+        self.client.close(now);
+        self.drain_events(now);
+    }
+
+    /// Whether nothing is left to be sent.
+    pub(super) fn is_finished(&self) -> bool {
+        let under_way = |link: &Link| link.emulator.in_flight() > 0 || !link.outgoing.is_empty();
+        self.client.is_finished() && !self.link.as_ref().is_some_and(under_way)
+    }
+
+    /// Counts the bytes since the last call.
+    pub(super) fn count_traffic(&mut self, tally: Option<&mut Tally>) {
+        let traffic = *self.client.traffic();
+        if let Some(tally) = tally {
+            tally.traffic(&self.counted, &traffic);
+        }
+        self.counted = traffic;
+    }
+
+    fn pump_link(&mut self, now: Time, mut tally: Option<&mut Tally>) {
+        while let Some(mut datagram) = self.link.as_mut().and_then(|link| link.emulator.poll(now)) {
+            if datagram.to == HERE {
+                self.client.handle_datagram(now, &mut datagram.bytes);
+                self.after_datagram(tally.as_deref_mut());
+            } else if let Some(link) = &mut self.link {
+                link.outgoing.push_back(datagram.bytes);
+            }
+        }
+    }
+
+    fn after_datagram(&mut self, tally: Option<&mut Tally>) {
+        let stats = self.client.stats();
+        let fresh = stats.snapshots - self.snapshots;
+        self.snapshots = stats.snapshots;
+        let Some(tally) = tally.filter(|_| fresh > 0) else { return };
+        tally.snapshots += fresh;
+        tally.round_trip(self.client.quality().rtt_latest);
+        if let Some(margin) = stats.margin {
+            tally.margin(margin);
+        }
+    }
+
+    fn drain_events(&mut self, now: Time) {
+        while let Some(event) = self.client.poll_event() {
+            match event {
+                Event::Connected { rate } => {
+                    self.rate = rate;
+                    self.connected = Some(now);
+                }
+                Event::Disconnected(reason) => self.ended = Some(reason),
+                Event::Welcome { .. } | Event::Spawned { .. } | Event::Despawned { .. } | Event::Notice(_) => {}
+            }
+        }
+    }
+
+    /// How old is what it knows of each of the others?
+    fn sample(&self, now: Time, tally: &mut Tally) {
+        let (Some(own), Some(server_tick)) = (self.client.own(), self.client.server_tick(now)) else { return };
+        tally.samples += 1;
+        for entity in self.client.view().entities().filter(|entity| entity.id() != own.raw()) {
+            tally.entities += 1;
+            tally.stale(server_tick - entity.confirmed() as f64);
+        }
+    }
+}

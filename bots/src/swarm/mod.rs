@@ -1,0 +1,19 @@
+//! The swarm: many real clients against a real server.
+//!
+//! Sans-I/O. A [`Squad`] is the clients of one thread; the caller owns a socket per client, the clock and the tokens:
+//!
+//! 1. [`Squad::handle_datagram`] for each datagram of a client's socket;
+//! 2. [`Squad::poll_join`] until `None` or no token is left, each answered with [`Squad::join`];
+//! 3. [`Squad::handle_timeout`], at the latest when [`Squad::poll_timeout`] says so;
+//! 4. [`Squad::poll_transmit`] until `None`, each sent from that client's socket.
+//!
+//! What is measured goes into a [`Tally`] per squad; tallies add up to a [`Summary`].
+
+mod bot;
+mod squad;
+mod summary;
+mod tally;
+
+pub use squad::{Progress, Squad, SquadOptions};
+pub use summary::Summary;
+pub use tally::Tally;

@@ -1,0 +1,358 @@
+//! The clients of one thread.
+
+use core::time::Duration;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use client::{Client, Config};
+use netcode::Time;
+use netcode::crypto::Ephemeral;
+use netcode::emulator::LinkConfig;
+use netcode::error::ConnectError;
+use netcode::rng::Rng;
+use netcode::token::ConnectBundle;
+
+use super::bot::{Bot, Link};
+use super::tally::Tally;
+use crate::behavior::{Behavior, Pilot};
+
+/// What a squad is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct SquadOptions {
+    /// How many clients.
+    pub clients: usize,
+    /// How they play.
+    pub behavior: Behavior,
+    /// The network to emulate in each direction between each client and its socket.
+    pub link: Option<LinkConfig>,
+    /// Handshakes under way at a time, at least 1.
+    pub handshakes: usize,
+    /// Decides what the clients do, and which datagrams the emulated network loses.
+    pub seed: u64,
+    /// An attempt to connect fails after so long.
+    pub connect_timeout: Duration,
+}
+
+/// How far a squad is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Clients connected now.
+    pub online: u64,
+    /// Clients that have connected or failed at least once.
+    pub settled: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Connections that ended unwanted.
+    pub disconnected: u64,
+    /// Snapshots applied in the window.
+    pub snapshots: u64,
+    /// Bytes received in the window, as far as counted.
+    pub down_bytes: u64,
+}
+
+/// One client over all its connections.
+struct Seat {
+    bot: Option<Bot>,
+    /// The player and the network between two connections.
+    idle: Option<(Pilot, Option<Link>)>,
+    /// When its timer fires.
+    scheduled: Time,
+    /// When it joins (without a connection) or leaves (with one), if it does.
+    turn: Time,
+    /// It is in the queue of those with something to send.
+    dirty: bool,
+    ever_connected: bool,
+    settled: bool,
+    online: bool,
+}
+
+/// Many clients and their timers.
+pub struct Squad {
+    options: SquadOptions,
+    seats: Vec<Seat>,
+    timers: BinaryHeap<Reverse<(Time, u32)>>,
+    dirty: VecDeque<u32>,
+    /// Clients that want a token.
+    joining: VecDeque<u32>,
+    handshakes: usize,
+    /// The start of the window, while one is open.
+    window: Option<Time>,
+    /// Nobody joins any more.
+    leaving: bool,
+    tally: Tally,
+    progress: Progress,
+}
+
+impl Squad {
+    /// Clients that all want to join as soon as may be.
+    #[must_use]
+    pub fn new(options: SquadOptions) -> Self {
+        let rng = Rng::new(options.seed);
+        let seat = |index: usize| {
+            let rng = rng.fork(&format!("bot {index}"));
+            let link = options.link.map(|config| Link::new(config, rng.fork("link").seed()));
+            Seat {
+                bot: None,
+                idle: Some((Pilot::new(options.behavior, rng.fork("pilot")), link)),
+                scheduled: Time::NEVER,
+                turn: Time::NEVER,
+                dirty: false,
+                ever_connected: false,
+                settled: false,
+                online: false,
+            }
+        };
+        let seats: Vec<_> = (0..options.clients).map(seat).collect();
+        let joining = (0..seats.len() as u32).collect();
+        Self {
+            options,
+            seats,
+            timers: BinaryHeap::new(),
+            dirty: VecDeque::new(),
+            joining,
+            handshakes: 0,
+            window: None,
+            leaving: false,
+            tally: Tally::default(),
+            progress: Progress::default(),
+        }
+    }
+
+    /// The client that should get a token next; answer with [`Squad::join`]. `None` while enough handshakes are under
+    /// way, or when everyone is in.
+    #[must_use]
+    pub fn poll_join(&self) -> Option<usize> {
+        let room = !self.leaving && self.handshakes < self.options.handshakes.max(1);
+        self.joining.front().filter(|_| room).map(|index| *index as usize)
+    }
+
+    /// Lets the client that [`Squad::poll_join`] named connect.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; the client then stays out.
+    pub fn join(&mut self, now: Time, bundle: &ConnectBundle, ephemeral: Ephemeral) -> Result<(), ConnectError> {
+        let Some(index) = self.joining.pop_front() else { return Ok(()) };
+        let Some(seat) = self.seats.get_mut(index as usize) else { return Ok(()) };
+        let Some((pilot, link)) = seat.idle.take() else { return Ok(()) };
+        let config = Config { handshake_timeout: self.options.connect_timeout, ..Config::default() };
+        match Client::connect(config, bundle, ephemeral, now) {
+            Ok(client) => {
+                seat.bot = Some(Bot::new(client, pilot, link));
+                self.handshakes += 1;
+                self.after(now, index);
+                Ok(())
+            }
+            Err(error) => {
+                seat.idle = Some((pilot, link));
+                self.count_failure(index, &error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// A datagram came from that client's socket.
+    pub fn handle_datagram(&mut self, now: Time, index: usize, datagram: &mut [u8]) {
+        let tally = self.window.is_some().then_some(&mut self.tally);
+        let Some(bot) = self.seats.get_mut(index).and_then(|seat| seat.bot.as_mut()) else { return };
+        bot.handle_datagram(now, datagram, tally);
+        self.after(now, index as u32);
+    }
+
+    /// Runs every client that is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(Reverse((at, index))) = self.timers.peek().copied()
+            && at <= now
+        {
+            self.timers.pop();
+            let tally = self.window.is_some().then_some(&mut self.tally);
+            let Some(seat) = self.seats.get_mut(index as usize) else { continue };
+            if seat.scheduled != at {
+                continue;
+            }
+            seat.scheduled = Time::NEVER;
+            match &mut seat.bot {
+                Some(bot) => {
+                    bot.handle_timeout(now, tally);
+                    if seat.turn <= now {
+                        seat.turn = Time::NEVER;
+                        bot.leave(now);
+                    }
+                }
+                None if seat.turn <= now => {
+                    seat.turn = Time::NEVER;
+                    self.joining.push_back(index);
+                }
+                None => {}
+            }
+            self.after(now, index);
+        }
+    }
+
+    /// When [`Squad::handle_timeout`] is next due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The next datagram, written into `out` (at least 1200 bytes): whose socket sends it, and its length.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<(usize, usize)> {
+        while let Some(&index) = self.dirty.front() {
+            let sent = self.seats.get_mut(index as usize).and_then(|seat| seat.bot.as_mut()?.poll_transmit(now, out));
+            if let Some(len) = sent {
+                return Some((index as usize, len));
+            }
+            self.dirty.pop_front();
+            if let Some(seat) = self.seats.get_mut(index as usize) {
+                seat.dirty = false;
+            }
+            // Sending moves timers.
+            self.reschedule(index);
+        }
+        None
+    }
+
+    /// From now on is measured.
+    pub fn begin_window(&mut self, now: Time) {
+        for bot in self.seats.iter_mut().filter_map(|seat| seat.bot.as_mut()) {
+            bot.count_traffic(None);
+        }
+        self.window = Some(now);
+    }
+
+    /// Ends the measuring.
+    pub fn end_window(&mut self, now: Time) {
+        for index in 0..self.seats.len() as u32 {
+            self.count_window(now, index);
+        }
+        self.window = None;
+    }
+
+    /// Everyone leaves, and nobody joins any more.
+    pub fn leave_all(&mut self, now: Time) {
+        self.leaving = true;
+        for index in 0..self.seats.len() as u32 {
+            let bot = self.seats.get_mut(index as usize).and_then(|seat| seat.bot.as_mut());
+            if let Some(bot) = bot.filter(|bot| !bot.leaving) {
+                bot.leave(now);
+                self.after(now, index);
+            }
+        }
+    }
+
+    /// Whether everyone is gone.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seats.iter().all(|seat| seat.bot.is_none())
+    }
+
+    /// How far it is; bytes are brought up to date by this.
+    pub fn progress(&mut self) -> Progress {
+        if self.window.is_some() {
+            for bot in self.seats.iter_mut().filter_map(|seat| seat.bot.as_mut()) {
+                bot.count_traffic(Some(&mut self.tally));
+            }
+        }
+        let Tally { snapshots, down_bytes, .. } = self.tally;
+        Progress { snapshots, down_bytes, ..self.progress }
+    }
+
+    /// What was measured.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Book-keeping after anything happened to a client.
+    fn after(&mut self, now: Time, index: u32) {
+        self.note_changes(now, index);
+        let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        if seat.bot.is_none() {
+            self.reschedule(index);
+        } else if !seat.dirty {
+            // Its timers are looked at again once it has sent what it has to send: some are due until then.
+            seat.dirty = true;
+            self.dirty.push_back(index);
+        }
+    }
+
+    fn note_changes(&mut self, now: Time, index: u32) {
+        let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        let Some(bot) = &mut seat.bot else { return };
+        if bot.connected.is_some() && !seat.online && bot.ended.is_none() {
+            seat.online = true;
+            self.handshakes -= 1;
+            self.tally.joins += 1;
+            self.tally.connected += u64::from(!seat.ever_connected);
+            self.progress.settled += u64::from(!seat.settled);
+            self.progress.online += 1;
+            (seat.ever_connected, seat.settled) = (true, true);
+            seat.turn = bot.pilot().stay_ms().map_or(Time::NEVER, |ms| now + Duration::from_millis(ms));
+        }
+        if bot.ended.is_some() && bot.is_finished() {
+            self.retire(now, index);
+        }
+    }
+
+    /// The connection (or attempt) is over and its last packet sent.
+    fn retire(&mut self, now: Time, index: u32) {
+        self.count_window(now, index);
+        let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        let Some(bot) = seat.bot.take() else { return };
+        let (wanted, reason) = (bot.leaving, bot.ended);
+        let was_online = std::mem::take(&mut seat.online);
+        let (mut pilot, link) = bot.into_parts();
+        if was_online && wanted && !self.leaving {
+            seat.turn = now + Duration::from_millis(pilot.away_ms());
+        } else {
+            seat.turn = Time::NEVER;
+        }
+        seat.idle = Some((pilot, link));
+        if was_online {
+            self.progress.online -= 1;
+        } else {
+            self.handshakes -= 1;
+        }
+        if !wanted {
+            let cause = reason.map_or_else(String::new, |reason| reason.to_string());
+            if was_online {
+                self.progress.disconnected += 1;
+                *self.tally.disconnected.entry(cause).or_default() += 1;
+            } else {
+                self.count_failure(index, &cause);
+            }
+        }
+    }
+
+    fn count_failure(&mut self, index: u32, cause: &str) {
+        *self.tally.failed.entry(cause.to_owned()).or_default() += 1;
+        self.progress.failed += 1;
+        if let Some(seat) = self.seats.get_mut(index as usize) {
+            self.progress.settled += u64::from(!seat.settled);
+            seat.settled = true;
+        }
+    }
+
+    /// Adds a connection's part of the window.
+    fn count_window(&mut self, now: Time, index: u32) {
+        let Some(start) = self.window else { return };
+        let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        let Some(bot) = &mut seat.bot else { return };
+        bot.count_traffic(Some(&mut self.tally));
+        if let Some(connected) = bot.connected.take() {
+            let seconds = now.saturating_since(connected.max(start)).as_secs_f64();
+            self.tally.client_seconds += seconds;
+            self.tally.snapshots_due += seconds * f64::from(bot.rate());
+        }
+    }
+
+    fn reschedule(&mut self, index: u32) {
+        let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        let bot = seat.bot.as_ref().map_or(Time::NEVER, Bot::poll_timeout);
+        let due = bot.min(seat.turn);
+        // A timer that fires too early is harmless, so only earlier ones are worth an entry.
+        if due < seat.scheduled {
+            seat.scheduled = due;
+            self.timers.push(Reverse((due, index)));
+        }
+    }
+}

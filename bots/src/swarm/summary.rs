@@ -1,0 +1,110 @@
+//! The end of a run, as people and scripts read it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::tally::Tally;
+
+/// A whole run. The fields' names are a contract with scripts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Clients asked for.
+    pub clients: u64,
+    /// Length of the window in which was measured, in seconds.
+    pub seconds: f64,
+    /// Clients that got in.
+    pub connected: u64,
+    /// Attempts to connect that failed.
+    pub failed: u64,
+    /// The same, by cause.
+    pub failed_by_cause: BTreeMap<String, u64>,
+    /// Connections that ended although the swarm did not want it.
+    pub disconnected: u64,
+    /// The same, by cause.
+    pub disconnected_by_cause: BTreeMap<String, u64>,
+    /// Connections made, rejoins of churning clients included.
+    pub joins: u64,
+    /// Snapshots received, as a share of those due.
+    pub snapshot_rate: f64,
+    /// Snapshots received per second and client.
+    pub snapshots_per_s: f64,
+    /// Age of what a client knows of other entities, in server ticks: median.
+    pub staleness_ticks_p50: f64,
+    /// 99th percentile of the same.
+    pub staleness_ticks_p99: f64,
+    /// Round-trip time, in milliseconds: median.
+    pub rtt_ms_p50: f64,
+    /// 99th percentile of the same.
+    pub rtt_ms_p99: f64,
+    /// UDP payload from the server per client and second.
+    pub down_bytes_per_s: f64,
+    /// UDP payload to the server per client and second.
+    pub up_bytes_per_s: f64,
+    /// Other entities in a client's view, on average.
+    pub entities_seen_mean: f64,
+    /// By how many ticks inputs came early: median.
+    pub input_margin_p50: i64,
+    /// First percentile of the same.
+    pub input_margin_p1: i64,
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+impl Summary {
+    /// Of a run with that many clients and a window of that many seconds.
+    #[must_use]
+    pub fn new(clients: u64, seconds: f64, tally: &Tally) -> Self {
+        Self {
+            clients,
+            seconds,
+            connected: tally.connected,
+            failed: tally.failed.values().sum(),
+            failed_by_cause: tally.failed.clone(),
+            disconnected: tally.disconnected.values().sum(),
+            disconnected_by_cause: tally.disconnected.clone(),
+            joins: tally.joins,
+            snapshot_rate: ratio(tally.snapshots as f64, tally.snapshots_due),
+            snapshots_per_s: ratio(tally.snapshots as f64, tally.client_seconds),
+            staleness_ticks_p50: tally.staleness_ticks(0.5),
+            staleness_ticks_p99: tally.staleness_ticks(0.99),
+            rtt_ms_p50: tally.rtt_ms(0.5),
+            rtt_ms_p99: tally.rtt_ms(0.99),
+            down_bytes_per_s: ratio(tally.down_bytes as f64, tally.client_seconds),
+            up_bytes_per_s: ratio(tally.up_bytes as f64, tally.client_seconds),
+            entities_seen_mean: ratio(tally.entities as f64, tally.samples as f64),
+            input_margin_p50: tally.input_margin(0.5),
+            input_margin_p1: tally.input_margin(0.01),
+        }
+    }
+
+    /// Whether everyone got in, stayed in, and saw the world.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        self.connected == self.clients && self.failed == 0 && self.disconnected == 0 && self.snapshot_rate > 0.0
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "clients        {} of {} connected, {} joins", self.connected, self.clients, self.joins)?;
+        writeln!(f, "failed         {}", self.failed)?;
+        for (cause, count) in &self.failed_by_cause {
+            writeln!(f, "               {count} x {cause}")?;
+        }
+        writeln!(f, "disconnected   {}", self.disconnected)?;
+        for (cause, count) in &self.disconnected_by_cause {
+            writeln!(f, "               {count} x {cause}")?;
+        }
+        let percent = self.snapshot_rate * 100.0;
+        writeln!(f, "snapshots      {:.2} /s per client, {percent:.2} % of those due", self.snapshots_per_s)?;
+        writeln!(f, "staleness      p50 {:.2}, p99 {:.2} ticks", self.staleness_ticks_p50, self.staleness_ticks_p99)?;
+        writeln!(f, "round trip     p50 {:.1}, p99 {:.1} ms", self.rtt_ms_p50, self.rtt_ms_p99)?;
+        writeln!(f, "input margin   p50 {}, p1 {} ticks", self.input_margin_p50, self.input_margin_p1)?;
+        writeln!(f, "down / up      {:.0} / {:.0} bytes/s per client", self.down_bytes_per_s, self.up_bytes_per_s)?;
+        write!(f, "entities seen  {:.1} on average", self.entities_seen_mean)
+    }
+}

@@ -1,0 +1,157 @@
+//! What a squad measured.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use netcode::stats::Traffic;
+
+/// Staleness is recorded in hundredths of a tick.
+pub(super) const STALENESS_UNIT: f64 = 100.0;
+const STALENESS_MAX: u64 = 1_000_000;
+const RTT_MAX_MICROS: u64 = 60_000_000;
+/// Margins are recorded as themselves plus this.
+const MARGIN_BIAS: i64 = 128;
+
+/// Counters and distributions; those of several squads can be added.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Clients that got in at least once.
+    pub connected: u64,
+    /// Connections made, rejoins included.
+    pub joins: u64,
+    /// Attempts to connect that failed, by cause.
+    pub failed: BTreeMap<String, u64>,
+    /// Connections that ended although nobody here wanted it, by cause.
+    pub disconnected: BTreeMap<String, u64>,
+    /// Snapshots applied in the window.
+    pub snapshots: u64,
+    /// Snapshots due in the window.
+    pub snapshots_due: f64,
+    /// Seconds connected in the window, over all clients.
+    pub client_seconds: f64,
+    /// UDP payload received in the window, in bytes.
+    pub down_bytes: u64,
+    /// UDP payload sent in the window, in bytes.
+    pub up_bytes: u64,
+    /// Client ticks sampled in the window.
+    pub samples: u64,
+    /// Other entities in view, summed over the samples.
+    pub entities: u64,
+    staleness: Histogram<u64>,
+    rtt: Histogram<u64>,
+    margin: Histogram<u64>,
+}
+
+fn histogram(max: u64) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, max, 3).expect("the bounds are constants that fit")
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            connected: 0,
+            joins: 0,
+            failed: BTreeMap::new(),
+            disconnected: BTreeMap::new(),
+            snapshots: 0,
+            snapshots_due: 0.0,
+            client_seconds: 0.0,
+            down_bytes: 0,
+            up_bytes: 0,
+            samples: 0,
+            entities: 0,
+            staleness: histogram(STALENESS_MAX),
+            rtt: histogram(RTT_MAX_MICROS),
+            margin: histogram(256),
+        }
+    }
+}
+
+impl Tally {
+    /// An entity's newest state was that many ticks old.
+    pub(super) fn stale(&mut self, ticks: f64) {
+        self.staleness.saturating_record((ticks.max(0.0) * STALENESS_UNIT + 0.5) as u64);
+    }
+
+    /// A round trip took that long.
+    pub(super) fn round_trip(&mut self, micros: u64) {
+        self.rtt.saturating_record(micros);
+    }
+
+    /// A snapshot reported that margin.
+    pub(super) fn margin(&mut self, margin: i8) {
+        self.margin.saturating_record((i64::from(margin) + MARGIN_BIAS) as u64);
+    }
+
+    /// Bytes that passed since `before`.
+    pub(super) fn traffic(&mut self, before: &Traffic, now: &Traffic) {
+        self.down_bytes += now.bytes_in - before.bytes_in;
+        self.up_bytes += now.bytes_out - before.bytes_out;
+    }
+
+    /// Adds another squad's.
+    pub fn add(&mut self, other: &Self) {
+        self.connected += other.connected;
+        self.joins += other.joins;
+        for (mine, theirs) in [(&mut self.failed, &other.failed), (&mut self.disconnected, &other.disconnected)] {
+            for (cause, count) in theirs {
+                *mine.entry(cause.clone()).or_default() += count;
+            }
+        }
+        self.snapshots += other.snapshots;
+        self.snapshots_due += other.snapshots_due;
+        self.client_seconds += other.client_seconds;
+        self.down_bytes += other.down_bytes;
+        self.up_bytes += other.up_bytes;
+        self.samples += other.samples;
+        self.entities += other.entities;
+        // The bounds are the same, so nothing can fail to fit.
+        let _ = self.staleness.add(&other.staleness);
+        let _ = self.rtt.add(&other.rtt);
+        let _ = self.margin.add(&other.margin);
+    }
+
+    /// Age of what is known of an entity, in ticks, at that quantile (0 to 1).
+    #[must_use]
+    pub fn staleness_ticks(&self, quantile: f64) -> f64 {
+        self.staleness.value_at_quantile(quantile) as f64 / STALENESS_UNIT
+    }
+
+    /// Round-trip time in milliseconds at that quantile.
+    #[must_use]
+    pub fn rtt_ms(&self, quantile: f64) -> f64 {
+        self.rtt.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// By how many ticks inputs came early, at that quantile.
+    #[must_use]
+    pub fn input_margin(&self, quantile: f64) -> i64 {
+        if self.margin.is_empty() { 0 } else { self.margin.value_at_quantile(quantile) as i64 - MARGIN_BIAS }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tallies_add_up() {
+        let mut a = Tally { connected: 2, snapshots: 10, ..Tally::default() };
+        let mut b = Tally { connected: 3, snapshots: 5, ..Tally::default() };
+        b.failed.insert("x".into(), 2);
+        for tick in 0..100 {
+            a.stale(f64::from(tick) / 100.0);
+            b.margin(-2);
+        }
+        a.add(&b);
+        assert_eq!((a.connected, a.snapshots, a.failed["x"]), (5, 15, 2));
+        assert!((a.staleness_ticks(0.5) - 0.5).abs() < 0.02);
+        assert_eq!(a.input_margin(0.5), -2);
+    }
+
+    #[test]
+    fn an_empty_tally_has_zeroes() {
+        let tally = Tally::default();
+        assert_eq!((tally.staleness_ticks(0.99), tally.rtt_ms(0.5), tally.input_margin(0.5)), (0.0, 0.0, 0));
+    }
+}
