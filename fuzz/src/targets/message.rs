@@ -1,0 +1,69 @@
+//! Session messages: whatever decodes encodes to the same bytes.
+
+use netcode::message::{MAX_MESSAGE_BYTES, Message, MessageError};
+
+use crate::features;
+
+features! {
+    Welcome => "a welcome",
+    Notice => "a notice",
+    UnknownKind => "unknown kind",
+    BadLength => "bad length",
+    BadText => "bad text",
+}
+
+/// The target.
+pub fn run(input: &[u8]) {
+    if let Some(same) = encodes_back(input) {
+        assert!(same, "a decoded message encodes to other bytes");
+    }
+}
+
+/// The same, but with the check inverted: it must fail.
+pub fn run_canary(input: &[u8]) {
+    if let Some(same) = encodes_back(input) {
+        assert!(!same, "the canary's check is inverted, so this is what must happen");
+    }
+}
+
+/// Whether the message in `input`, if it is one, encodes to `input`.
+fn encodes_back(input: &[u8]) -> Option<bool> {
+    match Message::decode(input) {
+        Ok(message) => {
+            reach(match message {
+                Message::Welcome { .. } => Feature::Welcome,
+                Message::Notice { .. } => Feature::Notice,
+            });
+            let mut out = [0; MAX_MESSAGE_BYTES];
+            let len = message.encode(&mut out);
+            Some(&out[..len] == input)
+        }
+        Err(error) => {
+            reach(match error {
+                MessageError::UnknownKind(_) => Feature::UnknownKind,
+                MessageError::BadLength => Feature::BadLength,
+                MessageError::BadText => Feature::BadText,
+            });
+            None
+        }
+    }
+}
+
+/// Both messages, and a text of every length of UTF-8.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let long = "x".repeat(256);
+    let messages = [
+        Message::Welcome { entity: 0x1001, zone: 1, map_seed: 0x0123_4567_89ab_cdef, aoi_radius_m: 64 },
+        Message::Welcome { entity: u32::MAX, zone: 0, map_seed: 0, aoi_radius_m: u16::MAX },
+        Message::Notice { text: "" },
+        Message::Notice { text: "the server restarts in 5 minutes" },
+        Message::Notice { text: "aé€𝄞" },
+        Message::Notice { text: &long },
+    ];
+    let encode = |message: &Message<'_>| {
+        let mut out = [0; MAX_MESSAGE_BYTES];
+        let len = message.encode(&mut out);
+        out[..len].to_vec()
+    };
+    messages.iter().map(encode).collect()
+}

@@ -1,0 +1,91 @@
+//! The targets, one file each.
+
+mod bits;
+mod input;
+mod message;
+mod packet;
+mod reliable;
+mod replay;
+mod schema;
+mod snapshot;
+mod token;
+
+use crate::Target;
+
+/// Every target, those without any cryptography first.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "bits",
+        about: "bit writer and reader as a program, against a model of one bool per bit",
+        run: bits::run,
+        max_len: 256,
+        features: bits::FEATURES,
+        seeds: bits::seeds,
+    },
+    Target {
+        name: "replay",
+        about: "replay window as a program, against a set of all numbers received",
+        run: replay::run,
+        max_len: 128,
+        features: replay::FEATURES,
+        seeds: replay::seeds,
+    },
+    Target {
+        name: "message",
+        about: "session messages: whatever decodes encodes to the same bytes",
+        run: message::run,
+        max_len: 300,
+        features: message::FEATURES,
+        seeds: message::seeds,
+    },
+    Target {
+        name: "input",
+        about: "players' inputs: in range, encode to no more bytes, and decode to the same again",
+        run: input::run,
+        max_len: 128,
+        features: input::FEATURES,
+        seeds: input::seeds,
+    },
+    Target {
+        name: "packet",
+        about: "headers and plaintexts of data packets: within bounds, write back to no more bytes that parse alike",
+        run: packet::run,
+        max_len: 1240,
+        features: packet::FEATURES,
+        seeds: packet::seeds,
+    },
+    Target {
+        name: "reliable",
+        about: "reliable channel: receiver against a model; both halves over a bad network, exactly once and in order",
+        run: reliable::run,
+        max_len: 256,
+        features: reliable::FEATURES,
+        seeds: reliable::seeds,
+    },
+    Target {
+        name: "snapshot",
+        about: "a warm view fed with bodies: failures change nothing; successes keep limits and can be written anew",
+        run: snapshot::run,
+        max_len: 1400,
+        features: snapshot::FEATURES,
+        seeds: snapshot::seeds,
+    },
+    Target {
+        name: "token",
+        about: "connect tokens: only what was sealed opens, and seals to the same bytes again",
+        run: token::run,
+        max_len: 640,
+        features: token::FEATURES,
+        seeds: token::seeds,
+    },
+];
+
+/// The message target with its check inverted: a runner that does not report it sees no failures at all.
+pub const CANARY: Target = Target {
+    name: "canary",
+    about: "the message target with its check inverted; must fail",
+    run: message::run_canary,
+    max_len: 300,
+    features: &[],
+    seeds: Vec::new,
+};

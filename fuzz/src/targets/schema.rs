@@ -1,0 +1,81 @@
+//! The schemas that targets decode with: one with every kind of field that a schema can have, and the game's own.
+
+use netcode::rng::Rng;
+use netcode::schema::{Field, Kind, Predictor, Schema, State};
+
+const fn field(name: &'static str, bits: u8, signed: bool, group: u8, classes: [u8; 2]) -> Field {
+    Field { name, bits, signed, wraps: false, scale: 1, unit: "1", predictor: Predictor::Hold, group, classes }
+}
+
+const fn linear(field: Field, velocity: u8, numerator: i32) -> Field {
+    Field { predictor: Predictor::Linear { velocity, numerator }, ..field }
+}
+
+const fn cyclic(field: Field) -> Field {
+    Field { wraps: true, ..field }
+}
+
+static EXTREMES: Schema = Schema {
+    kinds: &[
+        Kind {
+            name: "mover",
+            fields: &[
+                linear(field("x", 20, true, 0, [4, 8]), 2, 4),
+                linear(field("z", 20, true, 0, [4, 8]), 3, -4),
+                field("vx", 12, true, 1, [3, 7]),
+                field("vz", 12, true, 1, [3, 7]),
+                cyclic(field("yaw", 12, false, 3, [4, 7])),
+                field("alive", 1, false, 7, [0, 0]),
+            ],
+        },
+        Kind {
+            name: "extreme",
+            fields: &[
+                field("wide", 32, true, 0, [0, 31]),
+                cyclic(field("ring", 32, true, 1, [5, 16])),
+                field("unsigned", 31, false, 2, [1, 30]),
+                field("tiny", 2, false, 2, [0, 1]),
+                linear(field("thrown", 31, false, 4, [8, 16]), 0, 1 << 24),
+                linear(cyclic(field("spun", 9, false, 5, [3, 6])), 1, -(1 << 24)),
+            ],
+        },
+        Kind { name: "mark", fields: &[] },
+    ],
+    input: &[
+        field("wide", 32, true, 0, [0, 31]),
+        field("unsigned", 31, false, 0, [1, 30]),
+        field("on", 1, false, 0, [0, 0]),
+        cyclic(field("yaw", 12, false, 0, [4, 7])),
+    ],
+};
+
+const _: () = assert!(EXTREMES.is_valid());
+
+/// How many schemas there are.
+pub const COUNT: u8 = 2;
+
+/// The schema that a byte of the input stands for.
+pub fn choose(choice: u8) -> &'static Schema {
+    if choice % COUNT == 0 { &EXTREMES } else { &sim::SCHEMA }
+}
+
+/// Whether each field is in its range, and nothing stands behind the last.
+pub fn in_range(fields: &[Field], state: &[i32]) -> bool {
+    let (used, unused) = state.split_at(fields.len());
+    used.iter().zip(fields).all(|(value, field)| (field.min()..=field.max()).contains(value))
+        && unused.iter().all(|value| *value == 0)
+}
+
+/// Any values in range, the ends of the ranges often.
+pub fn random_state(rng: &mut Rng, fields: &[Field]) -> State {
+    let mut state = State::default();
+    for (place, field) in state.iter_mut().zip(fields) {
+        let (min, max) = (i64::from(field.min()), i64::from(field.max()));
+        *place = match rng.below(8) {
+            0 => field.min(),
+            1 => field.max(),
+            _ => (min + rng.below((max - min + 1) as u64) as i64) as i32,
+        };
+    }
+    state
+}
