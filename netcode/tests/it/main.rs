@@ -4,6 +4,7 @@ mod bits;
 mod connection;
 mod emulator;
 mod handshake;
+mod hostile;
 mod pair;
 mod snapshot;
 mod vectors;
