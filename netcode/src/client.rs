@@ -94,7 +94,7 @@ struct Attempt {
 }
 
 enum Phase {
-    Connecting(Attempt),
+    Connecting(Box<Attempt>),
     Established(Box<Connection>),
     Failed,
 }
@@ -154,7 +154,7 @@ impl ClientEndpoint {
         };
         Ok(Self {
             config,
-            phase: Phase::Connecting(attempt),
+            phase: Phase::Connecting(Box::new(attempt)),
             accepted: None,
             tick: None,
             server_tick: 0,
@@ -258,6 +258,7 @@ impl ClientEndpoint {
         let secret = ephemeral.agree(&accept.public()).map_err(|_| Drop::AuthFailed)?;
         let hello = RawHello::read(attempt.hello.as_slice())?;
         let (accepted, keys) = accept.open(&hello, &attempt.psk, &secret)?;
+        //
         if accepted.channel_hash != self.config.channels.hash() {
             self.fail(DisconnectReason::Refused(RefuseReason::ChannelMismatch));
             return Ok(());
@@ -286,6 +287,7 @@ impl ClientEndpoint {
     fn on_refuse(&mut self, now: Time, datagram: &[u8]) -> Result<(), Drop> {
         let Phase::Connecting(attempt) = &mut self.phase else { return Err(Drop::NotExpected) };
         let (reason, proven) = handshake::read_refuse(datagram, &attempt.mac, &attempt.mac_key)?;
+        // E-2, E-3
         if proven {
             self.fail(DisconnectReason::Refused(reason));
         } else if attempt.refusal.is_none() {

@@ -208,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// Takes a data packet whose header was read; `reference` is the tick that its tick is near to.
+    /// Takes a data packet whose header was read (rules P-6 to P-11); `reference` is the tick that its tick is near to.
     ///
     /// Messages, acks and the end of the connection go into `inbox`.
     ///
@@ -225,6 +225,7 @@ impl Connection {
         scratch: &mut Parsed,
         inbox: &mut Inbox,
     ) -> Result<(), Drop> {
+        // P-6
         let expected = self.replay.largest().map_or(0, |largest| largest.saturating_add(1));
         let pn = expand16(expected, header.pn);
         self.replay.check(pn).map_err(|replayed| match replayed {
@@ -236,16 +237,20 @@ impl Connection {
             Direction::ToClient => Direction::ToServer,
         };
         let (aad, sealed) = datagram.split_at_mut_checked(incoming.header_bytes()).ok_or(Drop::TooShort)?;
+        // P-7
         let plaintext = self.parameters.rx.open(pn, aad, sealed).map_err(|_| Drop::AuthFailed)?;
         if self.state != State::Open {
             return Ok(());
         }
+        // P-8
         if scratch.parse(plaintext, table).is_err() || self.is_misdirected(scratch) {
             return Err(self.on_malformed(now, pn, inbox));
         }
+        // P-10
         if self.is_late_snapshot(pn, scratch) {
             return Err(Drop::LateSnapshot);
         }
+        // P-11
         let ack = scratch.preamble.ack;
         if let Some(ack) = ack
             && self.on_ack(now, &ack, inbox).is_err()
@@ -272,7 +277,7 @@ impl Connection {
         matches!(lane, Some(Lane::Snapshot { newest: Some(newest), .. }) if pn < *newest)
     }
 
-    /// Snapshots go to the client only (rule F-7).
+    /// Snapshots go to the client only (rule F-9).
     fn is_misdirected(&self, parsed: &Parsed) -> bool {
         let at_server = self.parameters.direction == Direction::ToClient;
         at_server && matches!(parsed.frames.last(), Some(Frame::Snapshot { .. }))

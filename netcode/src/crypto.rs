@@ -295,7 +295,7 @@ impl PacketKey {
         Self { key: LessSafeKey::new(key), iv }
     }
 
-    /// The nonce of packet `pn`: the IV with its last eight bytes xored with the number, little endian.
+    /// The nonce of packet `pn` (rule K-3): the IV with its last eight bytes xored with the number, little endian.
     fn nonce(&self, pn: u64) -> aead::Nonce {
         let mut nonce = self.iv;
         for (byte, number) in nonce[IV_BYTES - 8..].iter_mut().zip(pn.to_le_bytes()) {
@@ -345,7 +345,7 @@ pub struct SessionKeys {
 }
 
 impl SessionKeys {
-    /// HKDF over (X25519 secret ‖ PSK) salted with the transcript hash: fresh randomness of both ends goes
+    /// Rule K-2: HKDF over (X25519 secret ‖ PSK) salted with the transcript hash: fresh randomness of both ends goes
     /// in, so no replayed token, restart or second server can ever produce the same keys.
     #[must_use]
     pub fn derive(aead: Aead, secret: &SharedSecret, psk: &Psk, transcript: &[u8; 32]) -> Self {

@@ -174,7 +174,7 @@ impl<'a> RawHello<'a> {
     }
 }
 
-/// The stateless cookie that proves a client's address: time ‖ HMAC(time ‖ address ‖ port ‖ token id).
+/// The stateless cookie (rule R-1) that proves a client's address: time ‖ HMAC(time ‖ address ‖ port ‖ token id).
 #[must_use]
 pub fn cookie(key: &CookieKey, seconds: u32, from: SocketAddr, token: &TokenId) -> Cookie {
     let time = seconds.to_le_bytes();
@@ -203,7 +203,7 @@ pub fn write_retry(attempt: &Mac, cookie: &Cookie) -> [u8; RETRY_BYTES] {
     out
 }
 
-/// Reads a RETRY: the attempt it answers and the cookie.
+/// Reads a RETRY (rule R-2): the attempt it answers and the cookie.
 ///
 /// # Errors
 /// The kind of drop to count.
@@ -333,7 +333,7 @@ impl RawAccept {
         array(&self.0, 20)
     }
 
-    /// Derives the keys and opens the parameters.
+    /// Derives the keys and opens the parameters (rules ).
     ///
     /// # Errors
     /// The kind of drop to count.
@@ -367,7 +367,7 @@ pub fn write_refuse(attempt: &Mac, reason: RefuseReason, mac_key: Option<&[u8; 3
     out
 }
 
-/// Reads a REFUSE of our attempt: the reason, and whether its MAC proves that a server of the cluster said it.
+/// Reads a REFUSE of our attempt (rule E-1): the reason, and whether its MAC proves that a server of the cluster said it.
 ///
 /// # Errors
 /// The kind of drop to count.

@@ -138,6 +138,7 @@ impl Recovery {
         next_pn: u64,
         mut settled: impl FnMut(Settled),
     ) -> Result<(), AckedUnsent> {
+        // L-4
         let newest = next_pn.checked_sub(1).ok_or(AckedUnsent)?;
         let largest = expand16(newest, ack.largest);
         if largest > newest {

@@ -160,7 +160,8 @@ impl Reorder {
         self.bytes
     }
 
-    /// Takes a message whose number has the low bits `low`; whatever is now in order goes to `deliver`.
+    /// Takes a message whose number has the low bits `low` (rules C-2 to C-5); whatever is now in order goes to
+    /// `deliver`.
     ///
     /// # Errors
     /// [`OutOfWindow`] for what no honest sender sends; nothing is changed then.

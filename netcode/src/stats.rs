@@ -170,7 +170,10 @@ impl Quality {
     #[must_use]
     pub const fn loss_per_10_000(&self) -> u64 {
         let settled = self.acked + self.lost;
-        if settled == 0 { 0 } else { self.lost * 10_000 / settled }
+        match (self.lost * 10_000).checked_div(settled) {
+            Some(share) => share,
+            None => 0,
+        }
     }
 }
 

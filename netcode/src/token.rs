@@ -127,7 +127,7 @@ pub fn seal(cluster: &ClusterKey, claims: &TokenClaims, id: &TokenId, psk: &Psk)
     Token(bytes)
 }
 
-/// Opens a token under whichever of `keys` it names.
+/// Opens a token under whichever of `keys` it names (rules T-1, T-2).
 ///
 /// # Errors
 /// [`RefuseReason::TokenInvalid`] unless it is whole and was sealed under that key. Time, server and group are the

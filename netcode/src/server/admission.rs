@@ -1,4 +1,4 @@
-//! What happens to a HELLO, cheap refusals first (rules H-1 to H-14 of SPEC.md).
+//! What happens to a HELLO, cheap refusals first (rules H-1 to H-15 of SPEC.md).
 
 use core::net::SocketAddr;
 
@@ -25,13 +25,16 @@ impl ServerEndpoint {
         datagram: &[u8],
         entropy: &mut dyn Entropy,
     ) -> Result<(), Drop> {
-        let hello = RawHello::read(datagram)?;
+        let hello = RawHello::read(datagram)?; // H-1 to H-4
+        // H-5
         if hello.version() != VERSION {
             return self.refuse(from, &hello, RefuseReason::VersionMismatch, None);
         }
+        // H-6
         if self.repeat_accept(from, &hello)? {
             return Ok(());
         }
+        // H-7, H-8
         let worked_on = self.handshakes_in_window(now);
         let seconds = (now.as_micros() / 1_000_000) as u32;
         if worked_on >= self.config.retry_above {
@@ -47,9 +50,11 @@ impl ServerEndpoint {
         }
         self.window.1 += 1;
         let fields = hello.fields();
+        // H-9
         let Ok((claims, psk)) = token::open(&self.config.cluster_keys, &fields.token) else {
             return self.refuse(from, &hello, RefuseReason::TokenInvalid, None);
         };
+        // H-10
         let mac_key = handshake_mac_key(&psk);
         if !hello.verify(&mac_key) {
             return Err(Drop::BadMac);
@@ -82,7 +87,8 @@ impl ServerEndpoint {
         self.window.1
     }
 
-    /// Whether an authentic HELLO is let in; claims its token as the last step, so that no refusal burns one.
+    /// Whether an authentic HELLO is let in (rules H-11 to H-14); claims its token as the last step, so that no refusal
+    /// burns one.
     fn judge(&self, unix_ms: u64, hello: &Hello, claims: &TokenClaims) -> Result<ConnId, RefuseReason> {
         if claims.expires_ms <= unix_ms {
             return Err(RefuseReason::TokenExpired);
@@ -121,6 +127,7 @@ impl ServerEndpoint {
         let fields = hello.fields();
         let ephemeral = entropy.ephemeral().map_err(|_| Drop::Overload)?;
         let public = ephemeral.public();
+        // H-15
         let secret = ephemeral.agree(&fields.public).map_err(|_| Drop::Malformed)?;
         let accepted = Accepted {
             conn,

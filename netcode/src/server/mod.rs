@@ -259,6 +259,7 @@ impl ServerEndpoint {
 
     fn on_data(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) -> Result<(), Drop> {
         let header = Header::read(datagram, Direction::ToServer)?;
+        // P-4, P-5
         let conn = header.conn.ok_or(Drop::UnknownConnection)?;
         let peer = self.slots.get_mut(conn).ok_or(Drop::UnknownConnection)?;
         if peer.address.is_some_and(|address| address != from) {
@@ -267,6 +268,7 @@ impl ServerEndpoint {
         let place = self.inbox.len();
         let (table, scratch) = (&self.config.channels, &mut self.scratch);
         let received = peer.connection.receive(now, &header, datagram, self.tick, table, scratch, &mut self.inbox);
+        // P-9
         if matches!(received, Ok(()) | Err(Drop::Malformed))
             && let Some(pending) = peer.half_open.take()
         {

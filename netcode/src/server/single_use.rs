@@ -22,7 +22,7 @@ struct Inner {
     forgotten_ms: u64,
 }
 
-/// The used tokens until they expire. Touched once per full handshake, never by data packets.
+/// The used tokens until they expire (rule T-3). Touched once per full handshake, never by data packets.
 #[derive(Debug)]
 pub struct SingleUse {
     inner: Mutex<Inner>,

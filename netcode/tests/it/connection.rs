@@ -381,7 +381,7 @@ fn seventy_thousand_packets_each_way_pass_the_wrap_of_their_numbers() {
             client.send(now, SESSION, &round.to_le_bytes()).unwrap();
         }
         let len = client.poll_transmit(now, &mut out).unwrap();
-        pair.inject(client_addr(0), &out[..len].to_vec());
+        pair.inject(client_addr(0), &out[..len]);
         while pair.clients[0].endpoint.poll_event().is_some() {
             received += 1;
         }

@@ -47,7 +47,6 @@ fn vectors() -> Value {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the variable is asked for in a test")]
 fn the_vectors_file_is_what_the_code_computes() {
     let mut computed = serde_json::to_string_pretty(&vectors()).unwrap();
     computed.push('\n');
@@ -77,4 +76,46 @@ fn the_specification_names_every_reason() {
     for reason in netcode::error::CloseReason::ALL {
         assert!(SPEC.contains(&format!("| {} | `{reason:?}` |", reason.wire())), "{reason:?}");
     }
+}
+
+/// The rules that a source file names in its comments: a capital letter, a dash, a number.
+fn cited(source: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    for comment in source.lines().filter_map(|line| line.split_once("//").map(|(_, comment)| comment)) {
+        let words = comment.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let is_rule = |word: &&str| match word.split_once('-') {
+            Some((letter, number)) => {
+                let known = letter.len() == 1 && letter.starts_with(|c: char| "GTHRAEKPFLCWDSIM".contains(c));
+                known && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            None => false,
+        };
+        out.extend(words.filter(is_rule).map(str::to_owned));
+    }
+    out
+}
+
+fn sources(folder: &std::path::Path, out: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_rule_that_the_source_cites_is_in_the_specification() {
+    let mut files = Vec::new();
+    sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let mut count = 0;
+    for file in files {
+        for rule in cited(&std::fs::read_to_string(&file).unwrap()) {
+            assert!(SPEC.contains(&format!("**{rule}**")), "{} cites {rule}", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 30, "{count} citations");
 }

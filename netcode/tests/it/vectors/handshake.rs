@@ -171,7 +171,7 @@ impl Handshake {
         let session = Content::Message { channel: SESSION, number: Some(65_537), bytes: b"session".to_vec() };
         let ping = Content::Control(Control::Ping);
         vec![
-            self.packet("the client's first", true, 0, &[ping.clone()]),
+            self.packet("the client's first", true, 0, std::slice::from_ref(&ping)),
             self.packet(
                 "the server's first, an ack",
                 false,
