@@ -6,9 +6,6 @@ use std::sync::Arc;
 use netcode::snapshot::MAX_AGE;
 use sim::Frame;
 
-/// Frames kept: one for each age a baseline can have, and the present one.
-pub const FRAMES: usize = MAX_AGE as usize + 1;
-
 /// The newest frame and up to 63 before it, oldest first. A worker that fell behind may lack some.
 #[derive(Default)]
 pub struct FrameRing {
