@@ -170,21 +170,24 @@ impl Squad {
                 continue;
             }
             seat.scheduled = Time::NEVER;
-            match &mut seat.bot {
-                Some(bot) => {
-                    bot.handle_timeout(now, tally);
-                    if seat.turn <= now {
-                        seat.turn = Time::NEVER;
-                        bot.leave(now);
-                    }
-                }
-                None if seat.turn <= now => {
-                    seat.turn = Time::NEVER;
-                    self.joining.push_back(index);
-                }
-                None => {}
+            if let Some(bot) = &mut seat.bot {
+                bot.handle_timeout(now, tally);
+            }
+            if seat.turn <= now {
+                seat.turn = Time::NEVER;
+                self.take_turn(now, index);
             }
             self.after(now, index);
+        }
+    }
+
+    /// Churn: who is in leaves, who is out wants to come back.
+    fn take_turn(&mut self, now: Time, index: u32) {
+        self.count_window(now, index);
+        match self.seats.get_mut(index as usize).map(|seat| &mut seat.bot) {
+            Some(Some(bot)) => bot.leave(now),
+            Some(None) => self.joining.push_back(index),
+            None => {}
         }
     }
 
@@ -205,7 +208,8 @@ impl Squad {
             if let Some(seat) = self.seats.get_mut(index as usize) {
                 seat.dirty = false;
             }
-            // Sending moves timers.
+            // Sending moves timers, and the last close ends a connection.
+            self.note_changes(now, index);
             self.reschedule(index);
         }
         None

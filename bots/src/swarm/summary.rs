@@ -67,7 +67,8 @@ impl Summary {
             disconnected: tally.disconnected.values().sum(),
             disconnected_by_cause: tally.disconnected.clone(),
             joins: tally.joins,
-            snapshot_rate: ratio(tally.snapshots as f64, tally.snapshots_due),
+            // A window may catch a snapshot more than its length promises.
+            snapshot_rate: ratio(tally.snapshots as f64, tally.snapshots_due).min(1.0),
             snapshots_per_s: ratio(tally.snapshots as f64, tally.client_seconds),
             staleness_ticks_p50: tally.staleness_ticks(0.5),
             staleness_ticks_p99: tally.staleness_ticks(0.99),
