@@ -121,7 +121,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         key: "world.max_players",
-        about: "Players admitted at once; later ones are refused as ServerFull.",
+        about: "Players admitted at once; later ones are told that the zone is full.",
         unit: "players",
         rule: Range(1, 10_000, |c| c.world.max_players.into()),
     },
@@ -229,7 +229,8 @@ pub(super) fn documented(config: &ServerConfig) -> String {
             section = in_section;
             let _ = write!(text, "\n[{section}]\n");
         }
-        let _ = write!(text, "# {}\n# Takes {}.\n", key.about, allowed(key));
+        comment(&mut text, key.about);
+        comment(&mut text, &format!("Takes {}.", allowed(key)));
         let _ = match key.rule {
             Range(_, _, value) => writeln!(text, "{name} = {}", value(config)),
             Text(_, literal) => writeln!(text, "{name} = {}", literal(config)),
@@ -237,6 +238,21 @@ pub(super) fn documented(config: &ServerConfig) -> String {
         };
     }
     text
+}
+
+/// Appends a comment, wrapped at 100 columns.
+fn comment(text: &mut String, words: &str) {
+    let mut column = 0;
+    for word in words.split(' ') {
+        if column > 0 && column + 1 + word.len() > 100 {
+            text.push('\n');
+            column = 0;
+        }
+        text.push_str(if column == 0 { "# " } else { " " });
+        column += word.len() + if column == 0 { 2 } else { 1 };
+        text.push_str(word);
+    }
+    text.push('\n');
 }
 
 fn allowed(key: &Key) -> String {

@@ -170,14 +170,16 @@ impl Worker {
         let mut shutdown: Option<Shutdown> = None;
         loop {
             self.wait(&mut events)?;
+            self.receive();
+            // A turn can take milliseconds, so each part reads the clock for itself.
             let now = self.parts.clock.now();
-            self.receive(now);
             self.take_handed(now);
             self.take_from_zone(now);
             if self.parts.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.parts.shard.handle_timeout(now);
             }
-            self.transmit(now);
+            self.transmit();
+            let now = self.parts.clock.now();
             if self.parts.stop.load(Ordering::Acquire) && self.shut_down(shutdown.get_or_insert(Shutdown::at(now)), now)
             {
                 return Ok(());
@@ -221,12 +223,12 @@ impl Worker {
         due.saturating_since(now)
     }
 
-    fn receive(&mut self, now: Time) {
-        let unix_ms = Clock::unix_ms();
+    fn receive(&mut self) {
         for _ in 0..RECEIVES_PER_TURN {
             if !self.readable {
                 return;
             }
+            let (now, unix_ms) = (self.parts.clock.now(), Clock::unix_ms());
             let count = self.receiver.receive(&self.socket).unwrap_or_else(|_| {
                 // An error belongs to one datagram at most (a port unreachable); the next call goes on.
                 self.counters.receive_errors += 1;
@@ -283,7 +285,8 @@ impl Worker {
         }
     }
 
-    fn transmit(&mut self, now: Time) {
+    fn transmit(&mut self) {
+        let now = self.parts.clock.now();
         if self.blocked.is_some_and(|(since, _)| now.saturating_since(since) > SEND_PATIENCE) {
             self.counters.send_dropped += self.sender.clear();
             self.blocked = None;
@@ -292,6 +295,8 @@ impl Worker {
             return;
         }
         loop {
+            // The shard measures round trips from when it believes to send.
+            let now = self.parts.clock.now();
             let mut drained = false;
             while let Some(slot) = self.sender.slot() {
                 let Some((to, len)) = self.parts.shard.poll_transmit(now, slot) else {
@@ -355,7 +360,7 @@ impl Worker {
     fn shut_down(&mut self, shutdown: &mut Shutdown, now: Time) -> bool {
         if now >= shutdown.next {
             self.parts.shard.shutdown(now);
-            self.transmit(now);
+            self.transmit();
             shutdown.next = now + SHUTDOWN_REPEAT;
         }
         now >= shutdown.end || self.parts.shard.stats().connections == 0 && self.sender.is_empty()
