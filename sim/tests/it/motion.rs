@@ -188,18 +188,67 @@ fn a_body_that_pushes_a_wall_does_not_tremble() {
 #[test]
 fn a_thin_wall_stops_the_fastest_body_at_the_slowest_rate() {
     let wall = StaticBox { min: [1000, 0, -4000], max: [1001, 1000, 4000] };
-    let mut body = Lone::new(10, &[wall], [0; 3]);
-    for _ in 0..40 {
-        body.step(Input { move_x: 15, buttons: 1, ..Input::default() });
+    for start in 0..192 {
+        let mut body = Lone::new(10, &[wall], [start, 0, 0]);
+        for _ in 0..20 {
+            body.step(Input { move_x: 15, buttons: sim::input::SPRINT, ..Input::default() });
+        }
+        assert_eq!(body.state[X], 1000 - RADIUS, "from {start}");
     }
-    assert_eq!(body.state[X], 1000 - RADIUS);
+}
 
+#[test]
+fn a_thin_roof_carries_the_deepest_fall_at_the_slowest_rate() {
     let roof = StaticBox { min: [-500, 1000, -500], max: [500, 1001, 500] };
-    let mut body = Lone::new(10, &[roof], [0, 120_000, 0]);
-    for _ in 0..400 {
-        body.step(Input::default());
+    for start in (30_000..30_768).step_by(16) {
+        let mut body = Lone::new(10, &[roof], [0, start, 0]);
+        for _ in 0..80 {
+            body.step(Input::default());
+        }
+        assert_eq!(body.state[Y], 1001, "from {start}");
     }
-    assert_eq!(body.state[Y], 1001);
+}
+
+/// The state after 10 s, which must then stay for as long again.
+fn settled(mut body: Lone, input: Input, label: &str) -> State {
+    for _ in 0..200 {
+        body.step(input);
+    }
+    let before = body.state;
+    for _ in 0..200 {
+        assert_eq!(body.step(input), before, "{label}");
+    }
+    before
+}
+
+#[test]
+fn whoever_drops_onto_an_edge_or_a_corner_comes_to_rest() {
+    let solid = StaticBox { min: [0, 0, 0], max: [1000, 256, 1000] };
+    for x in -110..10 {
+        for z in [500, x, -40, -70] {
+            let state = settled(Lone::new(20, &[solid], [x, 700, z]), Input::default(), &format!("{x} {z}"));
+            assert_ne!(state[FLAGS] & GROUNDED, 0, "{x} {z}");
+        }
+    }
+}
+
+#[test]
+fn whoever_falls_into_a_gap_too_narrow_stands_there_and_can_jump_out() {
+    for gap in (2..2 * RADIUS).step_by(3) {
+        let boxes = [
+            StaticBox { min: [-1000, 0, -1000], max: [0, 512, 1000] },
+            StaticBox { min: [gap, 0, -1000], max: [1000 + gap, 512, 1000] },
+        ];
+        for off in [0, 1, gap / 4] {
+            let at = [gap / 2 + off, 900, 0];
+            let state = settled(Lone::new(20, &boxes, at), Input::default(), &format!("{gap} {off}"));
+            assert_ne!(state[FLAGS] & GROUNDED, 0, "{gap} {off}");
+            let mut body = Lone::new(20, &boxes, [state[X], state[Y], state[Z]]);
+            body.state = state;
+            let jump = Input { move_x: 15, buttons: sim::input::JUMP, ..Input::default() };
+            assert!((0..40).any(|_| body.step(jump)[Y] >= 512), "{gap} {off}: {state:?}");
+        }
+    }
 }
 
 #[test]
