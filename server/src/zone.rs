@@ -157,7 +157,7 @@ impl Zone {
         Ok(zone)
     }
 
-    /// The same zone with a log of all that enters its world, for [`sim::replay`]. Take its bytes now and then.
+    /// The same zone with a log of all that enters its world, for [`sim::replay()`]. Take its bytes now and then.
     ///
     /// # Panics
     /// After the first [`Zone::step`]: a replay begins at the beginning.
