@@ -1,4 +1,46 @@
-//! Runs arenas.
+//! Runs arenas one after another and prints what came out.
+
+use bots::arena::{Arena, Options, Report};
+use netcode::crypto::OsEntropy;
+
 use super::error::RunError;
-pub struct ArenaRun { pub seed: u64, pub seeds: Option<u64>, pub clients: usize, pub seconds: u32, pub json: bool }
-pub fn run(_: &ArenaRun) -> Result<bool, RunError> { Ok(true) }
+
+/// Which arenas to run.
+#[derive(Clone, Copy, Debug)]
+pub struct ArenaRun {
+    pub seed: u64,
+    /// That many consecutive seeds, one line each; absent: one, in full.
+    pub seeds: Option<u64>,
+    pub clients: usize,
+    pub seconds: u32,
+    pub json: bool,
+}
+
+/// Whether no invariant was broken.
+pub fn run(run: &ArenaRun) -> Result<bool, RunError> {
+    let mut fine = true;
+    for seed in (0..run.seeds.unwrap_or(1)).map(|at| run.seed.wrapping_add(at)) {
+        let report = one(run, seed)?;
+        fine &= report.violations == 0;
+        if run.json {
+            println!("{}", serde_json::json!(report));
+        } else {
+            println!("{report}");
+        }
+    }
+    Ok(fine)
+}
+
+fn one(run: &ArenaRun, seed: u64) -> Result<Report, RunError> {
+    #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy: X25519 keys cannot be seeded")]
+    let entropy = OsEntropy::new();
+    let arena = Arena::new(Options::new(seed, run.clients, run.seconds), Box::new(entropy))?;
+    // First of all, so that it is known even if the run does not end.
+    let options = format!("seed {seed}: {} clients, {} s; {}", run.clients, run.seconds, arena.drawn());
+    if run.seeds.is_none() && !run.json {
+        println!("{options}");
+    } else {
+        eprintln!("{options}");
+    }
+    Ok(arena.run())
+}

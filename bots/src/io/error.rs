@@ -56,6 +56,9 @@ pub enum RunError {
         /// The system's reason.
         error: io::Error,
     },
+    /// The arena's world cannot be made.
+    #[error("no world can be made for this arena: {0}")]
+    World(#[from] sim::ConfigError),
     /// No randomness.
     #[error(transparent)]
     Crypto(#[from] netcode::crypto::CryptoError),

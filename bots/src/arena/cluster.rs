@@ -1,0 +1,217 @@
+//! The server: a zone and its shards, pumped by hand.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use netcode::Time;
+use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Psk};
+use netcode::rng::Rng;
+use netcode::server::{ServerConfig, SingleUse};
+use netcode::stats::Drops;
+use netcode::token::{self, ConnectBundle, ServerEntry, TokenClaims};
+use server::replication::Aoi;
+use server::shard::{Shard, ShardConfig};
+use server::zone::{ToZone, Zone, ZoneConfig};
+use sim::{ConfigError, Frame, MapConfig, SCHEMA, WorldConfig};
+
+use super::digest::Digest;
+use super::options::Drawn;
+
+/// The wall clock at the start, in Unix milliseconds.
+const UNIX_MS: u64 = 1_700_000_000_000;
+const TOKEN_LIFE_MS: u64 = 30_000;
+const SERVER_ID: u32 = 1;
+const FIRST_PORT: u16 = 7000;
+
+/// Wall time at a virtual time.
+pub(super) fn unix_ms(now: Time) -> u64 {
+    UNIX_MS + now.as_micros() / 1000
+}
+
+/// Zone, shards, keys.
+pub(super) struct Cluster {
+    zone: Zone,
+    shards: Vec<Shard>,
+    key: ClusterKey,
+    pub aoi: Aoi,
+    pub max_known: usize,
+    /// Newest input tick by connection.
+    inputs: BTreeMap<u32, u64>,
+}
+
+impl Cluster {
+    pub(super) fn new(drawn: &Drawn, clients: usize, rng: &Rng) -> Result<Self, ConfigError> {
+        // A client that reconnects may still be held twice, until the old connection times out.
+        let max_players = clients as u32 * 3 + 64;
+        let world = WorldConfig {
+            seed: rng.fork("world").seed(),
+            rate_hz: drawn.rate,
+            map: MapConfig { half_extent_m: drawn.half_extent_m, boxes: drawn.boxes },
+            npcs: drawn.npcs,
+            max_entities: max_players + drawn.npcs,
+            spawn_half_extent_m: drawn.half_extent_m,
+        };
+        let zone = Zone::new(ZoneConfig { world, max_players })?;
+        let mut secrets = rng.fork("secrets");
+        let mut secret = || {
+            let mut bytes = [0; 32];
+            secrets.fill(&mut bytes);
+            bytes
+        };
+        let key = ClusterKey { epoch: 1, key: Psk::new(secret()) };
+        let single_use = Arc::new(SingleUse::new(1 << 20));
+        let config = |worker: u8| ShardConfig {
+            endpoint: ServerConfig {
+                worker,
+                server_id: SERVER_ID,
+                max_connections: u16::try_from(max_players).unwrap_or(u16::MAX),
+                ..ServerConfig::new(vec![key.clone()], SCHEMA.hash(), drawn.rate)
+            },
+            aoi_radius_m: drawn.aoi_radius_m,
+            snapshot_bytes: drawn.snapshot_bytes,
+            map_seed: world.seed,
+            ..ShardConfig::new(Vec::new(), drawn.rate)
+        };
+        let max_known = usize::from(config(0).max_known);
+        let shard = |worker| Shard::new(config(worker), CookieKey::new(secret()), Arc::clone(&single_use));
+        let shards = (0..drawn.shards).map(shard).collect();
+        let aoi = Aoi::new(f32::from(drawn.aoi_radius_m), drawn.rate);
+        Ok(Self { zone, shards, key, aoi, max_known, inputs: BTreeMap::new() })
+    }
+
+    pub(super) fn address(shard: usize) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), FIRST_PORT + shard as u16)
+    }
+
+    /// The shard that has that address.
+    pub(super) fn shard_at(address: SocketAddr) -> Option<usize> {
+        let server = address.ip() == IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+        server.then(|| usize::from(address.port().wrapping_sub(FIRST_PORT)))
+    }
+
+    pub(super) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// A fresh token for a client of that shard.
+    pub(super) fn issue(
+        &self,
+        now: Time,
+        client: usize,
+        shard: usize,
+        entropy: &mut dyn Entropy,
+    ) -> Result<ConnectBundle, CryptoError> {
+        let claims = TokenClaims {
+            issued_ms: unix_ms(now),
+            expires_ms: unix_ms(now) + TOKEN_LIFE_MS,
+            account: client as u64,
+            character: client as u64,
+            group: 0,
+            down_cap: 0,
+            up_cap: 0,
+            servers: [ServerEntry { id: SERVER_ID, addr: Self::address(shard) }].into_iter().collect(),
+        };
+        token::issue(&self.key, &claims, entropy)
+    }
+
+    pub(super) fn shard_mut(&mut self, shard: usize) -> Option<&mut Shard> {
+        self.shards.get_mut(shard)
+    }
+
+    /// When the first shard's timer is due.
+    pub(super) fn next_timeout(&self) -> Time {
+        self.shards.iter().filter_map(Shard::poll_timeout).min().unwrap_or(Time::NEVER)
+    }
+
+    /// The shards whose timers are due, run.
+    pub(super) fn handle_timeouts(&mut self, now: Time) -> bool {
+        let mut any = false;
+        for shard in &mut self.shards {
+            if shard.poll_timeout().is_some_and(|due| due <= now) {
+                shard.handle_timeout(now);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Carries a shard's messages to the zone; gives the tick of an input that is out of order.
+    pub(super) fn pass_on(&mut self, shard: usize, digest: &mut Digest) -> Option<u64> {
+        let mut broken = None;
+        while let Some(message) = self.shards.get_mut(shard).and_then(Shard::poll_zone) {
+            match message {
+                ToZone::Join { conn, account, .. } => {
+                    self.inputs.remove(&conn.0);
+                    digest.fold(1 << 62 | u64::from(conn.0));
+                    digest.fold(account);
+                }
+                ToZone::Leave { conn } => {
+                    self.inputs.remove(&conn.0);
+                    digest.fold(2 << 62 | u64::from(conn.0));
+                }
+                ToZone::Input { conn, tick, input } => {
+                    if self.inputs.insert(conn.0, tick).is_some_and(|newest| tick <= newest) {
+                        broken = Some(tick);
+                    }
+                    digest.fold(u64::from(conn.0) << 32 | tick & 0xffff_ffff);
+                    for value in input.to_state().iter().take(4) {
+                        digest.fold(*value as u64);
+                    }
+                }
+            }
+            self.zone.handle(message);
+        }
+        broken
+    }
+
+    /// One tick of the zone, told to all shards.
+    pub(super) fn step(&mut self, now: Time) -> Arc<Frame> {
+        let frame = self.zone.step();
+        while let Some((worker, message)) = self.zone.poll() {
+            if let Some(shard) = self.shards.get_mut(usize::from(worker)) {
+                shard.handle_zone(now, message);
+            }
+        }
+        for shard in &mut self.shards {
+            shard.handle_frame(now, Arc::clone(&frame));
+        }
+        frame
+    }
+
+    pub(super) fn tick(&self) -> u64 {
+        self.zone.tick()
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.zone.digest()
+    }
+
+    pub(super) fn players(&self) -> u64 {
+        self.zone.players() as u64
+    }
+
+    /// Player ticks that had no input of their own.
+    pub(super) fn inputs_missing(&self) -> u64 {
+        let stats = self.zone.stats();
+        stats.inputs_repeated + stats.inputs_neutral
+    }
+
+    pub(super) fn connections(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.stats().connections).sum()
+    }
+
+    pub(super) fn drops(&self) -> Drops {
+        let mut sum = Drops::default();
+        for shard in &self.shards {
+            sum.add(&shard.stats().drops);
+        }
+        sum
+    }
+}
+
+/// Time between two ticks.
+pub(super) fn period(rate: u16) -> Duration {
+    Duration::from_micros(1_000_000 / u64::from(rate.max(1)))
+}

@@ -1,0 +1,50 @@
+//! The truth: the server's recent frames.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use sim::{EntityId, Frame};
+
+/// Frames that are kept: longer than any datagram is under way.
+const KEPT: usize = 1024;
+
+/// The recent frames by tick.
+#[derive(Default)]
+pub(super) struct History {
+    frames: VecDeque<Arc<Frame>>,
+}
+
+impl History {
+    pub(super) fn push(&mut self, frame: Arc<Frame>) {
+        if self.frames.len() == KEPT {
+            self.frames.pop_front();
+        }
+        self.frames.push_back(frame);
+    }
+
+    pub(super) fn at(&self, tick: u64) -> Option<&Frame> {
+        let oldest = self.frames.front()?.tick;
+        let index = usize::try_from(tick.checked_sub(oldest)?).ok()?;
+        self.frames.get(index).map(|frame| &**frame)
+    }
+
+    /// The distance between two entities at a tick, in metres and squared, as the area of interest measures it.
+    pub(super) fn distance2(&self, tick: u64, own: EntityId, other: EntityId) -> Option<f32> {
+        let frame = self.at(tick)?;
+        let [x, _, z] = frame.position_m(frame.row(own)?);
+        let [px, _, pz] = frame.position_m(frame.row(other)?);
+        Some((px - x) * (px - x) + (pz - z) * (pz - z))
+    }
+
+    /// Whether `test` holds for the squared distance at some tick of the `span` ticks up to `tick`; where the distance is
+    /// not known it does not.
+    pub(super) fn any(
+        &self,
+        (tick, span): (u64, u64),
+        own: EntityId,
+        other: EntityId,
+        test: impl Fn(f32) -> bool,
+    ) -> bool {
+        (tick.saturating_sub(span)..=tick).rev().any(|tick| self.distance2(tick, own, other).is_some_and(&test))
+    }
+}

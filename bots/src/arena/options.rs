@@ -1,0 +1,282 @@
+//! What a seed decides before anything happens.
+
+use core::time::Duration;
+use std::fmt;
+
+use netcode::emulator::LinkConfig;
+use netcode::rng::Rng;
+
+use crate::behavior::Behavior;
+
+/// What is asked for; all the rest follows from the seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Decides everything.
+    pub seed: u64,
+    /// How many clients.
+    pub clients: usize,
+    /// How long the safety phase lasts, in virtual seconds.
+    pub seconds: u32,
+    /// Whether there are faults and churn; without, it is the calm arena that benches use.
+    pub faults: bool,
+    /// A mistake that the checkers must find, to test them.
+    pub planted: Option<Planted>,
+}
+
+impl Options {
+    /// With faults, without a planted mistake.
+    #[must_use]
+    pub const fn new(seed: u64, clients: usize, seconds: u32) -> Self {
+        Self { seed, clients, seconds, faults: true, planted: None }
+    }
+}
+
+/// A mistake made on purpose in what a checker compares with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The truth about x is off by one quantum in every fiftieth tick.
+    TruthAltered,
+    /// The area of interest is a third smaller than the server's.
+    AreaTooSmall,
+    /// The area of interest is a third larger than the server's.
+    AreaTooLarge,
+    /// Some datagrams that were sealed are taken for forged.
+    SealForgotten,
+}
+
+/// Partitions: from time to time some clients are cut off for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partitions {
+    /// Mean time between two.
+    pub every: Duration,
+    /// The longest one.
+    pub longest: Duration,
+}
+
+/// What the seed drew.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// Ticks a second.
+    pub rate: u16,
+    /// Shards, 1 or 2.
+    pub shards: u8,
+    /// Non-player characters.
+    pub npcs: u32,
+    /// The map's half extent in metres.
+    pub half_extent_m: u16,
+    /// Static boxes on it.
+    pub boxes: u32,
+    /// Radius of the area of interest in metres.
+    pub aoi_radius_m: u16,
+    /// The most bytes of a snapshot.
+    pub snapshot_bytes: u16,
+    /// What every link does.
+    pub link: LinkConfig,
+    /// Clients cut off from time to time.
+    pub partitions: Option<Partitions>,
+    /// Mean time between two NATs that rebind.
+    pub rebinds: Option<Duration>,
+    /// Chances of a client to wander, circle, idle; the others churn.
+    pub behaviors: [f64; 3],
+}
+
+/// A delay that even a good network has.
+const CALM_DELAY: Duration = Duration::from_millis(10);
+
+/// The link of the phase without faults.
+#[must_use]
+pub fn calm() -> LinkConfig {
+    LinkConfig { delay: CALM_DELAY, ..LinkConfig::default() }
+}
+
+impl Drawn {
+    /// Draws from the seed.
+    #[must_use]
+    pub fn new(options: &Options) -> Self {
+        let root = Rng::new(options.seed);
+        let mut rng = root.fork("options");
+        let rate = [20, 20, 20, 30][rng.below(4) as usize];
+        let shards = 1 + rng.below(2) as u8;
+        let npcs = rng.below(options.clients as u64 + 20) as u32;
+        let aoi_radius_m = 20 + rng.below(45) as u16;
+        // So large a map that a client sees that many others, if all are spread evenly.
+        let seen = log_uniform(&mut rng, 4.0, 60.0);
+        let all = options.clients as f64 + f64::from(npcs);
+        let radius = f64::from(aoi_radius_m);
+        let half = (all * core::f64::consts::PI * radius * radius / seen).sqrt() / 2.0;
+        let half_extent_m = half.clamp(32.0, 500.0) as u16;
+        // A world allows one for each 16 m by 16 m.
+        let cells = u64::from(half_extent_m / 8) * u64::from(half_extent_m / 8);
+        let boxes = rng.below(cells.min(200) + 1) as u32;
+        let snapshot_bytes = if rng.chance(0.3) { 200 + rng.below(300) as u16 } else { 1100 };
+        let mut drawn = Self {
+            rate,
+            shards,
+            npcs,
+            half_extent_m,
+            boxes,
+            aoi_radius_m,
+            snapshot_bytes,
+            link: calm(),
+            partitions: None,
+            rebinds: None,
+            behaviors: [0.7, 0.3, 0.0],
+        };
+        if options.faults {
+            drawn.draw_faults(&mut root.fork("faults"));
+        }
+        drawn
+    }
+
+    /// A random subset of all faults, each at a rate drawn from a logarithmic scale: mild and terrible ones are equally
+    /// likely, and so are combinations.
+    fn draw_faults(&mut self, rng: &mut Rng) {
+        let mut link = LinkConfig { delay: millis(log_uniform(rng, 1.0, 150.0)), ..LinkConfig::default() };
+        if rng.chance(0.5) {
+            link.loss = log_uniform(rng, 0.001, 0.3);
+        }
+        if rng.chance(0.3) {
+            link.burst_enter = log_uniform(rng, 0.0005, 0.02);
+            link.burst_exit = log_uniform(rng, 0.05, 0.5);
+        }
+        if rng.chance(0.4) {
+            link.duplicate = log_uniform(rng, 0.001, 0.5);
+        }
+        if rng.chance(0.4) {
+            link.reorder = log_uniform(rng, 0.001, 0.3);
+            link.reorder_delay = millis(log_uniform(rng, 5.0, 500.0));
+        }
+        if rng.chance(0.5) {
+            link.jitter = millis(log_uniform(rng, 1.0, 100.0));
+        }
+        if rng.chance(0.4) {
+            link.corrupt = log_uniform(rng, 0.0005, 0.1);
+        }
+        if rng.chance(0.25) {
+            link.rate_bytes_per_s = Some(log_uniform(rng, 4_000.0, 200_000.0) as u32);
+            link.queue_bytes = log_uniform(rng, 2_000.0, 32_000.0) as u32;
+        }
+        self.link = link;
+        if rng.chance(0.4) {
+            let every = millis(log_uniform(rng, 2_000.0, 20_000.0));
+            self.partitions = Some(Partitions { every, longest: millis(log_uniform(rng, 200.0, 12_000.0)) });
+        }
+        if rng.chance(0.3) {
+            self.rebinds = Some(millis(log_uniform(rng, 1_000.0, 20_000.0)));
+        }
+        let churn = if rng.chance(0.5) { rng.unit_f64() * 0.6 } else { 0.0 };
+        let idle = rng.unit_f64() * (1.0 - churn) * 0.4;
+        let circle = rng.unit_f64() * (1.0 - churn - idle) * 0.5;
+        self.behaviors = [1.0 - churn - idle - circle, circle, idle];
+    }
+
+    /// How a client plays.
+    #[must_use]
+    pub fn behavior(&self, rng: &mut Rng) -> Behavior {
+        let mut at = rng.unit_f64();
+        for (share, behavior) in self.behaviors.iter().zip([Behavior::Wander, Behavior::Circle, Behavior::Idle]) {
+            if at < *share {
+                return behavior;
+            }
+            at -= share;
+        }
+        if self.behaviors.iter().sum::<f64>() > 0.999 { Behavior::Wander } else { Behavior::Churn }
+    }
+}
+
+impl fmt::Display for Drawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rate, shards, npcs, half_extent_m, boxes, aoi_radius_m, snapshot_bytes, .. } = self;
+        write!(
+            f,
+            "rate {rate} Hz, shards {shards}, npcs {npcs}, half extent {half_extent_m} m, boxes {boxes}, \
+             aoi {aoi_radius_m} m, snapshot {snapshot_bytes} B; "
+        )?;
+        let LinkConfig { delay, jitter, loss, burst_enter, burst_exit, duplicate, .. } = self.link;
+        write!(
+            f,
+            "delay {delay:.1?}, jitter {jitter:.1?}, loss {loss:.4}, burst {burst_enter:.4}/{burst_exit:.3}, \
+             duplicate {duplicate:.4}, "
+        )?;
+        let LinkConfig { reorder, reorder_delay, corrupt, rate_bytes_per_s, queue_bytes, .. } = self.link;
+        write!(f, "reorder {reorder:.4} by {reorder_delay:.1?}, corrupt {corrupt:.4}")?;
+        if let Some(rate) = rate_bytes_per_s {
+            write!(f, ", rate {rate} B/s with {queue_bytes} B of queue")?;
+        }
+        if let Some(Partitions { every, longest }) = self.partitions {
+            write!(f, ", partitions every {every:.1?} up to {longest:.1?}")?;
+        }
+        if let Some(every) = self.rebinds {
+            write!(f, ", rebinds every {every:.1?}")?;
+        }
+        let [wander, circle, idle] = self.behaviors;
+        let churn = (1.0 - wander - circle - idle).max(0.0);
+        write!(f, "; wander {wander:.2}, circle {circle:.2}, idle {idle:.2}, churn {churn:.2}")
+    }
+}
+
+fn millis(value: f64) -> Duration {
+    Duration::from_micros((value * 1000.0) as u64)
+}
+
+/// A number between `low` and `high` whose logarithm is spread evenly: powers of two and a linear step between them, in
+/// exact arithmetic, so that it is the same everywhere.
+fn log_uniform(rng: &mut Rng, low: f64, high: f64) -> f64 {
+    let mut doublings = 0.0;
+    let mut top = low;
+    while top * 2.0 <= high {
+        top *= 2.0;
+        doublings += 1.0;
+    }
+    let at = rng.unit_f64() * (doublings + (high / top - 1.0));
+    let mut value = low;
+    let mut left = at;
+    while left >= 1.0 {
+        value *= 2.0;
+        left -= 1.0;
+    }
+    value * (1.0 + left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logarithmic_scale_is_within_bounds_and_reaches_each_decade() {
+        let mut rng = Rng::new(3);
+        let drawn: Vec<f64> = (0..2000).map(|_| log_uniform(&mut rng, 0.001, 0.3)).collect();
+        assert!(drawn.iter().all(|value| (0.001..=0.3).contains(value)));
+        for decade in [0.001, 0.01, 0.1] {
+            assert!(drawn.iter().filter(|value| (decade..decade * 3.0).contains(*value)).count() > 200);
+        }
+    }
+
+    #[test]
+    fn over_many_seeds_each_fault_is_on_and_off() {
+        let links: Vec<_> = (0..200).map(|seed| Drawn::new(&Options::new(seed, 50, 1))).collect();
+        let faults: [fn(&Drawn) -> bool; 9] = [
+            |d| d.link.loss > 0.0,
+            |d| d.link.burst_enter > 0.0,
+            |d| d.link.duplicate > 0.0,
+            |d| d.link.reorder > 0.0,
+            |d| !d.link.jitter.is_zero(),
+            |d| d.link.corrupt > 0.0,
+            |d| d.link.rate_bytes_per_s.is_some(),
+            |d| d.partitions.is_some(),
+            |d| d.rebinds.is_some(),
+        ];
+        for fault in faults {
+            let on = links.iter().filter(|drawn| fault(drawn)).count();
+            assert!((20..180).contains(&on));
+        }
+    }
+
+    #[test]
+    fn without_faults_nobody_churns() {
+        let drawn = Drawn::new(&Options { faults: false, ..Options::new(1, 50, 1) });
+        let mut rng = Rng::new(1);
+        assert!((0..1000).all(|_| drawn.behavior(&mut rng) != Behavior::Churn));
+        assert_eq!(drawn.link, calm());
+    }
+}

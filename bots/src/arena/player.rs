@@ -1,0 +1,180 @@
+//! One client of the arena, over all its connections.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use client::{Client, ClientState, Config, Event};
+use netcode::Time;
+use netcode::crypto::Ephemeral;
+use netcode::error::DisconnectReason;
+use netcode::rng::Rng;
+use netcode::stats::Drops;
+use netcode::token::ConnectBundle;
+
+use super::digest::Digest;
+use crate::behavior::Pilot;
+
+const PORT: u16 = 5000;
+/// Digests of the datagrams sealed last that are kept: more than are under way at a time.
+const SEALS: usize = 1024;
+
+/// Where a client is, as itself knows it.
+pub(super) fn inside(client: usize) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, (client >> 8) as u8, client as u8)), PORT)
+}
+
+/// Where it seems to be after its NAT has rebound that often.
+pub(super) fn outside(client: usize, rebinds: u16) -> SocketAddr {
+    let ip = IpAddr::V4(Ipv4Addr::new(10, 2, (client >> 8) as u8, client as u8));
+    SocketAddr::new(ip, PORT.wrapping_add(rebinds))
+}
+
+/// The client at an inside or outside address.
+pub(super) fn client_at(address: SocketAddr) -> Option<usize> {
+    let IpAddr::V4(ip) = address.ip() else { return None };
+    let [_, net, high, low] = ip.octets();
+    (net == 1 || net == 2).then_some(usize::from(high) << 8 | usize::from(low))
+}
+
+/// What was really sent in one direction, so that what arrives can be told from forgeries.
+#[derive(Debug, Default)]
+pub(super) struct Seals {
+    recent: VecDeque<u64>,
+}
+
+impl Seals {
+    pub(super) fn sealed(&mut self, datagram: &[u8]) {
+        if self.recent.len() == SEALS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Digest::of(datagram));
+    }
+
+    pub(super) fn knows(&self, datagram: &[u8]) -> bool {
+        let digest = Digest::of(datagram);
+        // What arrives was mostly sent just before.
+        self.recent.iter().rev().any(|sealed| *sealed == digest)
+    }
+}
+
+/// One client.
+pub(super) struct Player {
+    pub client: Option<Client>,
+    pub shard: usize,
+    /// When its timer fires.
+    pub scheduled: Time,
+    /// When it joins (without a connection) or leaves (with one).
+    pub turn: Time,
+    pub to_server: Seals,
+    pub to_client: Seals,
+    pub rebinds: u16,
+    /// Snapshots of this connection that were checked.
+    pub snapshots: u64,
+    pub welcomed: bool,
+    /// Drops of past connections.
+    pub drops: Drops,
+    pilot: Pilot,
+    rng: Rng,
+    rate: u16,
+    chosen_at: u64,
+    leaving: bool,
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Connected,
+    Ended(DisconnectReason),
+}
+
+impl Player {
+    pub(super) fn new(shard: usize, pilot: Pilot, rng: Rng, turn: Time) -> Self {
+        Self {
+            client: None,
+            shard,
+            scheduled: Time::NEVER,
+            turn,
+            to_server: Seals::default(),
+            to_client: Seals::default(),
+            rebinds: 0,
+            snapshots: 0,
+            welcomed: false,
+            drops: Drops::default(),
+            pilot,
+            rng,
+            rate: 0,
+            chosen_at: 0,
+            leaving: false,
+        }
+    }
+
+    pub(super) fn connect(&mut self, now: Time, bundle: &ConnectBundle, ephemeral: Ephemeral) {
+        // The table is the SDK's own, so nothing can be wrong with it.
+        self.client = Client::connect(Config::default(), bundle, ephemeral, now).ok();
+        (self.snapshots, self.chosen_at, self.welcomed, self.leaving) = (0, 0, false, false);
+        self.turn = Time::NEVER;
+    }
+
+    /// Timers, and the intent for the next tick.
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        let Some(client) = &mut self.client else { return };
+        client.handle_timeout(now);
+        let inputs = client.stats().inputs;
+        if inputs != self.chosen_at {
+            self.chosen_at = inputs;
+            client.set_intent(self.pilot.next(self.rate));
+        }
+    }
+
+    /// Closes the connection because it wants to.
+    pub(super) fn leave(&mut self, now: Time) {
+        self.leaving = true;
+        self.turn = Time::NEVER;
+        if let Some(client) = &mut self.client {
+            client.close(now);
+        }
+    }
+
+    /// Reads the client's events; new entities are appended to `spawned`. `churn`: it may decide to leave.
+    pub(super) fn drain(&mut self, now: Time, churn: bool, spawned: &mut Vec<u32>) -> Option<Change> {
+        let mut change = None;
+        while let Some(event) = self.client.as_mut().and_then(Client::poll_event) {
+            match event {
+                Event::Connected { rate } => {
+                    self.rate = rate;
+                    change = Some(Change::Connected);
+                    let stay = if churn { self.pilot.stay_ms() } else { None };
+                    self.turn = stay.map_or(Time::NEVER, |ms| now + Duration::from_millis(ms));
+                }
+                Event::Welcome { .. } => self.welcomed = true,
+                Event::Spawned { id, .. } => spawned.push(id),
+                Event::Despawned { .. } | Event::Notice(_) => {}
+                Event::Disconnected(reason) => change = Some(Change::Ended(reason)),
+            }
+        }
+        change
+    }
+
+    /// Forgets a connection that is over and whose last packet is sent, and decides when to come back.
+    pub(super) fn retire(&mut self, now: Time) {
+        let Some(client) = self.client.take_if(|client| client.is_finished()) else { return };
+        self.drops.add(client.drops());
+        self.welcomed = false;
+        let away = self.pilot.away_ms() + self.rng.below(200);
+        self.turn = now + Duration::from_millis(away);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.state() == ClientState::Connected)
+    }
+
+    /// When something is next due.
+    pub(super) fn due(&self) -> Time {
+        self.client.as_ref().and_then(Client::poll_timeout).unwrap_or(Time::NEVER).min(self.turn)
+    }
+}

@@ -1,0 +1,184 @@
+//! What came out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// Something that must never happen, happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The server's tick by then.
+    pub tick: u64,
+    /// The client concerned, if one is.
+    pub client: Option<usize>,
+    /// What it was.
+    pub what: Broken,
+}
+
+/// The invariants, by how they broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// A state confirmed for a tick is not the server's at that tick.
+    #[error("entity {id} in the snapshot of tick {snapshot} is not as in the frame")]
+    ViewDiffers {
+        /// The entity.
+        id: u32,
+        /// The snapshot.
+        snapshot: u64,
+    },
+    /// A view holds an entity that the world no longer has.
+    #[error("entity {id} is left over after the snapshot of tick {snapshot}")]
+    LeftOver {
+        /// The entity.
+        id: u32,
+        /// The snapshot.
+        snapshot: u64,
+    },
+    /// A view lacks an entity that has long been near.
+    #[error("entity {id} is near and unknown after the snapshot of tick {snapshot}")]
+    Unknown {
+        /// The entity.
+        id: u32,
+        /// The snapshot.
+        snapshot: u64,
+    },
+    /// A client was told of an entity outside its area of interest.
+    #[error("entity {id} is outside the area of interest in the snapshot of tick {snapshot}")]
+    OutsideArea {
+        /// The entity.
+        id: u32,
+        /// The snapshot.
+        snapshot: u64,
+    },
+    /// A datagram was accepted that nobody sealed.
+    #[error("a datagram that nobody sealed was accepted {}", if *.by_server { "by the server" } else { "by a client" })]
+    ForgeryAccepted {
+        /// By which side.
+        by_server: bool,
+    },
+    /// Inputs went to the zone out of order.
+    #[error("the input for tick {input} came after a newer one")]
+    InputsOutOfOrder {
+        /// Its tick.
+        input: u64,
+    },
+    /// Honest ends found each other breaking the protocol.
+    #[error("a connection between honest ends broke the protocol")]
+    ProtocolError,
+    /// The network lost count of datagrams.
+    #[error("the network's counters do not add up")]
+    Accounting,
+    /// After the faults, somebody was not connected in time.
+    #[error("not connected, or not welcomed, {seconds} s after the faults")]
+    NotConnected {
+        /// How long it was waited for.
+        seconds: u32,
+    },
+    /// After the faults, a view did not become complete in time.
+    #[error("the view is not complete and up to date {seconds} s after the faults")]
+    NotComplete {
+        /// How long it was waited for.
+        seconds: u32,
+    },
+    /// After the faults, the server still held connections or players that nobody has.
+    #[error("{connections} connections and {players} players, {seconds} s after the faults")]
+    NotDrained {
+        /// Connections at all shards.
+        connections: u64,
+        /// Players in the zone.
+        players: u64,
+        /// How long it was waited for.
+        seconds: u32,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tick {}: ", self.tick)?;
+        if let Some(client) = self.client {
+            write!(f, "client {client}: ")?;
+        }
+        self.what.fmt(f)
+    }
+}
+
+/// The report of one seed. The fields' names are a contract with scripts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Ticks simulated.
+    pub ticks: u64,
+    /// Clients.
+    pub clients: u64,
+    /// Broken invariants.
+    pub violations: u64,
+    /// The first of them, in words.
+    pub first_violations: Vec<String>,
+    /// Worlds, plaintexts, times and sizes in one number, hexadecimal.
+    pub digest: String,
+    /// Predictions that were corrected. Nothing is predicted in this version, so it is 0.
+    pub corrections: u64,
+    /// Virtual seconds after the faults until everything had converged.
+    pub converged_after_s: u64,
+    /// Snapshots checked against the truth.
+    pub snapshots_checked: u64,
+    /// Of these, complete ones.
+    pub complete_snapshots: u64,
+    /// States checked against the truth.
+    pub states_checked: u64,
+    /// Snapshots too old to be checked.
+    pub unchecked: u64,
+    /// Damaged datagrams that arrived, all of which must be dropped.
+    pub forgeries: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Ends of connections and of attempts, by reason.
+    pub ends: BTreeMap<String, u64>,
+    /// Datagrams delivered.
+    pub delivered: u64,
+    /// What the network did to datagrams, by fault.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Datagrams dropped by the server, by cause.
+    pub server_drops: BTreeMap<&'static str, u64>,
+    /// Datagrams dropped by clients, by cause.
+    pub client_drops: BTreeMap<&'static str, u64>,
+    /// Ticks in which a player's input was missing.
+    pub inputs_missing: u64,
+}
+
+/// Violations in words that a report holds.
+const FIRST: usize = 20;
+
+impl Report {
+    pub(super) fn violate(&mut self, violation: &Violation) {
+        self.violations += 1;
+        if self.first_violations.len() < FIRST {
+            self.first_violations.push(violation.to_string());
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seed {}: {} violations, digest {}, {} ticks, {} clients, {} connects, {} snapshots and {} states checked, \
+             converged after {} s",
+            self.seed,
+            self.violations,
+            self.digest,
+            self.ticks,
+            self.clients,
+            self.connects,
+            self.snapshots_checked,
+            self.states_checked,
+            self.converged_after_s
+        )?;
+        for violation in &self.first_violations {
+            write!(f, "\n  {violation}")?;
+        }
+        Ok(())
+    }
+}
