@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 use mio::Waker;
 use netcode::Time;
+use netcode::input::MAX_INPUTS;
 use netcode::packet::MAX_DATAGRAM;
 use server::zone::{ToShard, ToZone};
 use sim::Frame;
@@ -39,7 +40,8 @@ impl Link {
     /// Queues for up to `max_players` players.
     pub fn new(max_players: usize, waker: Waker) -> Self {
         Self {
-            to_zone: ArrayQueue::new(max_players * 4 + 1024),
+            // After a stall each client sends its last few inputs at once.
+            to_zone: ArrayQueue::new(max_players * MAX_INPUTS + 1024),
             from_zone: ArrayQueue::new(max_players + 64),
             frames: ArrayQueue::new(FRAMES),
             handed: ArrayQueue::new(HANDED),
