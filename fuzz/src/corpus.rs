@@ -34,13 +34,20 @@ pub fn load(dir: &Path, target: &Target) -> io::Result<Vec<Vec<u8>>> {
     paths.iter().map(fs::read).collect()
 }
 
-/// Writes the inputs that the target's own encoders make; returns how many. Files of other names stay.
+/// Writes the inputs that the target's own encoders make, in place of those written before; returns how many. Files of
+/// other names (mended crashes) stay.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn write_seeds(dir: &Path, target: &Target) -> io::Result<usize> {
     let dir = dir.join(target.name);
     fs::create_dir_all(&dir)?;
+    for entry in fs::read_dir(&dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("seed-") {
+            fs::remove_file(entry.path())?;
+        }
+    }
     let seeds = (target.seeds)();
     for (at, seed) in seeds.iter().enumerate() {
         fs::write(dir.join(format!("seed-{at:02}")), seed)?;

@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_panic_is_found_shrunk_and_repeats_with_its_input_and_seed() {
         let hunt = || {
-            let mut fuzzer = Fuzzer::new(PICKY, 3, vec![b"a fairly long known input".to_vec()]);
+            let mut fuzzer = Fuzzer::new(PICKY, 3, vec![b"a fairly long input".to_vec()]);
             fuzzer.replay().unwrap();
             loop {
                 if let Err(crash) = fuzzer.batch(1000) {

@@ -74,7 +74,7 @@ fn write_step(program: &mut Program<'_>, w: &mut BitWriter<'_>, model: &mut Mode
             let len = usize::from(program.u8()) % 40;
             let bytes = program.take(len);
             if bytes.len() * 8 <= room {
-                if w.bit_len() % 8 != 0 && bytes.len() > 8 {
+                if !w.bit_len().is_multiple_of(8) && bytes.len() > 8 {
                     reach(Feature::Unaligned);
                 }
                 w.write_bytes(bytes);

@@ -1,12 +1,16 @@
 //! The targets, one file each.
 
+mod accept;
 mod bits;
+mod fixture;
+mod hello;
 mod input;
 mod message;
 mod packet;
 mod reliable;
 mod replay;
 mod schema;
+mod session;
 mod snapshot;
 mod token;
 
@@ -77,6 +81,30 @@ pub const TARGETS: &[Target] = &[
         max_len: 640,
         features: token::FEATURES,
         seeds: token::seeds,
+    },
+    Target {
+        name: "hello",
+        about: "datagrams into a server that knows nobody, against a model of the rules; bytes out <= bytes in",
+        run: hello::run,
+        max_len: 1400,
+        features: hello::FEATURES,
+        seeds: hello::seeds,
+    },
+    Target {
+        name: "accept",
+        about: "datagrams into a client that connects, against a model of the rules; then hostile data packets",
+        run: accept::run,
+        max_len: 800,
+        features: accept::FEATURES,
+        seeds: accept::seeds,
+    },
+    Target {
+        name: "session",
+        about: "an admitted client that seals whatever it likes: numbers once, limits kept, acks sound, the slot comes back",
+        run: session::run,
+        max_len: 1400,
+        features: session::FEATURES,
+        seeds: session::seeds,
     },
 ];
 

@@ -56,7 +56,7 @@ pub const COUNT: u8 = 2;
 
 /// The schema that a byte of the input stands for.
 pub fn choose(choice: u8) -> &'static Schema {
-    if choice % COUNT == 0 { &EXTREMES } else { &sim::SCHEMA }
+    if choice.is_multiple_of(COUNT) { &EXTREMES } else { &sim::SCHEMA }
 }
 
 /// Whether each field is in its range, and nothing stands behind the last.
