@@ -139,7 +139,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         key: "replication.max_known",
-        about: "Entities that a client can know at once, itself included; the nearest ones win.",
+        about: "Entities that a client can know at once, itself included; of newcomers, the nearest.",
         unit: "entities",
         rule: Range(8, 1024, |c| c.replication.max_known.into()),
     },

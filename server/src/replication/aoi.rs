@@ -41,6 +41,8 @@ pub struct Marks {
     stamps: Vec<u32>,
     stamp: u32,
     pub(super) rows: Vec<u32>,
+    /// Squared distances and rows of those who have no slot yet.
+    pub(super) newcomers: Vec<(f32, u32)>,
 }
 
 impl Marks {

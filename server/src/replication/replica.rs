@@ -185,21 +185,28 @@ impl Replica {
             marks.mark(known.id.index());
         }
         let enter2 = aoi.enter_m * aoi.enter_m;
-        for at in 0..marks.rows.len() {
-            let Some(row) = marks.rows.get(at).map(|row| *row as usize) else { break };
-            let [px, _, pz] = frame.position_m(row);
+        let mut newcomers = core::mem::take(&mut marks.newcomers);
+        newcomers.clear();
+        for row in &marks.rows {
+            let [px, _, pz] = frame.position_m(*row as usize);
             let distance2 = (px - x) * (px - x) + (pz - z) * (pz - z);
-            if distance2 <= enter2 && !marks.has(frame.id(row).index()) && !self.insert(frame.id(row), tick) {
-                stats.no_slot += 1;
+            if distance2 <= enter2 && !marks.has(frame.id(*row as usize).index()) {
+                newcomers.push((distance2, *row));
             }
         }
+        // Where not all find a place, the nearest do: the client's own entity before all.
+        if self.known + newcomers.len() > self.max_known {
+            newcomers.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        }
+        for (_, row) in &newcomers {
+            stats.no_slot += u64::from(!self.insert(frame.id(*row as usize), tick));
+        }
+        marks.newcomers = newcomers;
         self.refreshed = Some(tick);
     }
 
     fn insert(&mut self, id: EntityId, tick: u64) -> bool {
-        // One place is kept for the client's own entity.
-        let limit = if id == self.own { self.max_known } else { self.max_known - 1 };
-        if self.known >= limit {
+        if self.known >= self.max_known {
             return false;
         }
         let known = Known { id, phase: Phase::Spawning, since: tick, outside_since: None, priority: 0 };

@@ -5,4 +5,5 @@ mod player;
 mod process;
 mod replication;
 mod running;
+mod schema;
 mod zone;

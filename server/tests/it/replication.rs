@@ -227,3 +227,23 @@ fn a_client_that_never_acknowledges_costs_bounded_memory() {
     let bytes = viewer.replica.bytes();
     assert!(bytes < 128 * 1024, "{bytes} bytes");
 }
+
+#[test]
+fn a_client_that_can_know_few_is_told_of_itself_and_the_nearest() {
+    let mut scene = Scene::new(6, 60, 25);
+    let frame = scene.step();
+    let mut viewer = Viewer::new(scene.players[7], 1100);
+    viewer.replica = Replica::new(scene.players[7], 8);
+    scene.serve(&mut viewer, &frame, 0.0, 1);
+    let place = |id: EntityId| frame.position_m(frame.row(id).unwrap());
+    let [x, _, z] = place(scene.players[7]);
+    let distance2 = |id: &EntityId| {
+        let [px, _, pz] = place(*id);
+        (px - x) * (px - x) + (pz - z) * (pz - z)
+    };
+    let mut expected = frame.ids().to_vec();
+    expected.sort_by(|a, b| distance2(a).total_cmp(&distance2(b)));
+    let mut known: Vec<EntityId> = viewer.replica.entities().collect();
+    known.sort_by(|a, b| distance2(a).total_cmp(&distance2(b)));
+    assert_eq!(known, expected[..8]);
+}
