@@ -169,9 +169,7 @@ impl Checker {
         let long_near = |other: EntityId| {
             let first = snapshot.checked_sub(seconds * self.rate);
             first.is_some_and(|first| {
-                (first..=snapshot)
-                    .rev()
-                    .all(|tick| history.distance2(tick, own, other).is_some_and(|d2| d2 <= enter2))
+                (first..=snapshot).rev().all(|tick| history.distance2(tick, own, other).is_some_and(|d2| d2 <= enter2))
             })
         };
         let unknown = rows

@@ -152,9 +152,9 @@ impl Drawn {
         if rng.chance(0.4) {
             link.corrupt = log_uniform(rng, 0.0005, 0.1);
         }
-        if rng.chance(0.25) {
-            link.rate_bytes_per_s = Some(log_uniform(rng, 4_000.0, 200_000.0) as u32);
-            link.queue_bytes = log_uniform(rng, 2_000.0, 32_000.0) as u32;
+        if rng.chance(0.35) {
+            link.rate_bytes_per_s = Some(log_uniform(rng, 600.0, 30_000.0) as u32);
+            link.queue_bytes = log_uniform(rng, 1_200.0, 6_000.0) as u32;
         }
         self.link = link;
         if rng.chance(0.4) {
@@ -162,7 +162,7 @@ impl Drawn {
             self.partitions = Some(Partitions { every, longest: millis(log_uniform(rng, 200.0, 12_000.0)) });
         }
         if rng.chance(0.3) {
-            self.rebinds = Some(millis(log_uniform(rng, 1_000.0, 20_000.0)));
+            self.rebinds = Some(millis(log_uniform(rng, 300.0, 10_000.0)));
         }
         let churn = if rng.chance(0.5) { rng.unit_f64() * 0.6 } else { 0.0 };
         let idle = rng.unit_f64() * (1.0 - churn) * 0.4;

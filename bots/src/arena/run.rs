@@ -437,8 +437,7 @@ impl Arena {
         }
         let (connections, players) = (self.cluster.connections(), self.cluster.players());
         let all = self.players.len() as u64;
-        (connections != all || players != all)
-            .then_some((None, Broken::NotDrained { connections, players, seconds }))
+        (connections != all || players != all).then_some((None, Broken::NotDrained { connections, players, seconds }))
     }
 
     /// Everyone leaves, and nothing may remain.

@@ -41,7 +41,9 @@ pub enum RunError {
         text: String,
     },
     /// No socket for another client.
-    #[error("cannot open a UDP socket for client {index}: {error}\nEach client has one: `ulimit -n` must allow for that.")]
+    #[error(
+        "cannot open a UDP socket for client {index}: {error}\nEach client has one: `ulimit -n` must allow for that."
+    )]
     Socket {
         /// The client.
         index: usize,

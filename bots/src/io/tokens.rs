@@ -42,12 +42,7 @@ pub struct Tokens {
 impl Tokens {
     /// Fetches the first tokens for `clients` clients, from `http`, or else from where the server's HTTP usually is: at
     /// the address of its UDP socket, or one port above. `churn`: clients come back.
-    pub fn open(
-        server: SocketAddr,
-        http: Option<SocketAddr>,
-        clients: usize,
-        churn: bool,
-    ) -> Result<Self, RunError> {
+    pub fn open(server: SocketAddr, http: Option<SocketAddr>, clients: usize, churn: bool) -> Result<Self, RunError> {
         let config = Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).http_status_as_error(false);
         let agent = Agent::from(config.build());
         let candidates = http.map_or_else(

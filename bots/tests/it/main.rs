@@ -1,1 +1,5 @@
-//! Integration tests.
+//! Integration tests: small arenas, and the binary's command line.
+
+mod arena;
+mod process;
+mod squad;

@@ -1,0 +1,185 @@
+//! A squad of the swarm against a zone and a shard, on virtual time: what the binary does with sockets.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use bots::behavior::Behavior;
+use bots::swarm::{Squad, SquadOptions, Summary};
+use netcode::Time;
+use netcode::crypto::{ClusterKey, CookieKey, Entropy, OsEntropy, Psk};
+use netcode::emulator::LinkConfig;
+use netcode::server::SingleUse;
+use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
+use server::shard::{Shard, ShardConfig};
+use server::zone::{Zone, ZoneConfig};
+use sim::{MapConfig, WorldConfig};
+
+const RATE: u16 = 20;
+const UNIX_MS: u64 = 1_700_000_000_000;
+
+#[expect(clippy::disallowed_methods, reason = "a test")]
+fn entropy() -> OsEntropy {
+    OsEntropy::new()
+}
+
+fn key() -> ClusterKey {
+    ClusterKey { epoch: 1, key: Psk::new([3; 32]) }
+}
+
+fn address(client: usize) -> SocketAddr {
+    ([10, 0, 1, client as u8], 5000).into()
+}
+
+fn token() -> ConnectBundle {
+    let claims = TokenClaims {
+        issued_ms: UNIX_MS,
+        expires_ms: UNIX_MS + 600_000,
+        account: 1,
+        character: 1,
+        group: 0,
+        down_cap: 0,
+        up_cap: 0,
+        servers: [ServerEntry { id: 1, addr: ([10, 0, 0, 1], 7777).into() }].into_iter().collect(),
+    };
+    issue(&key(), &claims, &mut entropy()).unwrap()
+}
+
+/// A squad and a server, joined by a perfect wire; what links there are is inside the squad.
+struct Pair {
+    now: Time,
+    squad: Squad,
+    zone: Zone,
+    shard: Shard,
+    next_tick: Time,
+}
+
+impl Pair {
+    fn new(options: SquadOptions) -> Self {
+        let world = WorldConfig {
+            seed: 1,
+            rate_hz: RATE,
+            map: MapConfig { half_extent_m: 40, boxes: 4 },
+            npcs: 5,
+            max_entities: 200,
+            spawn_half_extent_m: 30,
+        };
+        Self {
+            now: Time::ZERO,
+            squad: Squad::new(options),
+            zone: Zone::new(ZoneConfig { world, max_players: 100 }).unwrap(),
+            shard: Shard::new(
+                ShardConfig::new(vec![key()], RATE),
+                CookieKey::new([1; 32]),
+                Arc::new(SingleUse::new(1000)),
+            ),
+            next_tick: Time::ZERO,
+        }
+    }
+
+    fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds * 1000 {
+            self.step();
+        }
+    }
+
+    /// One millisecond.
+    fn step(&mut self) {
+        self.now = self.now + Duration::from_millis(1);
+        let now = self.now;
+        while self.squad.poll_join().is_some() {
+            self.squad.join(now, &token(), entropy().ephemeral().unwrap()).unwrap();
+        }
+        self.squad.handle_timeout(now);
+        let mut out = [0; 1200];
+        while let Some((index, len)) = self.squad.poll_transmit(now, &mut out) {
+            self.shard.handle_datagram(now, UNIX_MS, address(index), &mut out[..len], &mut entropy());
+        }
+        self.shard.handle_timeout(now);
+        while let Some(message) = self.shard.poll_zone() {
+            self.zone.handle(message);
+        }
+        if now >= self.next_tick {
+            self.next_tick = self.next_tick + Duration::from_millis(50);
+            let frame = self.zone.step();
+            while let Some((_, message)) = self.zone.poll() {
+                self.shard.handle_zone(now, message);
+            }
+            self.shard.handle_frame(now, frame);
+        }
+        while let Some((to, len)) = self.shard.poll_transmit(now, &mut out) {
+            let SocketAddr::V4(to) = to else { panic!("the addresses are IPv4") };
+            let index = usize::from(to.ip().octets()[3]);
+            self.squad.handle_datagram(now, index, &mut out[..len]);
+        }
+    }
+}
+
+fn options(behavior: Behavior, link: Option<LinkConfig>) -> SquadOptions {
+    let connect_timeout = Duration::from_secs(10);
+    SquadOptions { clients: 20, behavior, link, handshakes: 8, seed: 1, connect_timeout }
+}
+
+fn measure(pair: &mut Pair, seconds: u64) -> Summary {
+    pair.run(3);
+    pair.squad.begin_window(pair.now);
+    pair.run(seconds);
+    pair.squad.end_window(pair.now);
+    pair.squad.leave_all(pair.now);
+    pair.run(2);
+    assert!(pair.squad.is_empty());
+    assert_eq!((pair.zone.players(), pair.shard.stats().connections), (0, 0));
+    Summary::new(20, seconds as f64, pair.squad.tally())
+}
+
+#[test]
+fn everyone_gets_in_sees_every_snapshot_and_leaves() {
+    let mut pair = Pair::new(options(Behavior::Wander, None));
+    let summary = measure(&mut pair, 10);
+    assert!(summary.is_fine(), "{summary}");
+    assert_eq!((summary.connected, summary.joins), (20, 20));
+    assert!(summary.snapshot_rate >= 0.99, "{summary}");
+    assert!(summary.staleness_ticks_p99 < 2.0 && summary.staleness_ticks_p50 >= 0.0, "{summary}");
+    assert!(summary.entities_seen_mean > 20.0, "{summary}");
+    assert!((1..=2).contains(&summary.input_margin_p50), "{summary}");
+}
+
+#[test]
+fn a_link_of_5_percent_loss_50_ms_and_20_ms_jitter_costs_what_it_must() {
+    let ms = Duration::from_millis;
+    let link = LinkConfig { loss: 0.05, delay: ms(50), jitter: ms(20), ..LinkConfig::default() };
+    let mut pair = Pair::new(options(Behavior::Circle, Some(link)));
+    let summary = measure(&mut pair, 60);
+    assert!(summary.is_fine(), "{summary}");
+    assert!((0.93..0.97).contains(&summary.snapshot_rate), "{summary}");
+    assert!((100.0..140.0).contains(&summary.rtt_ms_p50), "{summary}");
+    assert!(summary.staleness_ticks_p99 < 4.0, "{summary}");
+    assert!((1..=2).contains(&summary.input_margin_p50) && summary.input_margin_p1 >= -1, "{summary}");
+}
+
+#[test]
+fn churning_clients_come_back_and_their_leaving_is_no_failure() {
+    let mut pair = Pair::new(options(Behavior::Churn, None));
+    let summary = measure(&mut pair, 30);
+    assert!(summary.is_fine(), "{summary}");
+    assert!(summary.joins > 40, "{summary}");
+    assert!(summary.snapshot_rate > 0.97, "{summary}");
+}
+
+#[test]
+fn nobody_answering_is_a_failure_with_its_cause() {
+    let mut squad = Squad::new(options(Behavior::Idle, None));
+    let mut now = Time::ZERO;
+    while now < Time::from_millis(40_000) {
+        now = now + Duration::from_millis(10);
+        while squad.poll_join().is_some() {
+            squad.join(now, &token(), entropy().ephemeral().unwrap()).unwrap();
+        }
+        squad.handle_timeout(now);
+        while squad.poll_transmit(now, &mut [0; 1200]).is_some() {}
+    }
+    let summary = Summary::new(20, 1.0, squad.tally());
+    assert_eq!((summary.connected, summary.failed), (0, 20));
+    assert_eq!(summary.failed_by_cause["no answer to the handshake in time"], 20);
+    assert!(!summary.is_fine());
+}
