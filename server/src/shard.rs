@@ -21,7 +21,7 @@ use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 use netcode::stats::{Drops, Traffic};
 use sim::{Frame, Input, SCHEMA};
 
-use crate::replication::{Aoi, FrameRing, Marks, Replica, ReplicaStats, Scratch, SnapshotContext};
+use crate::replication::{Aoi, FrameRing, Marks, Replica, ReplicaStats, Scratch, SnapshotContext, max_record_bits};
 use crate::zone::{ToShard, ToZone};
 
 /// Inputs for ticks farther from the present than this are dropped.
@@ -92,6 +92,7 @@ struct Session {
 pub struct Shard {
     config: ShardConfig,
     aoi: Aoi,
+    record_bits: usize,
     endpoint: ServerEndpoint,
     /// By connection slot.
     sessions: Vec<Option<Box<Session>>>,
@@ -117,6 +118,7 @@ impl Shard {
         let endpoint = ServerEndpoint::new(config.endpoint.clone(), cookie_key, single_use);
         Self {
             aoi: Aoi::new(f32::from(config.aoi_radius_m), config.endpoint.rate),
+            record_bits: max_record_bits(&SCHEMA),
             config,
             endpoint,
             sessions: Vec::new(),
@@ -222,7 +224,7 @@ impl Shard {
     }
 
     fn transmit_snapshot(&mut self, now: Time, at: usize, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
-        let Self { sessions, ring, aoi, marks, scratch, replica_stats, endpoint, config, .. } = self;
+        let Self { sessions, ring, aoi, record_bits, marks, scratch, replica_stats, endpoint, config, .. } = self;
         let session = sessions.get_mut(at)?.as_deref_mut()?;
         let replica = session.replica.as_mut()?;
         let frame = ring.newest()?;
@@ -230,8 +232,14 @@ impl Shard {
             replica.refresh(frame, aoi, marks, replica_stats);
         }
         let margin = session.newest_input.map(|tick| saturated_difference(tick, frame.tick));
-        let context =
-            SnapshotContext { schema: &SCHEMA, rate: config.endpoint.rate, ring, margin, budget: session.budget };
+        let context = SnapshotContext {
+            schema: &SCHEMA,
+            rate: config.endpoint.rate,
+            record_bits: *record_bits,
+            ring,
+            margin,
+            budget: session.budget,
+        };
         let mut written = false;
         let mut write = |w: &mut BitWriter<'_>| {
             replica.write(&context, aoi, scratch, w, replica_stats);

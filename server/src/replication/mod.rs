@@ -13,5 +13,5 @@ mod ring;
 mod sent;
 
 pub use aoi::{Aoi, Marks};
-pub use replica::{Replica, ReplicaStats, Scratch, SnapshotContext};
+pub use replica::{Replica, ReplicaStats, Scratch, SnapshotContext, max_record_bits};
 pub use ring::FrameRing;

@@ -1,10 +1,10 @@
 //! One client's replication state.
 
 use netcode::bits::{BitCount, BitSink, BitWriter};
-use netcode::schema::{Schema, State};
+use netcode::schema::{Kind, Schema, State};
 use netcode::snapshot::{
-    DESPAWN_BITS, Header, MAX_AGE, MAX_GAP_BITS, MAX_HEADER_BITS, MAX_RECORDS, MAX_SLOTS, write_age, write_despawn,
-    write_fields, write_gap, write_header, write_spawn,
+    DESPAWN_BITS, Header, MAX_AGE, MAX_GAP_BITS, MAX_HEADER_BITS, MAX_RECORDS, MAX_SLOTS, max_update_bits, write_age,
+    write_despawn, write_fields, write_gap, write_header, write_spawn,
 };
 use sim::{EntityId, Frame};
 
@@ -96,6 +96,8 @@ pub struct SnapshotContext<'a> {
     pub schema: &'static Schema,
     /// Ticks a second.
     pub rate: u16,
+    /// [`max_record_bits`] of the schema.
+    pub record_bits: usize,
     /// The frames; the newest is the snapshot's.
     pub ring: &'a FrameRing,
     /// See [`Header::margin`].
@@ -365,9 +367,7 @@ fn choose(context: &SnapshotContext<'_>, frame: &Frame, budget: usize, age0: u8,
         MAX_GAP_BITS + count.0
     };
     // Mostly all fit by their upper bounds, and nothing needs to be measured.
-    let bound = |candidate: &Candidate| MAX_GAP_BITS + bound_bits(context.schema, frame, candidate.what);
-    let all: usize = candidates.iter().map(bound).sum();
-    if used + all <= budget && candidates.len() <= usize::from(MAX_RECORDS) {
+    if used + candidates.len() * context.record_bits <= budget && candidates.len() <= usize::from(MAX_RECORDS) {
         return;
     }
     candidates.sort_unstable_by_key(|candidate| (core::cmp::Reverse(candidate.priority), candidate.slot));
@@ -381,16 +381,12 @@ fn choose(context: &SnapshotContext<'_>, frame: &Frame, budget: usize, age0: u8,
     candidates.sort_unstable_by_key(|candidate| candidate.slot);
 }
 
-fn bound_bits(schema: &Schema, frame: &Frame, what: What) -> usize {
-    match what {
-        What::Despawn => DESPAWN_BITS,
-        What::Spawn { row } => 2 + 36 + raw_bits(schema, frame.kind(row as usize)),
-        What::Update { row, .. } => netcode::snapshot::max_update_bits(schema, frame.kind(row as usize)),
-    }
-}
-
-fn raw_bits(schema: &Schema, kind: u8) -> usize {
-    schema.kind(kind).map_or(0, |kind| kind.fields.iter().map(|field| usize::from(field.bits)).sum())
+/// The most bits that any record of that schema takes, its gap included.
+#[must_use]
+pub fn max_record_bits(schema: &Schema) -> usize {
+    let spawn = |kind: &Kind| 2 + 36 + kind.fields.iter().map(|field| usize::from(field.bits)).sum::<usize>();
+    let kinds = (0u8..).zip(schema.kinds).map(|(number, kind)| max_update_bits(schema, number).max(spawn(kind)));
+    MAX_GAP_BITS + kinds.max().unwrap_or(0).max(DESPAWN_BITS)
 }
 
 fn write_record(w: &mut impl BitSink, context: &SnapshotContext<'_>, frame: &Frame, age0: u8, what: What) {

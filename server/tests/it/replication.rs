@@ -6,7 +6,7 @@ use std::sync::Arc;
 use netcode::bits::BitWriter;
 use netcode::rng::Rng;
 use netcode::snapshot::{Limits, View};
-use server::replication::{Aoi, FrameRing, Marks, Replica, ReplicaStats, Scratch, SnapshotContext};
+use server::replication::{Aoi, FrameRing, Marks, Replica, ReplicaStats, Scratch, SnapshotContext, max_record_bits};
 use sim::{EntityId, Frame, Input, MapConfig, SCHEMA, World, WorldConfig};
 
 const RATE: u16 = 20;
@@ -91,8 +91,14 @@ impl Scene {
         if viewer.replica.refresh_due(frame.tick, &self.aoi, 0) {
             viewer.replica.refresh(frame, &self.aoi, &mut self.marks, &mut self.stats);
         }
-        let context =
-            SnapshotContext { schema: &SCHEMA, rate: RATE, ring: &self.ring, margin: None, budget: viewer.budget };
+        let context = SnapshotContext {
+            schema: &SCHEMA,
+            rate: RATE,
+            record_bits: max_record_bits(&SCHEMA),
+            ring: &self.ring,
+            margin: None,
+            budget: viewer.budget,
+        };
         let mut body = [0; 1100];
         let mut w = BitWriter::new(&mut body);
         viewer.replica.write(&context, &self.aoi, &mut viewer.scratch, &mut w, &mut self.stats);
