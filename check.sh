@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+target=${CARGO_TARGET_DIR:-target}
 
 say() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 
@@ -23,7 +24,7 @@ python_with_cryptography() {
         echo python3
         return
     fi
-    local venv=target/conformance-venv
+    local venv=$target/conformance-venv
     if ! "$venv/bin/python" -c 'import cryptography' 2>/dev/null; then
         python3 -m venv "$venv" >&2
         "$venv/bin/pip" install --quiet cryptography >&2
@@ -52,18 +53,18 @@ step_debug() { run_tests; }
 step_release() { run_tests --release; }
 step_arena() {
     cargo build --release --quiet -p bots
-    target/release/bots arena --seed 1 --seeds "${ARENA_SEEDS:-40}" --clients 60 --seconds 20
+    "$target"/release/bots arena --seed 1 --seeds "${ARENA_SEEDS:-40}" --clients 60 --seconds 20
     # One seed twice: the same digest.
     local first second
-    first=$(target/release/bots arena --seed 7 --clients 100 --seconds 20 --json | tail -n 1)
-    second=$(target/release/bots arena --seed 7 --clients 100 --seconds 20 --json | tail -n 1)
+    first=$("$target"/release/bots arena --seed 7 --clients 100 --seconds 20 --json | tail -n 1)
+    second=$("$target"/release/bots arena --seed 7 --clients 100 --seconds 20 --json | tail -n 1)
     [ "$first" = "$second" ] || { printf 'seed 7 gave two results:\n%s\n%s\n' "$first" "$second"; return 1; }
 }
 step_fuzz() {
     cargo build --release --quiet -p fuzz
-    target/release/fuzz smoke --seconds "${FUZZ_SECONDS:-5}"
+    "$target"/release/fuzz smoke --seconds "${FUZZ_SECONDS:-5}"
     # The canary: with its check inverted, the runner must report a failure.
-    if target/release/fuzz canary >/dev/null 2>&1; then
+    if "$target"/release/fuzz canary >/dev/null 2>&1; then
         echo "the fuzz canary was not caught"
         return 1
     fi
@@ -72,7 +73,7 @@ step_conformance() {
     cargo build --release --quiet -p server
     local python
     python=$(python_with_cryptography)
-    "$python" netcode/tests/conformance/run.py --server target/release/server
+    "$python" netcode/tests/conformance/run.py --server "$target/release/server"
 }
 step_bench() { cargo bench --workspace --quiet -- --test; }
 

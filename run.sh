@@ -5,11 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 bots=${1:-200}
 port=${PORT:-7777}
+target=${CARGO_TARGET_DIR:-target}
 [[ $bots =~ ^[0-9]+$ && $bots -gt 0 ]] || { echo "usage: ./run.sh [BOTS]; BOTS is a number above 0, not '$bots'" >&2; exit 2; }
 
 cargo build --release -p server -p bots
 
-target/release/server --listen "127.0.0.1:$port" &
+"$target"/release/server --listen "127.0.0.1:$port" &
 server=$!
 swarm=
 # Ctrl-C reaches all of us; each program ends by itself, and we wait for both.
@@ -30,7 +31,7 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
-target/release/bots swarm --server "127.0.0.1:$port" --clients "$bots" --seconds 86400 &
+"$target"/release/bots swarm --server "127.0.0.1:$port" --clients "$bots" --seconds 86400 &
 swarm=$!
 wait "$swarm" || true
 stop
