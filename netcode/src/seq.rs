@@ -9,7 +9,8 @@ pub const fn expand16(reference: u64, low: u16) -> u64 {
     const HALF: u64 = 1 << 15;
     const WINDOW: u64 = 1 << 16;
     let candidate = (reference & !(WINDOW - 1)) | low as u64;
-    if candidate + HALF <= reference && candidate < u64::MAX - WINDOW {
+    // Near the end of 64 bits there is no next window; asked first, so that no sum overflows.
+    if candidate < u64::MAX - WINDOW && candidate + HALF <= reference {
         candidate + WINDOW
     } else if candidate > reference && candidate - reference > HALF && candidate >= WINDOW {
         candidate - WINDOW
@@ -35,6 +36,17 @@ mod tests {
         assert_eq!(expand16(0xffff, 0x0001), 0x1_0001);
         assert_eq!(expand16(3, 0xffff), 0xffff, "below zero there is nothing");
         assert_eq!(expand16(u64::MAX - 1 - (1 << 16), 5) & 0xffff, 5);
+    }
+
+    #[test]
+    fn the_last_window_of_64_bits_does_not_overflow() {
+        // A server's ACCEPT can name any tick; the data packets that follow are expanded against it.
+        for back in 0..70_000 {
+            let reference = u64::MAX - back;
+            for low in [0, 1, 0x7fff, 0x8000, 0xffff] {
+                assert_eq!(low16(expand16(reference, low)), low);
+            }
+        }
     }
 
     proptest! {
