@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import sys
 from collections.abc import Callable
@@ -178,10 +179,10 @@ def check_hello(t: Tally, name: str, v: dict[str, Any], token: bytes) -> None:
 def make_cookie(v: dict[str, Any], token_id: bytes) -> bytes:
     """This server's cookies (R-1)."""
     host, _, port = v["from"].rpartition(":")
-    seconds = v["seconds"].to_bytes(4, "little")
+    seconds = int(v["seconds"]).to_bytes(4, "little")
     place = zw.mapped_address(host.strip("[]")) + int(port).to_bytes(2, "little")
     key = bytes.fromhex(v["key"])
-    return seconds + zw.hmac.digest(key, seconds + place + token_id, "sha256")[:28]
+    return seconds + hmac.digest(key, seconds + place + token_id, "sha256")[:28]
 
 
 def check_refusals(t: Tally, name: str, v: dict[str, Any], token: bytes) -> None:

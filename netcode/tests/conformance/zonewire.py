@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import math
 import os
 import struct
 from collections import Counter
@@ -121,7 +122,7 @@ class BitReader:
         """The next ``width`` bits in two's complement (G-5)."""
         return to_signed(self.bits(width), width)
 
-    def bytes(self, count: int) -> bytes:
+    def octets(self, count: int) -> bytes:
         """The next ``8 * count`` bits, wherever the stream stands."""
         return self.bits(8 * count).to_bytes(count, "little")
 
@@ -143,7 +144,7 @@ class BitWriter:
         self.position += width
         return self
 
-    def bytes(self, data: bytes) -> BitWriter:
+    def octets(self, data: bytes) -> BitWriter:
         """Appends bytes without alignment."""
         return self.bits(int.from_bytes(data, "little"), 8 * len(data))
 
@@ -271,11 +272,11 @@ class Token:
             body = AESGCM(key).decrypt(nonce, data[28:], data[:28])
         except InvalidTag:
             raise TokenError("tag") from None
-        *numbers, count, psk = struct.unpack("<QQQIIIB3x32s", body[:72])
+        issued, account, character, group, down, up, count, psk = struct.unpack("<QQQIIIB3x32s", body[:72])
         if count > 8:
             raise TokenError("more than 8 servers")
         servers = tuple(read_server(body[72 + 22 * i : 94 + 22 * i]) for i in range(count))
-        return cls(epoch, expires_ms, token_id, *numbers, psk, servers)
+        return cls(epoch, expires_ms, token_id, issued, account, character, group, down, up, psk, servers)
 
 
 def token_key(cluster_key: bytes, token_id: bytes) -> tuple[bytes, bytes]:
@@ -513,7 +514,8 @@ class Attempt:
         if kind == 3:
             return self._accept(datagram)
         if kind == 4:
-            return self._refuse(datagram, now)
+            self._refuse(datagram, now)
+            return None
         raise Drop("not_expected" if kind >> 6 == 1 else "unknown_type")  # P-4, G-9
 
     def check_unproven(self, now: float) -> None:
@@ -819,7 +821,7 @@ def read_frame(stream: BitReader, to_client: bool, channels: Sequence[Channel]) 
             if not to_client:
                 raise Malformed("F-9")
             return Frame(channel, read_to_end(stream, channels[channel].longest))
-        body = stream.bytes(stream.bits(11 if stream.flag() else 6))
+        body = stream.octets(stream.bits(11 if stream.flag() else 6))
     except EndOfData:
         raise Malformed("F-5") from None
     return read_control(body) if channel == CONTROL else read_message(channel, channels[channel], body)
@@ -832,7 +834,7 @@ def read_to_end(stream: BitReader, longest: int) -> bytes:
     length = stream.left // 8
     if not 1 <= length <= longest:
         raise Malformed("F-4")
-    return stream.bytes(length)
+    return stream.octets(length)
 
 
 def read_control(body: bytes) -> Frame:
@@ -860,12 +862,12 @@ def write_frame(out: BitWriter, frame: Frame, channels: Sequence[Channel]) -> No
     to_end = frame.channel != CONTROL and channels[frame.channel].kind is ChannelKind.SNAPSHOT
     out.bits(1, 1).bits(frame.channel, 4).bits(to_end, 1)
     if to_end:
-        out.align().bytes(frame.body)
+        out.align().octets(frame.body)
         return
     number = b"" if frame.number is None else frame.number.to_bytes(2, "little")
     body = number + frame.body
     is_long = len(body) > 63
-    out.bits(is_long, 1).bits(len(body), 11 if is_long else 6).bytes(body)
+    out.bits(is_long, 1).bits(len(body), 11 if is_long else 6).octets(body)
 
 
 # --- 11 Channels: receiving -----------------------------------------------------------------------
@@ -971,7 +973,8 @@ class Field:
         return text(self.name) + numbers + text(self.unit) + rest + predictor
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """A kind of entity."""
 
     name: str
@@ -981,10 +984,6 @@ class Kind(NamedTuple):
     def groups(self) -> list[int]:
         """The groups that the fields have, ascending (S-6)."""
         return sorted({f.group for f in self.fields})
-
-    def index(self, name: str) -> int:
-        """The index of a field."""
-        return [f.name for f in self.fields].index(name)
 
 
 @dataclass(frozen=True)
@@ -1304,7 +1303,7 @@ class InputClock:
     """Picks the ticks of inputs as the end of section 15 describes."""
 
     def __init__(self, server_tick: int, rtt: float, rate: int) -> None:
-        self.next = server_tick + -int(-rtt * rate // 1) + 2
+        self.next = server_tick + math.ceil(rtt * rate) + 2
         self.sent: list[Input] = []  # newest first, for the ticks next - 1, next - 2, ...
         self._corrected_at = float("-inf")
         self._shift = 0
@@ -1437,8 +1436,6 @@ class Connection:
         carries = any(f.channel == SNAPSHOT_CHANNEL for f in packet.frames)
         if carries and number < self._newest_snapshot:
             raise Drop("late_snapshot")
-        if carries:
-            self._newest_snapshot = number
 
     def _handle_ack(self, ack: Ack | None, now: float) -> None:
         """L-2, L-4. Nothing sent here is reliable, so only the round trip is of interest."""
@@ -1477,7 +1474,7 @@ class Connection:
             if frame.channel == CONTROL:
                 self.close_reason = frame.close_reason
             elif frame.channel == SNAPSHOT_CHANNEL:
-                self._apply_snapshot(frame.body, tick)
+                self._apply_snapshot(frame.body, number, tick)
             elif frame.number is not None:
                 for body in self._session.receive(frame.number, frame.body):
                     self._handle_message(body)
@@ -1486,8 +1483,9 @@ class Connection:
             if self.over:
                 return
 
-    def _apply_snapshot(self, body: bytes, tick: int | None) -> None:
+    def _apply_snapshot(self, body: bytes, number: int, tick: int | None) -> None:
         """S-1, S-10."""
+        self._newest_snapshot = number
         try:
             if tick is None:
                 raise SnapshotError("a snapshot in a packet without a tick")
@@ -1511,12 +1509,17 @@ class Connection:
 
     def make(self, now: float, frames: Sequence[Frame] = (), tick: int | None = None) -> bytes:
         """The next data packet, with an ack if anything came yet (K-4, L-1, L-2)."""
+        low_tick = None if tick is None else tick & 0xFFFF
+        plain = Plaintext(self._ack(now), low_tick, tuple(frames)).encode()
+        self.answer_wanted = False
+        return self.seal(now, plain)
+
+    def seal(self, now: float, plain: bytes) -> bytes:
+        """Seals a plaintext with the next number (K-4)."""
         number, self._next_number = self._next_number, self._next_number + 1
         if number >= PACKET_NUMBER_END:
             raise OverflowError("packet numbers are used up (K-4)")
-        low_tick = None if tick is None else tick & 0xFFFF
-        plain = Plaintext(self._ack(now), low_tick, tuple(frames)).encode()
-        self.last_sent, self.answer_wanted = now, False
+        self.last_sent = now
         self._sent_at[number] = now
         self._sent_at.pop(number - REPLAY_WINDOW, None)
         return seal_to_server(self.established.keys.c2s, self.established.accepted.connection, number, plain)
