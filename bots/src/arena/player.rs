@@ -8,6 +8,7 @@ use client::{Client, ClientState, Config, Event};
 use netcode::Time;
 use netcode::crypto::Ephemeral;
 use netcode::error::DisconnectReason;
+use netcode::handshake::{COOKIE_BYTES, HELLO, HELLO_BYTES};
 use netcode::rng::Rng;
 use netcode::stats::Drops;
 use netcode::token::ConnectBundle;
@@ -16,6 +17,8 @@ use super::digest::Digest;
 use crate::behavior::Pilot;
 
 const PORT: u16 = 5000;
+/// Where the cookie is in a HELLO (SPEC.md, "HELLO").
+const COOKIE: core::ops::Range<usize> = 44..44 + COOKIE_BYTES;
 /// Digests of the datagrams sealed last that are kept: more than are under way at a time.
 const SEALS: usize = 1024;
 
@@ -37,6 +40,18 @@ pub(super) fn client_at(address: SocketAddr) -> Option<usize> {
     (net == 1 || net == 2).then_some(usize::from(high) << 8 | usize::from(low))
 }
 
+/// The digest of what a datagram's sender vouches for: all of it, but in a HELLO not the cookie, which is the server's
+/// own and looked at only under load.
+fn seal(datagram: &[u8]) -> u64 {
+    if datagram.len() == HELLO_BYTES && datagram.first() == Some(&HELLO) {
+        let mut hello = [0; HELLO_BYTES];
+        hello.copy_from_slice(datagram);
+        hello[COOKIE].fill(0);
+        return Digest::of(&hello);
+    }
+    Digest::of(datagram)
+}
+
 /// What was really sent in one direction, so that what arrives can be told from forgeries.
 #[derive(Debug, Default)]
 pub(super) struct Seals {
@@ -48,11 +63,11 @@ impl Seals {
         if self.recent.len() == SEALS {
             self.recent.pop_front();
         }
-        self.recent.push_back(Digest::of(datagram));
+        self.recent.push_back(seal(datagram));
     }
 
     pub(super) fn knows(&self, datagram: &[u8]) -> bool {
-        let digest = Digest::of(datagram);
+        let digest = seal(datagram);
         // What arrives was mostly sent just before.
         self.recent.iter().rev().any(|sealed| *sealed == digest)
     }
@@ -176,5 +191,35 @@ impl Player {
     /// When something is next due.
     pub(super) fn due(&self) -> Time {
         self.client.as_ref().and_then(Client::poll_timeout).unwrap_or(Time::NEVER).min(self.turn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_covers_every_bit_but_a_hellos_cookie() {
+        let mut seals = Seals::default();
+        let mut hello = [0; HELLO_BYTES];
+        hello[0] = HELLO;
+        for datagram in [&[0x40, 1, 2, 3][..], &hello] {
+            seals.sealed(datagram);
+        }
+        assert!(seals.knows(&[0x40, 1, 2, 3]) && seals.knows(&hello));
+        assert!(!seals.knows(&[0x40, 1, 2, 2]) && !seals.knows(&[0x40, 1, 2, 3, 0]));
+        hello[50] = 1;
+        assert!(seals.knows(&hello));
+        hello[80] = 1;
+        assert!(!seals.knows(&hello));
+    }
+
+    #[test]
+    fn inside_and_outside_addresses_name_the_same_client() {
+        for client in [0, 255, 256, 3999] {
+            assert_eq!(client_at(inside(client)), Some(client));
+            assert_eq!(client_at(outside(client, 60_000)), Some(client));
+        }
+        assert_eq!(client_at(([10, 0, 0, 1], 7000).into()), None);
     }
 }

@@ -62,7 +62,7 @@ fn each_planted_mistake_is_found() {
 #[test]
 fn over_a_few_dozen_seeds_every_fault_strikes() {
     let mut totals = std::collections::BTreeMap::new();
-    for seed in 0..24 {
+    for seed in 0..32 {
         for (fault, count) in run(Options::new(seed, 16, 8)).faults {
             *totals.entry(fault).or_insert(0) += count;
         }
