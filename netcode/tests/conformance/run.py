@@ -8,6 +8,7 @@ Ends only processes that it started, and itself after 39 seconds at most.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -36,6 +37,9 @@ import zonewire as zw
 TIME_LIMIT = 39
 CLUSTER_KEY = bytes(range(32))
 EPOCH = 7
+SERVER_ID = 1
+FAST_RATE = 60
+TAMPERED = 5
 METRE, METRE_PER_SECOND = 256, 64
 WORLD = ["--half-extent", "40", "--boxes", "0", "--npcs", "40", "--seed", "5"]
 X, Y, Z, VX, VY, VZ, YAW, FLAGS = range(8)
@@ -58,7 +62,9 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Ends the process, if it still runs; shows its log after an error."""
         if self._process.poll() is None:
             self._process.kill()
@@ -97,18 +103,28 @@ class Server:
         self._log.flush()
         return os.pread(self._log.fileno(), 1 << 24, 0).decode(errors="replace").splitlines()
 
+    def statuses(self, since: int = 0) -> list[dict[str, str]]:
+        """The status lines from line ``since`` of the log on; the server writes one a second."""
+        lines = (line for line in self.log()[since:] if " status " in line)
+        return [{k: v.strip('"') for k, v in re.findall(r'(\w+)=("[^"]*"|\S+)', line)} for line in lines]
+
     def status(self, wanted: Callable[[dict[str, str]], bool], seconds: float = 3.0) -> dict[str, str]:
         """Waits for a status line that is ``wanted`` and newer than this call; else the last one."""
-        seen, deadline = len(self.log()), time.monotonic() + seconds
-        status: dict[str, str] = {}
+        since, deadline = len(self.log()), time.monotonic() + seconds
         while time.monotonic() < deadline:
-            for line in self.log()[seen:]:
-                if " status " in line:
-                    status = {k: v.strip('"') for k, v in re.findall(r'(\w+)=("[^"]*"|\S+)', line)}
-                    if wanted(status):
-                        return status
+            match = next(filter(wanted, self.statuses(since)), None)
+            if match:
+                return match
             time.sleep(0.05)
-        return status
+        return (self.statuses(since) or [{}])[-1]
+
+    def drops(self, since: int) -> Counter[str]:
+        """What the status lines from line ``since`` of the log on say was dropped, by cause (G-7)."""
+        total: Counter[str] = Counter()
+        for status in self.statuses(since):
+            for cause, count in (pair.split("=") for pair in status["drops"].split()):
+                total[cause] += int(count)
+        return total
 
     def stop(self, sessions: Sequence[Session] = ()) -> int | None:
         """SIGTERM, then the exit code; None if it does not end within 5 seconds."""
@@ -177,10 +193,8 @@ class Link:
     def flush(self, now: float) -> None:
         """Sends what was held up long enough."""
         for datagram in take_due(self._out, now):
-            try:
+            with contextlib.suppress(ConnectionRefusedError, BlockingIOError):  # as good as lost
                 self.socket.send(datagram)
-            except (ConnectionRefusedError, BlockingIOError):
-                pass  # as good as lost
 
     def receive(self, now: float) -> list[bytes]:
         """What has arrived."""
@@ -227,7 +241,13 @@ class Session:
         self._closes_left, self._close_at = 0, 0.0
 
     @classmethod
-    def start(cls, bundle: zw.Bundle, suite: zw.CipherSuite, address: tuple[str, int], weather: Weather | None = None) -> Self:
+    def start(
+        cls,
+        bundle: zw.Bundle,
+        suite: zw.CipherSuite,
+        address: tuple[str, int],
+        weather: Weather | None = None,
+    ) -> Self:
         """A session that is about to send its first HELLO."""
         return cls(zw.Attempt(bundle.token, bundle.psk, suite, client_time()), Link(address, weather))
 
@@ -448,7 +468,9 @@ class Walk:
         t.check(f"{name}: at full speed", abs(pace - speed) < 0.1, f"{pace:.2f} m/s")
         t.equal(f"{name}: looks where it was told", after[YAW], self.input.yaw)
         end = self.session.own()
-        t.check(f"{name}: stands still after it", end is not None and (end.state[VX], end.state[VZ]) == (0, 0))
+        t.check(
+            f"{name}: stands still after it", end is not None and (end.state[VX], end.state[VZ]) == (0, 0)
+        )
 
     def check_tick(self, t: vectors.Tally, name: str) -> None:
         """I-5: the snapshot of an input's tick shows its effect, the one before does not."""
@@ -520,7 +542,11 @@ def check_session(t: vectors.Tally, server: Server, suite: zw.CipherSuite, sprin
     if not connect(t, name, [session]):
         return
     accepted = session.up.established.accepted
-    t.equal(f"{name}: client time comes back", accepted.client_time, int.from_bytes(session.attempt.hello[12:20], "little"))
+    t.equal(
+        f"{name}: client time comes back",
+        accepted.client_time,
+        int.from_bytes(session.attempt.hello[12:20], "little"),
+    )
     t.equal(f"{name}: longest packet", accepted.longest_packet, zw.MAX_PACKET)
     play([session], 0.8)
     check_neighbours(t, name, session)
@@ -547,19 +573,19 @@ def check_tampered(t: vectors.Tally, name: str, server: Server, session: Session
         "unknown_connection": sent[:1] + bytes([sent[1] ^ 1]) + sent[2:],
         "too_short": sent[: zw.MIN_TO_SERVER - 1],
     }
-    stranger = Link(server.address)
-    for _ in range(5):
+    stranger, since = Link(server.address), len(server.log())
+    for _ in range(TAMPERED):
         for datagram in tampered.values():
             session.link.send(datagram, time.monotonic())
         stranger.send(ahead, time.monotonic())
     tick = session.up.world.tick
-    play([session], 1.0)
+    play([session], 1.2)
     news = session.up.world.tick - tick
-    t.check(f"{name}: snapshots go on after tampered packets", news >= 15 and not session.up.over, f"{news} ticks")
+    going_on = news >= 15 and not session.up.over
+    t.check(f"{name}: snapshots go on after tampered packets", going_on, f"{news} ticks")
     t.equal(f"{name}: a stranger gets no answer", stranger.receive(time.monotonic()), [])
-    drops = server.status(lambda s: "drops" in s).get("drops", "")
-    missing = [cause for cause in [*tampered, "wrong_address"] if cause not in drops]
-    t.check(f"{name}: the server counts them by cause", not missing, f"{drops} lacks {missing}")
+    expected = dict.fromkeys([*tampered, "wrong_address"], TAMPERED)
+    t.equal(f"{name}: the server counts them by cause", dict(server.drops(since)), expected)
 
 
 def check_bad_weather(t: vectors.Tally, server: Server, seed: int) -> None:
@@ -569,35 +595,47 @@ def check_bad_weather(t: vectors.Tally, server: Server, seed: int) -> None:
     bundles = server.tokens(len(weathers))
     sessions = [
         Session.start(bundle, suite, server.address, weather)
-        for bundle, suite, weather in zip(bundles, zw.CipherSuite, weathers)
+        for bundle, suite, weather in zip(bundles, zw.CipherSuite, weathers, strict=True)
     ]
     if not connect(t, "bad weather", sessions, 8.0):
         return
     play(sessions, 1.0)
     walks = walk(sessions, 2.0, 0)
-    for session, walked, weather in zip(sessions, walks, weathers):
+    for session, walked, weather in zip(sessions, walks, weathers, strict=True):
         name = f"bad weather {session.attempt.suite.name}"
         walked.check(t, name, 5.0)
         check_margins(t, name, walked, 0.7)
         check_neighbours(t, name, session)
         check_healthy(t, name, session, {"duplicate", "late_snapshot", "not_expected"})
         print(f"     {dict(weather.counts)}; dropped {dict(session.up.drops)}")
-    check_agreement(t, sessions)
+    check_agreement(t, "bad weather", sessions)
+    check_mutual_sight(t, "bad weather", sessions)
     for session in sessions:
         session.close()
     drive(sessions, lambda: all(session.closed for session in sessions), 1.0)
     play(sessions, 0.2)
 
 
-def check_agreement(t: vectors.Tally, sessions: Sequence[Session]) -> None:
+def check_agreement(t: vectors.Tally, name: str, sessions: Sequence[Session]) -> None:
     """Both see the same entities in the same state at the same tick: nothing was decoded wrongly."""
-    one, other = (session.seen for session in sessions)
-    pairs = [(one[tick][i], other[tick][i]) for tick in one.keys() & other.keys() for i in one[tick].keys() & other[tick].keys()]
-    wrong = [pair for pair in pairs if pair[0] != pair[1]]
-    t.check("bad weather: both see the same", len(pairs) > 200 and not wrong, f"{len(pairs)} states, {len(wrong)} differ")
-    near = distance(*(session.own().state for session in sessions)) if all(map(in_world, sessions)) else 0.0  # type: ignore[union-attr]
-    seen = all(a.up.welcome and b.up.world.entity(a.up.welcome.entity) for a, b in itertools.permutations(sessions))
-    t.check("bad weather: they see each other", seen or near > 45, f"{near:.1f} m apart")
+    one, other = (
+        {(tick, i): state for tick, states in session.seen.items() for i, state in states.items()}
+        for session in sessions
+    )
+    common = one.keys() & other.keys()
+    wrong = [place for place in common if one[place] != other[place]]
+    t.check(f"{name}: both see the same entities", len(common) > 200, f"{len(common)} states")
+    t.check(f"{name}: in the same states", not wrong, f"{len(wrong)} differ")
+
+
+def check_mutual_sight(t: vectors.Tally, name: str, sessions: Sequence[Session]) -> None:
+    """Players who are near see each other."""
+    one, other = sessions
+    states = [own.state for own in (one.own(), other.own()) if own]
+    apart = distance(states[0], states[1]) if len(states) == 2 else 0.0
+    pairs = ((one, other), (other, one))
+    seen = all(a.up.welcome and b.up.world.entity(a.up.welcome.entity) for a, b in pairs)
+    t.check(f"{name}: they see each other", seen or apart > 45, f"{apart:.1f} m apart")
 
 
 # --- Checks of refusals ---------------------------------------------------------------------------
@@ -610,7 +648,9 @@ def outcome(server: Server, attempt: zw.Attempt, seconds: float = 2.5) -> Sessio
     return session
 
 
-def check_refused(t: vectors.Tally, name: str, session: Session, reason: zw.RefuseReason, proven: bool) -> None:
+def check_refused(
+    t: vectors.Tally, name: str, session: Session, reason: zw.RefuseReason, proven: bool
+) -> None:
     """The attempt ended with this reason."""
     got = (session.refused.reason, session.refused.proven) if session.refused else None
     t.equal(f"refused: {name}", got, (reason, proven))
@@ -629,9 +669,19 @@ def check_refusals(t: vectors.Tally, server: Server) -> None:
     check_refused(t, "garbage token", outcome(server, attempt_with(garbage)), reasons.TOKEN_INVALID, False)
     changed = replace(bundle, token=bundle.token[:-1] + bytes([bundle.token[-1] ^ 1]))
     check_refused(t, "changed token", outcome(server, attempt_with(changed)), reasons.TOKEN_INVALID, False)
-    check_refused(t, "version 2", outcome(server, attempt_with(bundle, version=2)), reasons.VERSION_MISMATCH, False)
-    check_refused(t, "other schema", outcome(server, attempt_with(bundle, schema_hash=1)), reasons.SCHEMA_MISMATCH, True)
-    check_refused(t, "other channels", outcome(server, attempt_with(bundle, channel_hash=1)), reasons.CHANNEL_MISMATCH, True)
+    check_refused(
+        t, "version 2", outcome(server, attempt_with(bundle, version=2)), reasons.VERSION_MISMATCH, False
+    )
+    check_refused(
+        t, "other schema", outcome(server, attempt_with(bundle, schema_hash=1)), reasons.SCHEMA_MISMATCH, True
+    )
+    check_refused(
+        t,
+        "other channels",
+        outcome(server, attempt_with(bundle, channel_hash=1)),
+        reasons.CHANNEL_MISMATCH,
+        True,
+    )
     thief = outcome(server, attempt_with(replace(bundle, psk=bytes(32))), 0.6)
     t.equal("refused: a token without its PSK gets no answer", thief.answers, [])
     session = outcome(server, attempt_with(bundle))
@@ -663,7 +713,9 @@ def check_same_accept(t: vectors.Tally, server: Server) -> None:
             time.sleep(0.005)
         answers += arrived
     accepts = [a for a in answers if len(a) == zw.ACCEPT_BYTES]
-    t.check("half-open: the same ACCEPT again", len(accepts) == 2 == len(answers) and accepts[0] == accepts[1])
+    t.check(
+        "half-open: the same ACCEPT again", len(accepts) == 2 == len(answers) and accepts[0] == accepts[1]
+    )
     time.sleep(0.3)
     t.equal("half-open: nothing but ACCEPTs", link.receive(time.monotonic()), [])
 
@@ -671,7 +723,7 @@ def check_same_accept(t: vectors.Tally, server: Server) -> None:
 def own_token(server: Server, **changes: Any) -> zw.Bundle:
     """A token that this program seals itself (T-1)."""
     now = time.time_ns() // 1_000_000
-    entry = zw.ServerEntry(1, *server.address)
+    entry = zw.ServerEntry(SERVER_ID, *server.address)
     token = zw.Token(EPOCH, now + 30_000, os.urandom(16), now, 99, 100, 0, 0, 0, os.urandom(32), (entry,))
     token = replace(token, **changes)
     return zw.Bundle(token.seal(CLUSTER_KEY), token.psk, token.servers, token.expires_ms)
@@ -686,9 +738,12 @@ def check_own_tokens(t: vectors.Tally, server: Server) -> None:
     t.check("own token: it is good", drive([session], lambda: in_world(session), 3.0))
     session.close()
     drive([session], lambda: session.closed, 1.0)
-    elsewhere = (zw.ServerEntry(2, *server.address),)
+    elsewhere = (zw.ServerEntry(SERVER_ID + 1, *server.address),)
     cases = {
-        "expired token": (own_token(server, expires_ms=time.time_ns() // 1_000_000 - 1000), reasons.TOKEN_EXPIRED),
+        "expired token": (
+            own_token(server, expires_ms=time.time_ns() // 1_000_000 - 1000),
+            reasons.TOKEN_EXPIRED,
+        ),
         "another group": (own_token(server, group=1), reasons.WRONG_GROUP),
         "another server": (own_token(server, servers=elsewhere), reasons.WRONG_SERVER),
         "no server": (own_token(server, servers=()), reasons.WRONG_SERVER),
@@ -697,6 +752,33 @@ def check_own_tokens(t: vectors.Tally, server: Server) -> None:
         check_refused(t, name, outcome(server, attempt_with(bundle)), reason, True)
     unknown = outcome(server, attempt_with(own_token(server, epoch=EPOCH + 1)))
     check_refused(t, "another epoch", unknown, reasons.TOKEN_INVALID, False)
+
+
+def check_fast_rate(t: vectors.Tally, server: Server) -> None:
+    """Another tick rate (S-7), and jumps: all fields of a body are in use."""
+    name, suite = f"{FAST_RATE} Hz", zw.CipherSuite.CHACHA20_POLY1305
+    sessions = [Session.start(own_token(server, character=i), suite, server.address) for i in range(2)]
+    if not connect(t, name, sessions):
+        return
+    t.equal(f"{name}: rate of the ACCEPT", sessions[0].rate, FAST_RATE)
+    play(sessions, 0.6)
+    for session, walked in zip(sessions, walk(sessions, 1.5, zw.JUMP), strict=True):
+        heights = [state[Y] / METRE for state in map(session.own_at, walked.ticks) if state]
+        high = max(heights, default=0.0) - min(heights, default=0.0)
+        t.check(f"{name}: jumps", 0.3 < high < 5.0, f"{high:.2f} m high")
+        check_margins(t, name, walked, 0.8)
+        check_healthy(t, name, session, set())
+    check_agreement(t, name, sessions)
+
+
+def check_replaced(t: vectors.Tally, server: Server) -> None:
+    """The same character connects again: the first connection is closed (section 9)."""
+    suite = zw.CipherSuite.AES_128_GCM
+    first, second = (Session.start(own_token(server, character=7), suite, server.address) for _ in range(2))
+    if connect(t, "same character", [first]) and connect(t, "same character again", [second]):
+        drive([first, second], lambda: first.up.over, 1.0)
+        reasons = (first.up.close_reason, second.up.close_reason)
+        t.equal("same character: the first one is replaced", reasons, (zw.CloseReason.REPLACED, None))
 
 
 # --- All together ---------------------------------------------------------------------------------
@@ -723,20 +805,27 @@ def check_second_server(t: vectors.Tally, server: Server) -> None:
     """Cookies and tokens made here."""
     if t.check("second server: ready", server.wait_ready()):
         check_own_tokens(t, server)
+        check_replaced(t, server)
+        check_fast_rate(t, server)
         t.equal("second server: exit code after SIGTERM", server.stop(), 0)
 
 
 def second_config(directory: str) -> Path:
     """The configuration of the second server."""
     path = Path(directory) / "server.toml"
+    rate = f"[world]\ntick_rate_hz = {FAST_RATE}\n"
     keys = f'[access]\ncluster_keys = [{{ epoch = {EPOCH}, hex = "{CLUSTER_KEY.hex()}" }}]\n'
-    path.write_text(f"{keys}[load]\ncookie_above_per_s = 0\n", encoding="utf-8")
+    path.write_text(f"{rate}{keys}[load]\ncookie_above_per_s = 0\n", encoding="utf-8")
     return path
+
+
+class OutOfTimeError(Exception):
+    """The whole run takes too long."""
 
 
 def out_of_time(_signal: int, _frame: FrameType | None) -> None:
     """SIGALRM."""
-    raise TimeoutError(f"not done after {TIME_LIMIT} seconds")
+    raise OutOfTimeError(f"not done after {TIME_LIMIT} seconds")
 
 
 def arguments() -> argparse.Namespace:
@@ -764,7 +853,7 @@ def main() -> int:
             config = ["--config", str(second_config(directory))]
             with Server(options.server, port(), port(), [*WORLD, *config]) as server:
                 check_second_server(tally, server)
-    except (OSError, RuntimeError, zw.TokenError) as error:
+    except (OSError, LookupError, RuntimeError, ValueError, OutOfTimeError) as error:
         tally.check("run", False, f"{type(error).__name__}: {error}")
     print(tally.summary())
     return 1 if tally.failed else 0

@@ -52,10 +52,10 @@ def number(text: str) -> int:
     return int(text, 0)
 
 
-def drop_cause(action: Callable[[], object]) -> str | None:
+def drop_cause(action: Callable[..., object], *arguments: object, **options: object) -> str | None:
     """The cause for which ``action`` drops its datagram."""
     try:
-        action()
+        action(*arguments, **options)
     except zw.Drop as drop:
         return drop.cause
     return None
@@ -172,7 +172,7 @@ def check_hello(t: Tally, name: str, v: dict[str, Any], token: bytes) -> None:
     t.equal(f"{name}: HELLO with cookie", answer, bytes.fromhex(v["hello_with_cookie"]))
     for _ in range(zw.MAX_RETRIES - 1):
         attempt.receive(bytes.fromhex(v["retry"]), 0.0)
-    cause = drop_cause(lambda: attempt.receive(bytes.fromhex(v["retry"]), 0.0))
+    cause = drop_cause(attempt.receive, bytes.fromhex(v["retry"]), 0.0)
     t.check(f"{name}: a ninth RETRY is not followed", cause is not None)
 
 
@@ -239,7 +239,7 @@ def check_accept(t: Tally, name: str, v: dict[str, Any], token: bytes) -> None:
     head = b"\3\0\0\0" + attempt.mac + bytes.fromhex(v["server_public"])
     sealed = head + result.keys.handshake.seal(0, got.encode(), head)
     t.equal(f"{name}: ACCEPT made anew", sealed + zw.mac16(attempt.mac_key, sealed), datagram)
-    cause = drop_cause(lambda: attempt.receive(datagram, 0.0))
+    cause = drop_cause(attempt.receive, datagram, 0.0)
     t.equal(f"{name}: a second ACCEPT", cause, "not_expected")
 
 
@@ -259,17 +259,19 @@ def check_packets(t: Tally, name: str, v: dict[str, Any], token: bytes) -> None:
             sealed = zw.seal_to_server(key, v["accepted"]["connection"], pn, plaintext)
         t.equal(f"{label} sealed", sealed, datagram)
         broken = datagram[:-1] + bytes([datagram[-1] ^ 0x80])
-        cause = drop_cause(lambda: zw.open_data(key, pn, broken, to_client=to_client))
+        cause = drop_cause(zw.open_data, key, pn, broken, to_client=to_client)
         t.equal(f"{label} changed", cause, "auth_failed")
         parsed = zw.Plaintext.decode(plaintext, to_client=to_client)
         t.equal(f"{label} written", parsed.encode(), plaintext)
 
 
-def check_dropped_by_client(t: Tally, v: list[dict[str, Any]], handshake: dict[str, Any], token: bytes) -> None:
+def check_dropped_by_client(
+    t: Tally, v: list[dict[str, Any]], handshake: dict[str, Any], token: bytes
+) -> None:
     """A-1 to A-4, R-2, E-1: dropped, and the attempt stays as it was."""
     attempt = attempt_of(handshake, token)
     for case in v:
-        cause = drop_cause(lambda: attempt.receive(bytes.fromhex(case["datagram"]), 0.0))
+        cause = drop_cause(attempt.receive, bytes.fromhex(case["datagram"]), 0.0)
         t.equal(f"dropped by client: {case['name']}", cause, case["cause"])
     result = attempt.receive(bytes.fromhex(handshake["accept"]), 0.0)
     t.check("dropped by client: the ACCEPT is good after all that", isinstance(result, zw.Established))
@@ -279,7 +281,7 @@ def check_dropped_headers(t: Tally, v: list[dict[str, Any]]) -> None:
     """P-1 to P-3."""
     for case in v:
         to_client = case["to"] == "client"
-        cause = drop_cause(lambda: zw.check_header(bytes.fromhex(case["datagram"]), to_client=to_client))
+        cause = drop_cause(zw.check_header, bytes.fromhex(case["datagram"]), to_client=to_client)
         t.equal(f"dropped header: {case['name']}, to {case['to']}", cause, case["cause"])
 
 

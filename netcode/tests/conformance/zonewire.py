@@ -461,7 +461,14 @@ class Accepted:
 
     def encode(self) -> bytes:
         """The 68 bytes of plaintext."""
-        fields = (self.connection, self.tick, self.server_time, self.client_time, self.rate, self.longest_packet)
+        fields = (
+            self.connection,
+            self.tick,
+            self.server_time,
+            self.client_time,
+            self.rate,
+            self.longest_packet,
+        )
         more = (self.idle_ms, self.channel_hash, self.schema_hash, self.down_cap, self.up_cap, self.features)
         return struct.pack(self.LAYOUT, *fields, *more)
 
@@ -1188,7 +1195,9 @@ class World:
         changed = {group for group in kind.groups if stream.flag()}
         baseline_tick, base = entity.baseline(tick - age)
         guesses = [guess(f, i, base, age, self.rate) for i, f in enumerate(kind.fields)]
-        state = (read_residual(stream, f, g) if f.group in changed else g for f, g in zip(kind.fields, guesses))
+        state = (
+            read_residual(stream, f, g) if f.group in changed else g for f, g in zip(kind.fields, guesses)
+        )
         return Update(slot, baseline_tick, tuple(state))
 
     def _commit(self, records: Iterable[Record], tick: int) -> list[Event]:
