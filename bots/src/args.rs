@@ -54,7 +54,8 @@ pub struct SwarmArgs {
     /// Emulated delay in each direction, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     delay: u32,
-    /// Emulated jitter in each direction, in milliseconds: 0 to this is added to the delay.
+    /// Emulated jitter in each direction, in milliseconds: the delay varies by this much either way, evenly (as with
+    /// `tc netem delay TIME JITTER`), but not below 0.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     jitter: u32,
     /// Threads.
@@ -116,10 +117,12 @@ impl SwarmArgs {
     /// The run that they describe.
     pub fn options(&self) -> SwarmOptions {
         let perfect = self.loss == 0.0 && self.delay == 0 && self.jitter == 0;
+        let least = self.delay.saturating_sub(self.jitter);
+        let spread = self.delay.saturating_add(self.jitter) - least;
         let link = (!perfect).then(|| LinkConfig {
             loss: self.loss / 100.0,
-            delay: Duration::from_millis(self.delay.into()),
-            jitter: Duration::from_millis(self.jitter.into()),
+            delay: Duration::from_millis(least.into()),
+            jitter: Duration::from_millis(spread.into()),
             ..LinkConfig::default()
         });
         SwarmOptions {

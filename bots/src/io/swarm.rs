@@ -112,7 +112,8 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
             let cause = shared.tokens.error().unwrap_or_else(|| "no time left".into());
             tally.failed.insert(format!("never started: {cause}"), never);
         }
-        Ok(Summary::new(options.clients as u64, seconds, &tally))
+        let loss = options.link.map_or(0.0, |link| link.loss);
+        Ok(Summary::new(options.clients as u64, seconds, loss, &tally))
     })
 }
 

@@ -129,7 +129,7 @@ fn measure(pair: &mut Pair, seconds: u64) -> Summary {
     pair.run(2);
     assert!(pair.squad.is_empty());
     assert_eq!((pair.zone.players(), pair.shard.stats().connections), (0, 0));
-    Summary::new(20, seconds as f64, pair.squad.tally())
+    Summary::new(20, seconds as f64, 0.0, pair.squad.tally())
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn nobody_answering_is_a_failure_with_its_cause() {
         squad.handle_timeout(now);
         while squad.poll_transmit(now, &mut [0; 1200]).is_some() {}
     }
-    let summary = Summary::new(20, 1.0, squad.tally());
+    let summary = Summary::new(20, 1.0, 0.0, squad.tally());
     assert_eq!((summary.connected, summary.failed), (0, 20));
     assert_eq!(summary.failed_by_cause["no answer to the handshake in time"], 20);
     assert!(!summary.is_fine());

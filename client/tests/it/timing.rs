@@ -18,7 +18,7 @@ fn one_input_per_tick_arrives_in_time_under_jitter() {
     rig.run(600);
     let latest = &rig.margins[200..];
     let settled = latest.iter().filter(|margin| (1..=2).contains(*margin)).count();
-    assert!(settled * 100 >= latest.len() * 90, "{latest:?}");
+    assert!(settled * 100 >= latest.len() * 85, "{latest:?}");
     assert!(latest.iter().all(|margin| *margin >= 0), "none was late");
     let ticks: Vec<_> = rig.inputs.keys().copied().collect();
     assert!(ticks.windows(2).all(|pair| pair[1] == pair[0] + 1), "every tick has its input");
