@@ -771,16 +771,6 @@ def check_fast_rate(t: vectors.Tally, server: Server) -> None:
     check_agreement(t, name, sessions)
 
 
-def check_replaced(t: vectors.Tally, server: Server) -> None:
-    """The same character connects again: the first connection is closed (section 9)."""
-    suite = zw.CipherSuite.AES_128_GCM
-    first, second = (Session.start(own_token(server, character=7), suite, server.address) for _ in range(2))
-    if connect(t, "same character", [first]) and connect(t, "same character again", [second]):
-        drive([first, second], lambda: first.up.over, 1.0)
-        reasons = (first.up.close_reason, second.up.close_reason)
-        t.equal("same character: the first one is replaced", reasons, (zw.CloseReason.REPLACED, None))
-
-
 # --- All together ---------------------------------------------------------------------------------
 
 
@@ -805,7 +795,6 @@ def check_second_server(t: vectors.Tally, server: Server) -> None:
     """Cookies and tokens made here."""
     if t.check("second server: ready", server.wait_ready()):
         check_own_tokens(t, server)
-        check_replaced(t, server)
         check_fast_rate(t, server)
         t.equal("second server: exit code after SIGTERM", server.stop(), 0)
 

@@ -1488,7 +1488,7 @@ class Connection:
                 for body in self._session.receive(frame.number, frame.body):
                     self._handle_message(body)
             else:
-                self._input.accept(number)  # a server sends nothing there
+                self._input.accept(number)  # C-1; the server of today sends nothing there
             if self.over:
                 return
 
