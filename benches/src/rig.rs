@@ -98,7 +98,7 @@ struct Seat {
 /// Datagrams in buffers that are kept.
 #[derive(Default)]
 pub struct Datagrams {
-    buffers: Vec<Box<[u8; MAX_DATAGRAM]>>,
+    buffers: Vec<[u8; MAX_DATAGRAM]>,
     metas: Vec<(SocketAddr, usize)>,
 }
 
@@ -106,7 +106,7 @@ impl Datagrams {
     /// The buffer that the next datagram is written into.
     fn slot(&mut self) -> &mut [u8; MAX_DATAGRAM] {
         if self.buffers.len() == self.metas.len() {
-            self.buffers.push(Box::new([0; MAX_DATAGRAM]));
+            self.buffers.push([0; MAX_DATAGRAM]);
         }
         let at = self.metas.len();
         &mut self.buffers[at]
