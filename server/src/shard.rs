@@ -21,11 +21,12 @@ use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 use netcode::stats::{Drops, Traffic};
 use sim::{Frame, Input, SCHEMA};
 
+use crate::input_buffer::AHEAD_TICKS;
 use crate::replication::{Aoi, FrameRing, Marks, Replica, ReplicaStats, Scratch, SnapshotContext, max_record_bits};
 use crate::zone::{ToShard, ToZone};
 
-/// Inputs for ticks farther from the present than this are dropped.
-const INPUT_HORIZON: u64 = 128;
+/// Inputs for ticks farther in the past than this are dropped without a look.
+const INPUT_PAST: u64 = 128;
 /// The most messages that wait for the zone; beyond it inputs are dropped, never joins or leaves.
 const MAX_TO_ZONE: usize = 65_536;
 
@@ -367,7 +368,8 @@ fn take_inputs(
     bytes: &[u8],
 ) -> Option<ArrayVec<(u64, Input), MAX_INPUTS>> {
     let inputs = read_inputs(&SCHEMA, bytes).ok()?;
-    if newest > present + INPUT_HORIZON || newest + INPUT_HORIZON < present {
+    // What the zone would not hold must not count as the newest either, or later inputs would be taken for old.
+    if newest > present.saturating_add(AHEAD_TICKS) || newest.saturating_add(INPUT_PAST) < present {
         return None;
     }
     let ticked = (0u64..).map_while(|back| newest.checked_sub(back)).zip(&inputs);
@@ -396,4 +398,52 @@ fn snapshot_budget(config: &ShardConfig, down_cap: u32) -> usize {
 fn saturated_difference(a: u64, b: u64) -> i8 {
     let magnitude = i8::try_from(a.abs_diff(b)).unwrap_or(i8::MAX);
     if a >= b { magnitude } else { -magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use netcode::input::write_inputs;
+
+    use super::*;
+
+    fn session() -> Session {
+        Session { conn: ConnId(0), budget: 1100, replica: None, newest_input: None }
+    }
+
+    fn body(count: usize) -> Vec<u8> {
+        let mut bytes = [0; 64];
+        let mut w = BitWriter::new(&mut bytes);
+        write_inputs(&mut w, &SCHEMA, &vec![Input::default().to_state(); count]);
+        let len = w.finish();
+        bytes[..len].to_vec()
+    }
+
+    fn ticks(session: &mut Session, newest: u64, count: usize) -> Option<Vec<u64>> {
+        let fresh = take_inputs(session, 100, newest, &body(count))?;
+        Some(fresh.into_iter().map(|(tick, _)| tick).collect())
+    }
+
+    #[test]
+    fn repeated_inputs_are_passed_on_once_and_in_order() {
+        let mut session = session();
+        assert_eq!(ticks(&mut session, 101, 4), Some(vec![98, 99, 100, 101]));
+        assert_eq!(ticks(&mut session, 103, 4), Some(vec![102, 103]));
+        assert_eq!(ticks(&mut session, 103, 4), Some(vec![]));
+    }
+
+    #[test]
+    fn an_input_too_far_ahead_does_not_lock_out_the_ones_that_follow() {
+        for ahead in [AHEAD_TICKS + 1, 40, 127, 30_000, u64::MAX - 100] {
+            let mut session = session();
+            assert_eq!(ticks(&mut session, 100 + ahead, 1), None);
+            assert_eq!(session.newest_input, None);
+            assert_eq!(ticks(&mut session, 101, 1), Some(vec![101]));
+        }
+    }
+
+    #[test]
+    fn differences_saturate() {
+        assert_eq!((saturated_difference(5, 3), saturated_difference(3, 5)), (2, -2));
+        assert_eq!((saturated_difference(u64::MAX, 0), saturated_difference(0, u64::MAX)), (127, -127));
+    }
 }
