@@ -1,6 +1,7 @@
 //! One client of the swarm: the SDK, a player, and perhaps a bad network in between.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use client::{Client, Event};
@@ -15,6 +16,9 @@ use crate::behavior::Pilot;
 /// The two ends inside a bot's own emulator.
 const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
 const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 2);
+/// Ticks between two samples of the view, in thousandths. No multiple of a tick comes near a whole one soon (it is the
+/// golden ratio), so samples fall evenly on all moments between two snapshots, whatever the phase of the inputs.
+const SAMPLE_EVERY: u64 = 1618;
 
 /// A network emulated between a client and its real socket.
 pub(super) struct Link {
@@ -40,6 +44,7 @@ pub(super) struct Bot {
     /// Inputs recorded when the pilot last chose.
     chosen_at: u64,
     snapshots: u64,
+    next_sample: Time,
     /// When it got in.
     pub connected: Option<Time>,
     /// Why it is over.
@@ -58,6 +63,7 @@ impl Bot {
             rate: 0,
             chosen_at: 0,
             snapshots: 0,
+            next_sample: Time::NEVER,
             connected: None,
             ended: None,
             leaving: false,
@@ -102,6 +108,9 @@ impl Bot {
             self.chosen_at = inputs;
             let intent = self.pilot.next(self.rate);
             self.client.set_intent(intent);
+        }
+        if self.next_sample <= now {
+            self.next_sample = now + Duration::from_micros(1000 * SAMPLE_EVERY / u64::from(self.rate.max(1)));
             if let Some(tally) = tally {
                 self.sample(now, tally);
             }
@@ -121,7 +130,7 @@ impl Bot {
 
     pub(super) fn poll_timeout(&self) -> Time {
         let link = self.link.as_ref().and_then(|link| link.emulator.next_delivery()).unwrap_or(Time::NEVER);
-        self.client.poll_timeout().unwrap_or(Time::NEVER).min(link)
+        self.client.poll_timeout().unwrap_or(Time::NEVER).min(link).min(self.next_sample)
     }
 
     pub(super) fn leave(&mut self, now: Time) {
@@ -174,8 +183,12 @@ impl Bot {
                 Event::Connected { rate } => {
                     self.rate = rate;
                     self.connected = Some(now);
+                    self.next_sample = now;
                 }
-                Event::Disconnected(reason) => self.ended = Some(reason),
+                Event::Disconnected(reason) => {
+                    self.ended = Some(reason);
+                    self.next_sample = Time::NEVER;
+                }
                 Event::Welcome { .. } | Event::Spawned { .. } | Event::Despawned { .. } | Event::Notice(_) => {}
             }
         }

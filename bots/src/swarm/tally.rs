@@ -33,7 +33,7 @@ pub struct Tally {
     pub down_bytes: u64,
     /// UDP payload sent in the window, in bytes.
     pub up_bytes: u64,
-    /// Client ticks sampled in the window.
+    /// Looks at a client's view in the window.
     pub samples: u64,
     /// Other entities in view, summed over the samples.
     pub entities: u64,
