@@ -28,7 +28,7 @@ const PACE_LIMIT: f64 = 0.03;
 const RESYNC: f64 = 500_000.0;
 /// How the trim answers a margin below 1, in ticks: so much, and so much more for each tick that the input was late.
 const RAISE: f64 = 0.01;
-const RAISE_LATE: f64 = 0.05;
+const RAISE_LATE: f64 = 0.1;
 const RAISE_LIMIT: f64 = 0.25;
 /// How it answers a margin of 1; the ratio to [`RAISE`] sets the share of margins below 1.
 const LOWER: f64 = 0.0008;
@@ -151,8 +151,11 @@ impl Clock {
         if error.abs() > 0.5 {
             return;
         }
-        let short = 1.0 - margin;
-        let change = if short > 0.0 { (short * RAISE).min(RAISE_LIMIT) } else { (short * LOWER).max(-LOWER_LIMIT) };
+        let change = if margin < 1.0 {
+            (RAISE - margin * RAISE_LATE).min(RAISE_LIMIT)
+        } else {
+            -(LOWER + (margin - 1.0) * LOWER_EARLY).min(LOWER_LIMIT)
+        };
         let limit = TRIM_LIMIT / self.period;
         self.trim = (self.trim + change).clamp(-limit, limit);
     }

@@ -35,7 +35,8 @@ fn repeats_cover_a_loss_of_a_fifth() {
     // Four copies each: 0.2^4 of them are lost.
     assert!(missing <= 8, "{missing} of 1000 are missing");
     let late = rig.margins[200..].iter().filter(|margin| **margin < 0).count();
-    assert!(late <= 16, "{late} of 800 were late");
+    // Two packets in a row are lost one time in 25; a margin of 1 or 2 covers most of these.
+    assert!(late <= 24, "{late} of 800 were late");
 }
 
 #[test]
