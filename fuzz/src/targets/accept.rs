@@ -11,8 +11,7 @@ use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent, ClientState};
 use netcode::crypto::{Aead, Entropy, SessionKeys, handshake_mac_key};
 use netcode::error::{DisconnectReason, RefuseReason};
 use netcode::handshake::{
-    ACCEPT, ACCEPT_BYTES, Accepted, HELLO_BYTES, REFUSE, REFUSE_BYTES, RETRY, RETRY_BYTES, RawHello, write_accept,
-    write_refuse, write_retry,
+    ACCEPT, ACCEPT_BYTES, Accepted, HELLO_BYTES, REFUSE, REFUSE_BYTES, RETRY, RETRY_BYTES, write_refuse, write_retry,
 };
 use netcode::packet::{ConnId, Header, MAX_DATAGRAM, S2C_HEADER};
 
@@ -202,10 +201,7 @@ impl World {
             down_cap: 0,
             up_cap: 0,
         };
-        let ephemeral = self.entropy.ephemeral().expect("the system's entropy works");
-        let (public, hello) = (ephemeral.public(), RawHello::read(&self.hello).expect("our own HELLO"));
-        let secret = ephemeral.agree(&hello.fields().public).expect("a good key");
-        let (mut datagram, keys) = write_accept(&hello, &fixture::psk(), &secret, &public, &accepted);
+        let (mut datagram, keys) = fixture::accept(&mut self.entropy, &self.hello, &accepted);
         let changed = patch(program, &mut datagram);
         if datagram[0] != ACCEPT {
             return;

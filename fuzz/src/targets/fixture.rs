@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 
 use netcode::bits::BitWriter;
 use netcode::channel::{INPUT, SESSION, SNAPSHOT, Table};
-use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Ephemeral, OsEntropy, Psk};
+use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Ephemeral, OsEntropy, Psk, SessionKeys};
 use netcode::error::CloseReason;
 use netcode::frame::{Control, write_control, write_message, write_snapshot_head};
+use netcode::handshake::{ACCEPT_BYTES, Accepted, HELLO_BYTES, RawHello, write_accept};
 use netcode::packet::{AckBlock, MAX_DATAGRAM, Preamble};
 use netcode::rng::Rng;
 use netcode::server::ServerConfig;
@@ -132,4 +133,16 @@ pub fn plaintext(ack: Option<AckBlock>, frames: impl FnOnce(&mut BitWriter<'_>))
     frames(&mut w);
     let len = w.finish();
     out[..len].to_vec()
+}
+
+/// What a server of the cluster answers to a HELLO, and the keys it then has.
+pub fn accept(
+    entropy: &mut FuzzEntropy,
+    hello: &[u8; HELLO_BYTES],
+    accepted: &Accepted,
+) -> ([u8; ACCEPT_BYTES], SessionKeys) {
+    let ephemeral = entropy.ephemeral().expect("the system's entropy works");
+    let (public, hello) = (ephemeral.public(), RawHello::read(hello).expect("our own HELLO"));
+    let secret = ephemeral.agree(&hello.fields().public).expect("a good key");
+    write_accept(&hello, &psk(), &secret, &public, accepted)
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod bits;
+mod client;
 mod fixture;
 mod hello;
 mod input;
@@ -105,6 +106,14 @@ pub const TARGETS: &[Target] = &[
         max_len: 1400,
         features: session::FEATURES,
         seeds: session::seeds,
+    },
+    Target {
+        name: "client",
+        about: "a hostile server with valid keys against the SDK: bounded work, sound inputs, finite poses, a clean end",
+        run: client::run,
+        max_len: 1400,
+        features: client::FEATURES,
+        seeds: client::seeds,
     },
 ];
 

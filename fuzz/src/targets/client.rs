@@ -1,0 +1,371 @@
+//! A hostile server with valid keys, against the client SDK.
+//!
+//! Whatever rate and tick it names, whatever it says: no panic; a turn of the client's loop takes bounded work and leaves
+//! nothing due; what the client sends opens under the next number, parses, and holds sound inputs, no more than its rate
+//! allows; the view keeps its limit and follows from the events; poses are finite; after the end there is silence.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use client::{Client, ClientState, Config, Event};
+use netcode::Time;
+use netcode::bits::BitWriter;
+use netcode::channel::{INPUT, SESSION, SNAPSHOT};
+use netcode::crypto::{Entropy, SessionKeys};
+use netcode::error::{CloseReason, DisconnectReason};
+use netcode::frame::{Frame, Parsed, write_message, write_snapshot_head};
+use netcode::handshake::{Accepted, HELLO_BYTES};
+use netcode::input::read_inputs;
+use netcode::message::{MAX_MESSAGE_BYTES, Message};
+use netcode::packet::{C2S_HEADER, ConnId, Direction, Header, MAX_DATAGRAM, Preamble, S2C_HEADER};
+use netcode::rng::Rng;
+use netcode::snapshot::{self, write_despawn, write_gap, write_header, write_spawn};
+use sim::{EntityId, Input, SCHEMA};
+
+use super::fixture::{self, FuzzEntropy};
+use super::schema;
+use crate::feature::bucket;
+use crate::features;
+use crate::program::{Program, Script};
+
+features! {
+    Connected => "connected",
+    Welcomed => "welcomed",
+    Noticed => "a notice",
+    Spawned => "an entity in view",
+    Despawned => "an entity gone",
+    Inputs => "inputs sent",
+    Pose => "a pose",
+    Resync => "an input clock that jumped or waited",
+    ProtocolError => "closed for a protocol error",
+    ByPeer => "closed by the server",
+    IdleTimeout => "an idle timeout",
+}
+
+const MAX_STEPS: usize = 32;
+const MAX_ENTITIES: u16 = 32;
+/// The highest tick that the server names: at 20 Hz it has then run for 1,700 years.
+const MAX_TICK: u64 = 1 << 40;
+/// What the input clock may send beyond its rate: it starts, jumps or catches up by half a second and some.
+const SPARE_SECONDS: f64 = 1.5;
+
+/// The target. What the ACCEPT says comes first, then packets and waits.
+pub fn run(input: &[u8]) {
+    let mut program = Program::new(input);
+    let mut world = World::connected(&mut program);
+    for _ in 0..MAX_STEPS {
+        if program.is_empty() {
+            break;
+        }
+        let op = program.u8();
+        match op % 8 {
+            0 => {
+                let plaintext = program.sized(MAX_DATAGRAM - S2C_HEADER - 16).to_vec();
+                world.packet(&plaintext);
+            }
+            1 => {
+                let body = program.sized(600).to_vec();
+                world.snapshot(u64::from(op >> 3), &body);
+            }
+            2 | 3 => {
+                let body = body(&mut program, op >> 3);
+                world.snapshot(1 + u64::from(op >> 6), &body);
+            }
+            4 => {
+                let message = program.sized(300).to_vec();
+                world.say(&message);
+            }
+            5 => world.jump(program.u64() >> (op >> 3 << 1)),
+            6 => world.wait(u64::from(program.u16()) >> (op >> 4)),
+            _ => world.client.set_intent(Input {
+                move_x: program.u8() as i8,
+                move_z: program.u8() as i8,
+                yaw: program.u16(),
+                buttons: program.u8(),
+            }),
+        }
+        world.settle();
+    }
+    world.end();
+}
+
+/// A body of well-formed spawns and despawns.
+fn body(program: &mut Program<'_>, count: u8) -> Vec<u8> {
+    let (flags, margin) = (program.u8(), program.u8() as i8);
+    let mut rng = Rng::new(program.u64());
+    let mut out = [0; 2048];
+    let mut w = BitWriter::new(&mut out);
+    let margin = (flags & 2 != 0).then_some(margin);
+    let count = u16::from(count % 16);
+    write_header(&mut w, &snapshot::Header { margin, complete: flags & 1 != 0, age0: 1, count });
+    for _ in 0..count {
+        let op = program.u8();
+        write_gap(&mut w, u16::from(op & 3));
+        if op & 12 == 12 {
+            write_despawn(&mut w);
+            continue;
+        }
+        let kind = op >> 4 & 1;
+        let fields = SCHEMA.kinds[usize::from(kind)].fields;
+        write_spawn(&mut w, &SCHEMA, u32::from(op >> 2) << 10 | 1, kind, &schema::random_state(&mut rng, fields));
+    }
+    let len = w.finish();
+    out[..len].to_vec()
+}
+
+struct World {
+    client: Client,
+    keys: SessionKeys,
+    now: Time,
+    rate: u16,
+    tick: u64,
+    next_pn: u64,
+    next_from_client: u64,
+    next_number: u64,
+    scratch: Parsed,
+    ids: BTreeSet<u32>,
+    over: Option<DisconnectReason>,
+}
+
+impl World {
+    fn connected(program: &mut Program<'_>) -> Self {
+        let flags = program.u8();
+        let rate = if flags & 1 == 0 { fixture::RATE } else { program.u16().max(1) };
+        let tick = if flags & 2 == 0 { 1000 } else { program.u64() % MAX_TICK };
+        let config = Config { max_entities: MAX_ENTITIES, ..Config::default() };
+        let mut entropy = FuzzEntropy::new();
+        let ephemeral = entropy.ephemeral().expect("the system's entropy works");
+        let now = Time::from_millis(if flags & 4 == 0 { 1 } else { u64::from(program.u32()) });
+        let mut client = Client::connect(config, &fixture::bundle(), ephemeral, now).expect("the SDK's own table");
+        let mut hello = [0; HELLO_BYTES];
+        assert_eq!(client.poll_transmit(now, &mut hello), Some(HELLO_BYTES));
+        let accepted = Accepted {
+            conn: ConnId::new(0, 3, 1),
+            tick,
+            server_time: 5,
+            client_time: now.as_micros(),
+            rate,
+            max_datagram: MAX_DATAGRAM as u16,
+            idle_ms: 10_000,
+            channel_hash: fixture::CHANNELS.1,
+            schema_hash: SCHEMA.hash(),
+            down_cap: 0,
+            up_cap: 0,
+        };
+        let (accept, keys) = fixture::accept(&mut entropy, &hello, &accepted);
+        client.handle_datagram(now, &mut accept.clone());
+        assert_eq!(client.poll_event(), Some(Event::Connected { rate }));
+        reach(Feature::Connected);
+        let mut world = Self {
+            client,
+            keys,
+            now,
+            rate,
+            tick,
+            next_pn: 0,
+            next_from_client: 0,
+            next_number: 0,
+            scratch: Parsed::default(),
+            ids: BTreeSet::new(),
+            over: None,
+        };
+        world.settle();
+        world
+    }
+
+    /// Seals a plaintext as the next packet.
+    fn packet(&mut self, plaintext: &[u8]) {
+        if plaintext.is_empty() {
+            return;
+        }
+        let mut datagram = vec![0; S2C_HEADER];
+        Header::write(&mut datagram, None, self.next_pn);
+        datagram.extend_from_slice(plaintext);
+        let (aad, sealed) = datagram.split_at_mut(S2C_HEADER);
+        let tag = self.keys.s2c.seal(self.next_pn, aad, sealed).expect("a short plaintext");
+        datagram.extend_from_slice(&tag);
+        self.next_pn += 1;
+        self.client.handle_datagram(self.now, &mut datagram);
+        self.check_view();
+    }
+
+    fn snapshot(&mut self, later: u64, body: &[u8]) {
+        self.tick = self.tick.wrapping_add(later);
+        let mut plaintext = self.plaintext(|w| write_snapshot_head(w, SNAPSHOT));
+        plaintext.extend_from_slice(&body[..body.len().min(1100)]);
+        self.packet(&plaintext);
+    }
+
+    fn say(&mut self, message: &[u8]) {
+        let number = self.next_number;
+        let plaintext = self.plaintext(|w| assert!(write_message(w, SESSION, Some(number), message)));
+        self.next_number += 1;
+        self.packet(&plaintext);
+    }
+
+    fn plaintext(&self, frames: impl FnOnce(&mut BitWriter<'_>)) -> Vec<u8> {
+        let mut out = [0; MAX_DATAGRAM];
+        let mut w = BitWriter::new(&mut out);
+        Preamble { ack: None, tick: Some(self.tick as u16) }.write(&mut w);
+        frames(&mut w);
+        let len = w.finish();
+        out[..len].to_vec()
+    }
+
+    /// The server's ticks go on elsewhere.
+    fn jump(&mut self, by: u64) {
+        self.tick = self.tick.wrapping_add(by);
+    }
+
+    fn wait(&mut self, millis: u64) {
+        let before = self.client.stats();
+        self.now = self.now + Duration::from_millis(millis);
+        self.client.handle_timeout(self.now);
+        let after = self.client.stats();
+        let inputs = (after.inputs - before.inputs) as f64;
+        let most = (millis as f64 / 1000.0 + SPARE_SECONDS) * f64::from(self.rate) * 1.05 + 4.0;
+        assert!(inputs <= most, "{inputs} inputs in {millis} ms at {} Hz", self.rate);
+        if after.resyncs > before.resyncs {
+            reach(Feature::Resync);
+        }
+    }
+
+    fn settle(&mut self) {
+        let mut out = [0; MAX_DATAGRAM];
+        for turn in 0.. {
+            assert!(turn < 8, "the client is never done");
+            let mut sent = 0;
+            while let Some(len) = self.client.poll_transmit(self.now, &mut out) {
+                sent += 1;
+                assert!(sent < 8, "packets without end");
+                self.open(&mut out[..len]);
+            }
+            self.drain();
+            if self.client.poll_timeout().is_none_or(|due| due > self.now) {
+                break;
+            }
+            self.client.handle_timeout(self.now);
+        }
+        self.check_poses();
+    }
+
+    /// What the client sends opens under the next number, and holds sound inputs.
+    fn open(&mut self, datagram: &mut [u8]) {
+        let header = Header::read(datagram, Direction::ToServer).expect("a data packet");
+        assert_eq!((header.conn, header.pn), (Some(ConnId::new(0, 3, 1)), self.next_from_client as u16));
+        let (aad, sealed) = datagram.split_at_mut(C2S_HEADER);
+        let plaintext = self.keys.c2s.open(self.next_from_client, aad, sealed).expect("sealed under the session's key");
+        assert_eq!(self.scratch.parse(plaintext, &fixture::CHANNELS.0), Ok(()), "the client breaks the protocol");
+        self.next_from_client += 1;
+        for frame in &self.scratch.frames {
+            match *frame {
+                Frame::Message { channel: INPUT, start, len, .. } => {
+                    reach(Feature::Inputs);
+                    assert!(self.scratch.preamble.tick.is_some(), "inputs without a tick");
+                    let inputs = read_inputs(&SCHEMA, self.scratch.body(start, len)).expect("sound inputs");
+                    bucket(1 << 32 | inputs.len() as u64);
+                }
+                Frame::Control(_) => {}
+                other => panic!("a client does not send {other:?}"),
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.client.poll_event() {
+            assert!(self.over.is_none(), "{event:?} after the end");
+            match event {
+                Event::Connected { .. } => panic!("connected twice"),
+                Event::Welcome { .. } => reach(Feature::Welcomed),
+                Event::Notice(_) => reach(Feature::Noticed),
+                Event::Spawned { id, .. } => {
+                    reach(Feature::Spawned);
+                    assert!(self.ids.insert(id), "spawned twice");
+                }
+                Event::Despawned { id } => {
+                    reach(Feature::Despawned);
+                    assert!(self.ids.remove(&id), "despawned what was not there");
+                }
+                Event::Disconnected(reason) => {
+                    reach(match reason {
+                        DisconnectReason::Local(CloseReason::ProtocolError) => Feature::ProtocolError,
+                        DisconnectReason::ByPeer(_) => Feature::ByPeer,
+                        DisconnectReason::IdleTimeout => Feature::IdleTimeout,
+                        other => panic!("a connection cannot end with {other:?}"),
+                    });
+                    self.over = Some(reason);
+                }
+            }
+        }
+        bucket(2 << 32 | self.ids.len() as u64);
+        assert!(self.ids.iter().copied().eq(self.client.view().entities().map(|entity| entity.id())));
+        assert_eq!(self.over.is_some(), self.client.state() == ClientState::Closed);
+    }
+
+    fn check_view(&self) {
+        assert!(self.client.view().len() <= usize::from(MAX_ENTITIES));
+    }
+
+    fn check_poses(&self) {
+        let finite = |value: Option<f64>| value.is_none_or(f64::is_finite);
+        assert!(finite(self.client.server_tick(self.now)) && finite(self.client.render_tick(self.now)));
+        for entity in self.client.view().entities() {
+            if let Some(pose) = self.client.interpolate(self.now, entity.id()) {
+                reach(Feature::Pose);
+                assert!(pose.position.iter().all(|value| value.is_finite() && value.abs() <= 4096.5), "{pose:?}");
+                assert!(pose.yaw.is_finite());
+            }
+        }
+        assert_eq!(
+            self.client.own_entity().map(|own| own.id()),
+            self.client.own().map(EntityId::raw).filter(|own| self.ids.contains(own))
+        );
+    }
+
+    /// Silence ends every connection.
+    fn end(&mut self) {
+        for _ in 0..4 {
+            self.wait(4000);
+            self.settle();
+        }
+        assert!(self.over.is_some() && self.client.is_finished());
+    }
+}
+
+/// Honest streams at several rates and ticks, session messages, each way to break the protocol.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let start = || Script::default().u8(0);
+    let message = |script: Script, message: &Message<'_>| {
+        let mut out = [0; MAX_MESSAGE_BYTES];
+        let len = message.encode(&mut out);
+        script.u8(4).sized(&out[..len])
+    };
+    // A snapshot of some spawns, and 50 ms.
+    let tick = |script: Script, count: u8, margin: i8, op: u8| {
+        let script = script.u8(2 | count << 3).u8(3).u8(margin as u8).u64(9);
+        (0..count).fold(script, |script, at| script.u8(op | at << 4)).u8(6).u16(50)
+    };
+    let stream = |script: Script| (0..12u8).fold(script, |script, at| tick(script, 1 + at % 5, 1, at & 3));
+    let welcome = Message::Welcome { entity: 1 << 12 | 1, zone: 1, map_seed: 2, aoi_radius_m: 64 };
+    let nobody = Message::Welcome { entity: 0, zone: 1, map_seed: 2, aoi_radius_m: 64 };
+    let mut scripts = vec![
+        stream(start()),
+        stream(message(start(), &welcome)),
+        stream(start().u8(7).u8(15).u8(200).u16(4095).u8(3)),
+        message(start(), &Message::Notice { text: "hello" }),
+        message(start(), &nobody),
+        start().u8(4).sized(&[9, 9]),
+        start().u8(1 | 1 << 3).sized(&[0xff; 40]),
+        tick(tick(start(), 7, 100, 0), 7, -100, 12),
+        (0..12).fold(start(), |script, at| tick(script, 2, -50, at & 1)).u8(6).u16(3000),
+        start().u8(6).u16(12_000),
+    ];
+    for (rate, at) in [(1, 1000), (128, 0), (65_535, 1000), (20, u64::MAX - 3), (60, 1 << 40), (20, 1 << 60)] {
+        scripts.push(stream(Script::default().u8(3).u16(rate).u64(at)));
+    }
+    for jump in [1, 63, 64, 40_000, 1 << 20] {
+        scripts.push(stream(stream(start()).u8(5).u64(jump)));
+    }
+    scripts.extend(fixture::plaintexts().iter().map(|plaintext| stream(start()).u8(0).sized(plaintext)));
+    scripts.into_iter().map(|script| script.0).collect()
+}
