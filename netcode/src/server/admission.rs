@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::slots::{HalfOpen, Peer};
-use super::{MAX_REPLIES, NotClaimed, Reply, ServerEndpoint};
+use super::{MAX_REPLIES, NotClaimed, OPENS_PER_HANDSHAKE, Reply, ServerEndpoint, Window};
 use crate::connection::{Connection, Parameters};
 use crate::crypto::{Entropy, Psk, handshake_mac_key};
 use crate::error::RefuseReason;
@@ -35,20 +35,24 @@ impl ServerEndpoint {
             return Ok(());
         }
         // H-7, H-8
-        let worked_on = self.handshakes_in_window(now);
+        let window = self.current_window(now);
         let seconds = (now.as_micros() / 1_000_000) as u32;
-        if worked_on >= self.config.retry_above {
+        if window.opened >= self.config.retry_above {
             let token_id = hello.token_id();
             if !handshake::cookie_is_valid(&self.cookie_key, seconds, from, &token_id, &hello.cookie()) {
                 let cookie = handshake::cookie(&self.cookie_key, seconds, from, &token_id);
                 self.retries += 1;
                 return self.reply(from, &handshake::write_retry(&hello.mac(), &cookie));
             }
-            if worked_on >= self.config.max_handshakes {
-                return Err(Drop::Overload);
-            }
         }
-        self.window.1 += 1;
+        let most = self.config.max_handshakes;
+        if window.agreed >= most
+            || window.opened >= most.saturating_mul(OPENS_PER_HANDSHAKE)
+            || self.half_open.len() >= usize::from(self.config.max_half_open)
+        {
+            return Err(Drop::Overload);
+        }
+        self.window.opened += 1;
         let fields = hello.fields();
         // H-9
         let Ok((claims, psk)) = token::open(&self.config.cluster_keys, &fields.token) else {
@@ -79,12 +83,12 @@ impl ServerEndpoint {
         Ok(true)
     }
 
-    fn handshakes_in_window(&mut self, now: Time) -> u32 {
-        let window = now.as_micros() / WINDOW_MICROS;
-        if self.window.0 != window {
-            self.window = (window, 0);
+    fn current_window(&mut self, now: Time) -> Window {
+        let number = now.as_micros() / WINDOW_MICROS;
+        if self.window.number != number {
+            self.window = Window { number, ..Window::default() };
         }
-        self.window.1
+        self.window
     }
 
     /// Whether an authentic HELLO is let in (rules H-11 to H-14); claims its token as the last step, so that no refusal
@@ -124,6 +128,7 @@ impl ServerEndpoint {
         psk: &Psk,
         entropy: &mut dyn Entropy,
     ) -> Result<(), Drop> {
+        self.window.agreed += 1;
         let fields = hello.fields();
         let ephemeral = entropy.ephemeral().map_err(|_| Drop::Overload)?;
         let public = ephemeral.public();

@@ -115,6 +115,21 @@ fn handshakes_beyond_the_limit_of_the_moment_are_dropped_and_succeed_later() {
 }
 
 #[test]
+fn the_limit_holds_also_where_cookies_would_be_asked_for_only_beyond_it() {
+    let mut config = server_config();
+    config.retry_above = 50;
+    config.max_handshakes = 10;
+    let mut pair = Pair::new(1, config);
+    for _ in 0..40 {
+        let bundle = pair.bundle(&claims());
+        pair.add_client(&bundle, self::config());
+    }
+    pair.run_for(90 * MS);
+    assert_eq!((pair.server.accepted(), pair.server.retries()), (10, 0));
+    assert_eq!(pair.server_drops(Drop::Overload), 30);
+}
+
+#[test]
 fn a_handshake_survives_loss_reorder_and_duplicates() {
     let bad = LinkConfig {
         delay: 40 * MS,
