@@ -11,7 +11,7 @@ use netcode::handshake::{
     Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, cookie, read_refuse, read_retry, write_accept, write_refuse,
     write_retry,
 };
-use netcode::packet::{ConnId, Header};
+use netcode::packet::{ConnId, Direction, Header};
 use netcode::stats::Drop;
 use netcode::token::{self, ServerEntry, Token, TokenClaims};
 use serde_json::{Value, json};
@@ -273,6 +273,9 @@ pub fn dropped_by_client() -> Value {
     add("a REFUSE of an unknown reason", refuse.clone(), &|bytes| bytes[1] = 11);
     add("a REFUSE with a reserved byte", refuse.clone(), &|bytes| bytes[2] = 1);
     add("a REFUSE of another attempt", refuse.clone(), &|bytes| bytes[8] ^= 1);
+    add("a data packet", vec![0x40; 40], &|_| {});
+    add("a HELLO", handshake.hello.to_vec(), &|_| {});
+    add("an unknown type", vec![0x80; 40], &|_| {});
     out.into()
 }
 
@@ -288,6 +291,8 @@ fn cause(bytes: &[u8], mac: &[u8; 16], mac_key: &[u8; 32], handshake: &Handshake
         3 => RawAccept::read(bytes, mac, mac_key)
             .and_then(|raw| raw.open(&handshake.raw_hello(), &Psk::new(PSK), &handshake.shared))
             .unwrap_err(),
-        _ => read_refuse(bytes, mac, mac_key).unwrap_err(),
+        4 => read_refuse(bytes, mac, mac_key).unwrap_err(),
+        // P-4: a client without a connection reads no more than the header.
+        _ => Header::read(bytes, Direction::ToClient).err().unwrap_or(Drop::NotExpected),
     }
 }

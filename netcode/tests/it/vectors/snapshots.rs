@@ -61,6 +61,16 @@ fn body(margin: Option<i8>, complete: bool, age0: u8, records: &[Record]) -> Vec
     buffer[..len].to_vec()
 }
 
+/// A body of fields by hand: values and widths.
+fn by_hand(age0: u8, count: u16, fields: &[(u64, u32)]) -> Vec<u8> {
+    let mut buffer = [0; 64];
+    let mut w = BitWriter::new(&mut buffer);
+    write_header(&mut w, &Header { margin: None, complete: true, age0, count });
+    fields.iter().for_each(|(value, bits)| w.write(*value, *bits));
+    let len = w.finish();
+    buffer[..len].to_vec()
+}
+
 /// x, y, z, vx, vy, vz, yaw, flags, archetype.
 fn state(fields: [i32; 9]) -> State {
     let mut state = State::default();
@@ -101,6 +111,27 @@ impl Sequence {
             "events": self.view.events().iter().map(event).collect::<Vec<_>>(),
             "entities_by_id": entities,
         }));
+    }
+
+    /// What does not fit the view of tick 70,014.
+    fn refuse_all(&mut self, own: &State, npc: &State) {
+        let update = |slot, kind, age, base: &State| Record::Update { slot, kind, age, base: *base, state: *base };
+        let whole = body(None, true, 1, &[update(0, 0, 1, own)]);
+        self.refuse(70_014, &whole);
+        self.refuse(70_015, &whole[..2]);
+        self.refuse(70_015, &[&whole[..], &[0]].concat());
+        self.refuse(70_015, &body(None, true, 1, &[update(3, 0, 1, own)]));
+        self.refuse(70_015, &body(None, true, 1, &[update(80, 1, 5, npc)]));
+        // Gap, op and what follows, where no writer would write it.
+        let first: (u64, u32) = (0b0, 1);
+        let update: (u64, u32) = (0b0, 1);
+        self.refuse(70_015, &by_hand(0, 1, &[first, update, (1, 1), (0, 4)]));
+        self.refuse(70_015, &by_hand(1, 1, &[first, update, (0, 1), (0, 6), (0, 4)]));
+        self.refuse(70_015, &by_hand(1, 2, &[(0b111 | 4095 << 3, 15), (0b11, 2), (0b0, 1), (0b11, 2)]));
+        self.refuse(70_015, &by_hand(1, 1, &[first, (0b01, 2), (77, 32), (2, 4), (0, 64), (0, 63)]));
+        // The x in slot 9 is guessed to be as low as it gets, and 1 is taken from it.
+        let slot_9 = (0b011 | 9 << 3, 9);
+        self.refuse(70_015, &by_hand(1, 1, &[slot_9, update, (1, 1), (0b1, 4), (1, 2), (0, 3), (0, 4)]));
     }
 
     fn refuse(&mut self, tick: u64, body: &[u8]) {
@@ -158,13 +189,18 @@ pub fn sequence() -> Value {
     let crowd = (100..118).map(|slot| Record::Spawn { slot, id: u32::from(slot), kind: 1, state: npc });
     sequence.apply("a count of six bits", 70_012, &body(None, false, 0, &crowd.collect::<Vec<_>>()));
 
-    let whole = body(None, true, 1, &[Record::Update { slot: 0, kind: 0, age: 1, base: own, state: own }]);
-    sequence.refuse(70_012, &whole);
-    sequence.refuse(70_013, &whole[..2]);
-    sequence.refuse(70_013, &[&whole[..], &[0]].concat());
-    sequence
-        .refuse(70_013, &body(None, true, 1, &[Record::Update { slot: 3, kind: 0, age: 1, base: own, state: own }]));
-    sequence
-        .refuse(70_013, &body(None, true, 1, &[Record::Update { slot: 80, kind: 1, age: 3, base: npc, state: npc }]));
+    let twice = [
+        Record::Spawn { slot: 100, id: 100, kind: 0, state: own },
+        Record::Spawn { slot: 200, id: 500, kind: 1, state: npc },
+        Record::Spawn { slot: 201, id: 500, kind: 1, state: npc },
+    ];
+    let name = "the same entity as another kind, one entity in two slots: the later one holds it";
+    sequence.apply(name, 70_013, &body(Some(-128), true, 0, &twice));
+    // The state of 70,011 has stood until 70,012, from where it is guessed for two ticks.
+    let stood = state([1000 + 128, 0, -2000 - 3, 320, 0, -7, 4090, 1, 0]);
+    let since = [Record::Update { slot: 0, kind: 0, age: 2, base: own, state: stood }];
+    let name = "a baseline older than the age says, an age beside an age0 of 0";
+    sequence.apply(name, 70_014, &body(None, true, 0, &since));
+    sequence.refuse_all(&own, &npc);
     json!({ "rate": RATE, "sequence": sequence.steps, "refused_after_it": sequence.errors })
 }
