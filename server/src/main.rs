@@ -6,6 +6,7 @@
 mod args;
 mod io;
 
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,16 +24,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(flags) => serve(&flags),
-        Command::Config => {
-            print!("{}", ServerConfig::documented_toml());
-            Ok(())
-        }
+        Command::Config => print(&ServerConfig::documented_toml()),
         Command::Token(flags) => issue(&flags),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("server: {error}");
+            logging::last_words(format!("server: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
@@ -42,7 +40,7 @@ fn serve(flags: &Run) -> Result<(), RunError> {
     let mut config = flags.config.as_deref().map_or_else(|| Ok(ServerConfig::default()), read_config)?;
     flags.apply(&mut config);
     config.check()?;
-    logging::start(&config.log);
+    let _lines = logging::start(&config.log);
     run::run(&config)
 }
 
@@ -62,6 +60,16 @@ fn issue(flags: &TokenArgs) -> Result<(), RunError> {
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
     let mut entropy = OsEntropy::new();
     let reply = issuer.issue(&request, Clock::unix_ms(), &mut entropy)?;
-    println!("{}", serde_json::json!(reply));
-    Ok(())
+    print(&format!("{}\n", serde_json::json!(reply)))
+}
+
+/// Writes to standard output. A reader that has seen enough and closed its end is no failure.
+fn print(text: &str) -> Result<(), RunError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(RunError::System { what: "write to standard output", error })
+        }
+        _ => Ok(()),
+    }
 }

@@ -72,7 +72,9 @@ pub fn run(config: &ServerConfig) -> Result<(), RunError> {
         "starting"
     );
     let running = Running::start(config, &keys, udp, clock, &ready, &tell)?;
-    let result = running.watch(&news, clock, &ready);
+    // Whatever happens here, the clients are told.
+    let watch = std::panic::AssertUnwindSafe(|| running.watch(&news, clock, &ready));
+    let result = std::panic::catch_unwind(watch).unwrap_or_else(|_| Err(RunError::Thread("main".into())));
     running.stop();
     if let Some((_, http)) = http {
         http.stop();

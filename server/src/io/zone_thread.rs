@@ -87,6 +87,7 @@ impl ZoneThread {
             let skipped = schedule.advance(ended);
             if skipped > 0 {
                 self.counters.skipped += skipped;
+                self.zone.skip(u32::try_from(skipped).unwrap_or(u32::MAX));
                 warn!(skipped, tick = self.zone.tick(), "the zone fell behind and skips ticks");
             }
             if !arrived {

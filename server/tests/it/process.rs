@@ -1,14 +1,16 @@
 //! The real process: what it answers, what it says, how it ends.
 
+use std::io::Write as _;
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use netcode::token::ConnectBundle;
 use serde_json::Value;
 use server::config::ServerConfig;
 use server::dev_token::TokenReply;
 
-use crate::running::{Running, agent, run_to_end};
+use crate::running::{Running, Unread, agent, run_to_end, server};
 
 fn scratch_file(name: &str, content: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -174,4 +176,54 @@ fn tokens_issued_on_the_command_line_open_under_the_cluster_key() {
     let (code, _, stderr) = run_to_end(&["token", "--cluster-key", key, "--server", server, "--count", "0"]);
     assert_eq!(code, Some(2));
     assert!(stderr.contains("1 to 4096"), "{stderr}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_log_that_cannot_be_written_does_not_end_it() {
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    // Debug lines, so that every request of the health check is an attempt to write as well.
+    let mut running = Unread::start(full(), &["--log-level", "trace"]);
+    running.wait_until_healthy();
+    assert_eq!(running.terminate(), Some(0));
+}
+
+#[test]
+fn a_log_whose_reader_has_gone_does_not_end_it() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut running = Unread::start(writer.into(), &[]);
+    running.wait_until_healthy();
+    assert_eq!(running.terminate(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_log_that_nobody_reads_does_not_hold_it_up() {
+    // Full from the start (a pipe of Linux holds 64 KiB): the first line already blocks its writer.
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b'x'; 65_536]).unwrap();
+    let mut running = Unread::start(writer.into(), &["--log-level", "trace"]);
+    assert_eq!(running.terminate(), Some(0));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    for args in
+        [&["config"][..], &["token", "--cluster-key", &"5a".repeat(32), "--server", "127.0.0.1:1", "--count", "4096"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = server(args).stdout(writer).output().unwrap();
+        assert_eq!((ended.status.code(), String::from_utf8(ended.stderr).unwrap()), (Some(0), String::new()));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = server(&["config"]).stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8(ended.stderr).unwrap().contains("standard output"));
 }

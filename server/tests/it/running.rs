@@ -1,7 +1,7 @@
 //! Starts the real server and talks to it.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Far beyond what anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-fn server(args: &[&str]) -> Command {
+pub fn server(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -80,8 +80,7 @@ impl Running {
     }
 
     pub fn signal(&self, signal: i32) {
-        let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        kill(&self.child, signal);
     }
 
     pub fn wait(&mut self) -> ExitStatus {
@@ -96,6 +95,66 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A running server whose log nobody reads; killed when the test is over.
+pub struct Unread {
+    child: Child,
+    http: SocketAddr,
+}
+
+impl Unread {
+    /// Starts it with standard error going to `log`, and waits until it is healthy.
+    pub fn start(log: Stdio, args: &[&str]) -> Self {
+        let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let at = http.to_string();
+        let mut all = vec!["--listen", "127.0.0.1:0", "--http", &at, "--npcs", "5", "--boxes", "5"];
+        all.extend(args);
+        let unread = Self { child: server(&all).stderr(log).spawn().unwrap(), http };
+        unread.wait_until_healthy();
+        unread
+    }
+
+    /// Panics unless it gets healthy while it runs.
+    pub fn wait_until_healthy(&self) {
+        let healthz = format!("http://{}/healthz", self.http);
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            if agent().get(&healthz).call().is_ok_and(|reply| reply.status() == 200) {
+                return;
+            }
+            pause();
+        }
+        panic!("it never gets healthy");
+    }
+
+    /// Sends SIGTERM; the exit code that it ends with.
+    pub fn terminate(&mut self) -> Option<i32> {
+        kill(&self.child, signal_hook::consts::SIGTERM);
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            pause();
+        }
+        panic!("it does not end");
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn kill(child: &Child, signal: i32) {
+    let kill = format!("kill -{signal} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+#[expect(clippy::disallowed_methods, reason = "polls another process")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 pub fn agent() -> ureq::Agent {
