@@ -122,6 +122,7 @@ struct World {
     overloaded: bool,
     full: bool,
     single_use: usize,
+    most_half_open: usize,
     used: BTreeMap<[u8; 16], ()>,
     /// Half-open connections by token id: attempt, answer, end.
     half_open: BTreeMap<[u8; 16], (Mac, [u8; ACCEPT_BYTES], Time)>,
@@ -135,6 +136,8 @@ impl World {
         config.retry_above = if asks { 0 } else { 50 };
         config.max_handshakes = if overloaded { 0 } else { 200 };
         config.max_connections = if full { 0 } else { 4 };
+        let most_half_open = if flags & 0x20 == 0 { 4 } else { 1 };
+        config.max_half_open = most_half_open;
         let set = Arc::new(SingleUse::new(single_use));
         Self {
             server: ServerEndpoint::new(config, fixture::cookie_key(), set),
@@ -144,6 +147,7 @@ impl World {
             overloaded,
             full,
             single_use,
+            most_half_open: usize::from(most_half_open),
             used: BTreeMap::new(),
             half_open: BTreeMap::new(),
         }
@@ -279,9 +283,9 @@ impl World {
                 return Outcome::Retry;
             }
             reach(Feature::CookieTaken);
-            if self.overloaded {
-                return Outcome::Drop(Drop::Overload);
-            }
+        }
+        if self.overloaded || self.half_open.len() >= self.most_half_open {
+            return Outcome::Drop(Drop::Overload);
         }
         let known = TOKENS.iter().find(|(token, _)| token.0 == bytes[TOKEN_AT..TOKEN_AT + TOKEN_BYTES]);
         let Some((_, claims)) = known else { return Outcome::Refuse(RefuseReason::TokenInvalid) };
@@ -400,7 +404,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
     // Under load, without and with a cookie, with one of another address, and beyond the last limit.
     seeds.push(hello(hello(start(1), 0, 0), COOKIE, 0).0);
     seeds.push(hello(hello(start(3), COOKIE, 0), COOKIE | 0x40, 0).0);
+    seeds.push(hello(hello(start(2), 0, 0), COOKIE, 0).0);
     seeds.push(hello(start(4), 0, 0).0);
+    seeds.push(hello(hello(start(0x20), 0, 0), 0, 1).0);
     seeds.push(hello(hello(Script::default().u8(1 << 3), 0, 0), 0, 1).0);
     // Every field, changed and authentic: version, cipher, reserved, protocol, time, hashes, features, key, token.
     for (at, change) in
