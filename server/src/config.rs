@@ -251,6 +251,12 @@ pub enum ConfigError {
          in; set access.dev_tokens = false, or give network.http a loopback address such as \"127.0.0.1:7777\""
     )]
     DevTokensExposed(SocketAddr),
+    /// Development tokens are to be issued, but nothing issues them.
+    #[error(
+        "access.dev_tokens = true is not allowed with network.http = \"\": the HTTP endpoint is what issues them; give \
+         network.http an address, or leave access.dev_tokens out"
+    )]
+    DevTokensWithoutHttp,
     /// A cluster key entry has both or neither of `hex` and `file`.
     #[error("access.cluster_keys: the entry with epoch {0} must have exactly one of `hex` and `file`")]
     KeySource(u8),
@@ -277,6 +283,7 @@ impl ServerConfig {
         {
             return Err(ConfigError::DevTokensExposed(http));
         }
+        self.check_network()?;
         for (i, entry) in self.access.cluster_keys.iter().enumerate() {
             if entry.hex.is_some() == entry.file.is_some() {
                 return Err(ConfigError::KeySource(entry.epoch));
@@ -284,6 +291,25 @@ impl ServerConfig {
             if self.access.cluster_keys.iter().take(i).any(|earlier| earlier.epoch == entry.epoch) {
                 return Err(ConfigError::KeyEpochTwice(entry.epoch));
             }
+        }
+        Ok(())
+    }
+
+    /// What two keys must agree on.
+    fn check_network(&self) -> Result<(), ConfigError> {
+        if self.http().is_none() && self.access.dev_tokens == Some(true) {
+            return Err(ConfigError::DevTokensWithoutHttp);
+        }
+        if let Some(advertise) = self.network.advertise.filter(|addr| addr.port() == 0) {
+            let allowed = "IP:PORT with a port above 0: clients send to it".into();
+            let value = format!("\"{advertise}\"");
+            return Err(ConfigError::Value { key: "network.advertise", value, allowed });
+        }
+        let Load { cookie_above_per_s, handshakes_per_s } = self.load;
+        if cookie_above_per_s > handshakes_per_s {
+            let allowed = format!("at most load.handshakes_per_s, which is {handshakes_per_s}");
+            let value = cookie_above_per_s.to_string();
+            return Err(ConfigError::Value { key: "load.cookie_above_per_s", value, allowed });
         }
         Ok(())
     }

@@ -25,6 +25,17 @@ pub struct TokenRequest {
     pub count: Option<u32>,
 }
 
+impl TokenRequest {
+    /// Reads a request, which is a JSON object; an array of the fields' values, which serde would take as well, is none.
+    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        if json.trim_ascii_start().first() == Some(&b'[') {
+            // A map is not built from an array; the error says so and where.
+            serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json)?;
+        }
+        serde_json::from_slice(json)
+    }
+}
+
 /// The reply to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenReply {
@@ -63,6 +74,16 @@ pub enum IssueError {
     /// The count is out of range.
     #[error("count = {0} is not allowed: it takes a whole number from 1 to {MAX_COUNT}")]
     Count(u32),
+    /// Counting up would pass the largest number that there is.
+    #[error("{field} = {first} with count = {count} is not allowed: the last number would be above {}", u64::MAX)]
+    Overflow {
+        /// `account` or `character`.
+        field: &'static str,
+        /// The first one's number.
+        first: u64,
+        /// How many were asked for.
+        count: u32,
+    },
     /// No randomness.
     #[error("{0}")]
     Crypto(#[from] CryptoError),
@@ -102,6 +123,11 @@ impl Issuer {
         let count = request.count.unwrap_or(1);
         if !(1..=MAX_COUNT).contains(&count) {
             return Err(IssueError::Count(count));
+        }
+        for (field, first) in [("account", request.account), ("character", request.character)] {
+            if let Some(first) = first.filter(|first| first.checked_add(u64::from(count) - 1).is_none()) {
+                return Err(IssueError::Overflow { field, first, count });
+            }
         }
         let mut tokens = Vec::new();
         for i in 0..u64::from(count) {
@@ -219,6 +245,21 @@ mod tests {
             let request = TokenRequest { count: Some(count), ..TokenRequest::default() };
             assert_eq!(issue(request), Err(IssueError::Count(count)));
         }
+    }
+
+    #[test]
+    fn numbers_that_would_count_past_the_largest_are_refused() {
+        let request = |count| TokenRequest { account: Some(u64::MAX), count, ..TokenRequest::default() };
+        assert!(issue(request(None)).is_ok());
+        let refused = IssueError::Overflow { field: "account", first: u64::MAX, count: 2 };
+        assert_eq!(issue(request(Some(2))), Err(refused));
+    }
+
+    #[test]
+    fn an_array_is_no_token_request() {
+        let wrong = TokenRequest::from_json(b" [1, 2, 3]").unwrap_err().to_string();
+        assert!(wrong.contains("expected a map"), "{wrong}");
+        assert!(TokenRequest::from_json(b" {}").is_ok());
     }
 
     #[test]

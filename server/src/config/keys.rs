@@ -49,7 +49,7 @@ pub const KEYS: &[Key] = &[
         key: "network.advertise",
         about: "The address that development tokens send clients to. Unset: that of `listen`.",
         unit: "",
-        rule: Unset("IP:PORT", "\"192.0.2.1:7777\""),
+        rule: Unset("IP:PORT with a port above 0", "\"192.0.2.1:7777\""),
     },
     Key {
         key: "network.workers",
@@ -135,7 +135,7 @@ pub const KEYS: &[Key] = &[
         key: "replication.snapshot_bytes",
         about: "A snapshot's body is at most this long (and what a datagram has room for); the rest waits its turn.",
         unit: "bytes",
-        rule: Range(100, 1200, |c| c.replication.snapshot_bytes.into()),
+        rule: Range(100, 1100, |c| c.replication.snapshot_bytes.into()),
     },
     Key {
         key: "replication.max_known",
@@ -181,7 +181,8 @@ pub const KEYS: &[Key] = &[
     Key {
         key: "load.cookie_above_per_s",
         about: "Above this many handshakes clients must first prove their address with a cookie (one more round trip). \
-                0: always. Counted in windows of 100 ms, as the next one.",
+                0: always. Counted in windows of 100 ms, as the next one. At most \
+                handshakes_per_s.",
         unit: "handshakes/s",
         rule: Range(0, 100_000, |c| c.load.cookie_above_per_s.into()),
     },
@@ -193,7 +194,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         key: "log.level",
-        about: "The least important level that is written.",
+        about: "The least important level that is written. \"info\" has one status line per second: its counters count \
+                since the line before, tick, players and connections are what is there now.",
         unit: "",
         rule: Text("\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"", |c| {
             format!("\"{:?}\"", c.log.level).to_lowercase()

@@ -73,7 +73,7 @@ impl RunError {
             | Self::ConfigFile { .. }
             | Self::Read { .. }
             | Self::World(_)
-            | Self::Issue(IssueError::Count(_)) => 2,
+            | Self::Issue(IssueError::Count(_) | IssueError::Overflow { .. }) => 2,
             Self::Bind { .. } | Self::System { .. } | Self::Entropy(_) | Self::Issue(_) | Self::Thread(_) => 1,
         }
     }

@@ -2,22 +2,30 @@
 //!
 //! It has its own thread and runtime; nothing here is on the way of a game packet.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use axum::Json;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use netcode::crypto::OsEntropy;
 use serde_json::json;
 use server::config::is_loopback;
 use server::dev_token::{IssueError, Issuer, TokenRequest};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use super::clock::Clock;
 use super::error::RunError;
@@ -25,6 +33,16 @@ use super::run::Ready;
 
 /// The longest request body, in bytes.
 const MAX_BODY: usize = 4096;
+/// Connections at once; one more ends the oldest. An honest one takes milliseconds, so the oldest is a slow one.
+const MAX_CONNECTIONS: usize = 64;
+/// A connection whose request headers are not here by then is closed.
+const HEADERS_TIME: Duration = Duration::from_secs(5);
+/// A connection is closed this long after it began, whatever it is doing.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// The pause after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Failures to accept are logged no more often than that.
+const ACCEPT_WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// The running endpoint; dropping it (or [`Http::stop`]) ends it.
 pub struct Http {
@@ -51,10 +69,10 @@ impl Http {
             tokio::net::TcpListener::from_std(listener).map_err(RunError::system("register the HTTP socket"))?
         };
         let (stop, stopped) = oneshot::channel();
-        let app = router(Shared { ready, issuer }).into_make_service_with_connect_info::<SocketAddr>();
+        let app = router(Shared { ready, issuer });
         let serve = move || {
-            // `serve` retries every accept error and ends only when the runtime is dropped.
-            runtime.spawn(axum::serve(listener, app).into_future());
+            // Ends when the runtime is dropped, and its connections with it.
+            runtime.spawn(accept(listener, app));
             // An error means that the sender is gone, which also says stop.
             let _ = runtime.block_on(stopped);
         };
@@ -72,6 +90,43 @@ impl Http {
         let _ = self.stop.send(());
         let _ = self.thread.join();
     }
+}
+
+/// Accepts connections for ever.
+async fn accept(listener: tokio::net::TcpListener, app: Router) {
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    let mut warned: Option<Instant> = None;
+    loop {
+        let accepted = listener.accept().await;
+        connections.retain(|connection| !connection.is_finished());
+        if accepted.is_err() || connections.len() >= MAX_CONNECTIONS {
+            // Without file descriptors, too, the oldest connection is the one to do without.
+            if let Some(oldest) = connections.pop_front() {
+                oldest.abort();
+            }
+        }
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.push_back(tokio::spawn(serve(stream, peer, app.clone())).abort_handle());
+            }
+            Err(error) => {
+                if warned.is_none_or(|at| at.elapsed() >= ACCEPT_WARN_EVERY) {
+                    warn!(%error, "the HTTP endpoint cannot accept a connection");
+                    warned = Some(Instant::now());
+                }
+                sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Answers one request.
+async fn serve(stream: TcpStream, peer: SocketAddr, app: Router) {
+    let service = TowerToHyperService::new(app.layer(Extension(ConnectInfo(peer))));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIME).keep_alive(false);
+    // How a connection ends is the client's business.
+    let _ = timeout(CONNECTION_TIME, http.serve_connection(TokioIo::new(stream), service)).await;
 }
 
 fn router(shared: Shared) -> Router {
@@ -116,7 +171,9 @@ async fn dev_token(
     let mut entropy = OsEntropy::new();
     match issuer.issue(&request, Clock::unix_ms(), &mut entropy) {
         Ok(reply) => ([(header::CACHE_CONTROL, "no-store")], Json(reply)).into_response(),
-        Err(refusal @ IssueError::Count(_)) => error(StatusCode::BAD_REQUEST, &refusal.to_string()),
+        Err(refusal @ (IssueError::Count(_) | IssueError::Overflow { .. })) => {
+            error(StatusCode::BAD_REQUEST, &refusal.to_string())
+        }
         Err(failure @ IssueError::Crypto(_)) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
     }
 }
@@ -135,7 +192,7 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<TokenRequest, (StatusCode, 
             "the body must be JSON: content-type: application/json".into(),
         ));
     }
-    serde_json::from_slice(body).map_err(|wrong| (StatusCode::BAD_REQUEST, format!("not a token request: {wrong}")))
+    TokenRequest::from_json(body).map_err(|wrong| (StatusCode::BAD_REQUEST, format!("not a token request: {wrong}")))
 }
 
 fn error(status: StatusCode, text: &str) -> Response {

@@ -120,3 +120,26 @@ fn a_key_is_64_hexadecimal_digits_and_never_shown() {
     assert!(!format!("{config:?}").contains("abab"), "a configuration in a log shows no key");
     assert!(!ConfigError::KeyText(1).to_string().contains("abab"));
 }
+
+#[test]
+fn development_tokens_without_an_http_endpoint_are_refused() {
+    let text = refusal("[network]\nhttp = \"\"\n[access]\ndev_tokens = true\n");
+    assert_names(&text, &["access.dev_tokens = true", "network.http = \"\""]);
+}
+
+#[test]
+fn port_0_cannot_be_advertised() {
+    let text = refusal("[network]\nadvertise = \"192.0.2.1:0\"\n");
+    assert_names(&text, &["network.advertise = \"192.0.2.1:0\"", "port above 0"]);
+}
+
+#[test]
+fn more_handshakes_without_a_cookie_than_handshakes_are_refused() {
+    let text = refusal("[load]\ncookie_above_per_s = 501\nhandshakes_per_s = 500\n");
+    assert_names(&text, &["load.cookie_above_per_s = 501", "load.handshakes_per_s, which is 500"]);
+}
+
+#[test]
+fn a_snapshot_longer_than_its_channel_takes_is_refused() {
+    assert_names(&refusal("[replication]\nsnapshot_bytes = 1101\n"), &["snapshot_bytes = 1101", "1100"]);
+}

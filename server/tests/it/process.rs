@@ -1,7 +1,7 @@
 //! The real process: what it answers, what it says, how it ends.
 
-use std::io::Write as _;
-use std::net::{TcpListener, UdpSocket};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use server::config::ServerConfig;
 use server::dev_token::TokenReply;
 
-use crate::running::{Running, Unread, agent, run_to_end, server};
+use crate::running::{PATIENCE, Running, Unread, agent, run_to_end, server};
 
 fn scratch_file(name: &str, content: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -95,6 +95,8 @@ fn a_body_that_is_no_token_request_is_refused_in_clear_text() {
     refused("application/json", "hello", 400, "not a token request");
     refused("application/json", r#"{"acount":1}"#, 400, "unknown field `acount`");
     refused("application/json", r#"{"account":-1}"#, 400, "-1");
+    refused("application/json", "[1,2,3]", 400, "not a token request");
+    refused("application/json", r#"{"account":18446744073709551615,"count":2}"#, 400, "account = ");
     refused("application/json", r#"{"count":4097}"#, 400, "from 1 to 4096");
     refused("application/json", &"x".repeat(5000), 413, "limit");
     let mut response = agent().get(format!("{}/v1/dev/token", running.http)).call().unwrap();
@@ -226,4 +228,33 @@ fn output_that_cannot_be_written_is_a_failure() {
     let ended = server(&["config"]).stdout(full).output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
     assert!(String::from_utf8(ended.stderr).unwrap().contains("standard output"));
+}
+
+#[test]
+fn slow_http_connections_do_not_keep_others_out_and_are_closed() {
+    let running = Running::start(&[]);
+    let at = running.http.strip_prefix("http://").unwrap();
+    let mut idle: Vec<_> = (0..80).map(|_| TcpStream::connect(at).unwrap()).collect();
+    for slow in &mut idle {
+        // Whether the server has closed it by now does not matter.
+        let _ = slow.write_all(b"GET /healthz HTT");
+    }
+    assert_eq!(running.get("/healthz").0, 200);
+    for slow in &mut idle {
+        slow.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ended = slow.read_to_end(&mut Vec::new());
+        assert!(!ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "it is closed");
+    }
+}
+
+#[test]
+fn the_counters_of_a_status_line_count_since_the_line_before() {
+    let running = Running::start(&[]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(&[0xff; 700], running.udp).unwrap();
+    while running.wait_for("status")["packets_in"] != 1 {}
+    let next = running.wait_for("status");
+    for key in ["packets_in", "bytes_in", "accepted", "inputs_late", "inputs_ahead", "inputs_neutral"] {
+        assert_eq!(next[key], 0, "{key} in {next}");
+    }
 }
