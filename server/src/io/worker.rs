@@ -80,8 +80,6 @@ impl Counters {
 
 /// What a worker reports once a second: counters since the start, times of the last second.
 pub struct WorkerReport {
-    /// When.
-    pub at: Time,
     /// The worker's own counters.
     pub counters: Counters,
     /// The shard's counters.
@@ -352,7 +350,7 @@ impl Worker {
         self.next_report = next_report(now);
         let send_us = std::mem::replace(&mut self.send_us, micros_histogram());
         let shard = self.parts.shard.stats();
-        self.parts.reports.publish(WorkerReport { at: now, counters: self.counters, shard, send_us });
+        self.parts.reports.publish(WorkerReport { counters: self.counters, shard, send_us });
     }
 
     /// Tells every client that the server ends (the shard says it a few times, because datagrams get lost), those as well
