@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use args::{Cli, Command, SwarmArgs};
 use clap::Parser as _;
 use io::error::RunError;
+use io::lines;
 
 fn main() -> ExitCode {
     // clap itself ends the process with 2 when the command line is wrong.
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("bots: {error}");
+            lines::note(format_args!("bots: {error}"));
             ExitCode::from(1)
         }
     }
@@ -30,9 +31,9 @@ fn main() -> ExitCode {
 
 fn swarm(args: &SwarmArgs) -> Result<bool, RunError> {
     let summary = io::swarm::run(&args.options())?;
-    println!("{summary}");
+    lines::result(&summary)?;
     if args.json {
-        println!("{}", serde_json::json!(summary));
+        lines::result(serde_json::json!(summary))?;
     }
     Ok(summary.is_fine())
 }

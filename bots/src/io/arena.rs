@@ -4,6 +4,7 @@ use bots::arena::{Arena, Options, Report};
 use netcode::crypto::OsEntropy;
 
 use super::error::RunError;
+use super::lines;
 
 /// Which arenas to run.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +24,9 @@ pub fn run(run: &ArenaRun) -> Result<bool, RunError> {
         let report = one(run, seed)?;
         fine &= report.violations == 0;
         if run.json {
-            println!("{}", serde_json::json!(report));
+            lines::result(serde_json::json!(report))?;
         } else {
-            println!("{report}");
+            lines::result(&report)?;
         }
     }
     Ok(fine)
@@ -38,9 +39,9 @@ fn one(run: &ArenaRun, seed: u64) -> Result<Report, RunError> {
     // First of all, so that it is known even if the run does not end.
     let options = format!("seed {seed}: {} clients, {} s; {}", run.clients, run.seconds, arena.drawn());
     if run.seeds.is_none() && !run.json {
-        println!("{options}");
+        lines::result(options)?;
     } else {
-        eprintln!("{options}");
+        lines::note(options);
     }
     Ok(arena.run())
 }

@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod clock;
 pub mod error;
+pub mod lines;
 pub mod sockets;
 pub mod swarm;
 pub mod tokens;

@@ -15,6 +15,7 @@ use netcode::rng::Rng;
 
 use super::clock::Clock;
 use super::error::RunError;
+use super::lines;
 use super::sockets::Sockets;
 use super::tokens::Tokens;
 
@@ -73,6 +74,16 @@ impl Shared {
     }
 }
 
+/// Lets every thread come to its end when dropped, so also when the main thread panics: the scope waits for them all.
+struct Leave<'a>(&'a Shared);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.phase.store(LEAVING, Ordering::Relaxed);
+        self.0.stop_tokens.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs the swarm until its time is over or a signal came.
 pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -89,6 +100,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
         clock: Clock::start(),
     };
     thread::scope(|scope| {
+        let leave = Leave(&shared);
         scope.spawn(|| shared.tokens.refill(&shared.stop_tokens));
         let squads: Vec<_> = (0..threads)
             .map(|at| {
@@ -97,8 +109,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
             })
             .collect();
         let seconds = direct(options, &shared, &interrupted, || squads.iter().any(|squad| squad.is_finished()));
-        shared.phase.store(LEAVING, Ordering::Relaxed);
-        shared.stop_tokens.store(true, Ordering::Relaxed);
+        drop(leave);
         let mut tally = Tally::default();
         for squad in squads {
             match squad.join() {
@@ -173,10 +184,10 @@ fn report(now: Time, progress: &Progress, before: &Progress, measuring: bool) {
     let kib = progress.down_bytes.saturating_sub(before.down_bytes) / 1024;
     let Progress { online, failed, disconnected, .. } = progress;
     let phase = if measuring { "measuring" } else { "joining" };
-    eprintln!(
+    lines::note(format_args!(
         "{seconds:4} s  {phase}  online {online}  failed {failed}  disconnected {disconnected}  \
          snapshots/s {snapshots}  down {kib} KiB/s"
-    );
+    ));
 }
 
 /// One thread: a squad and its sockets.
