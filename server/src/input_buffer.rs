@@ -99,6 +99,14 @@ impl InputBuffer {
         }
     }
 
+    /// Leaves out the next ticks: their inputs are dropped, and the last one is that much older.
+    pub fn skip(&mut self, ticks: u32) {
+        self.held = self.held.checked_shr(ticks).unwrap_or(0);
+        self.used = self.used.checked_shl(ticks).unwrap_or(0);
+        self.next += u64::from(ticks);
+        self.repeated = self.repeated.saturating_add(ticks);
+    }
+
     /// The newest tick that an input is held for.
     #[must_use]
     pub fn newest(&self) -> Option<u64> {
@@ -178,5 +186,22 @@ mod tests {
             buffer.take(0);
         }
         assert_eq!(buffer.put(0, input(1)), Put::Late);
+    }
+
+    #[test]
+    fn inputs_of_ticks_that_are_left_out_are_dropped_and_later_ones_keep_their_ticks() {
+        let mut buffer = InputBuffer::new(100);
+        for tick in [100, 101, 110] {
+            assert_eq!(buffer.put(tick, input(tick as i8)), Put::Held);
+        }
+        assert_eq!(buffer.take(3), (input(100), Source::Own));
+        buffer.skip(8);
+        assert_eq!(buffer.put(101, input(0)), Put::Late);
+        assert_eq!(buffer.newest(), Some(110));
+        assert_eq!(buffer.take(3), (Input { yaw: 7, ..Input::default() }, Source::Neutral), "the last one is too old");
+        assert_eq!(buffer.take(3), (input(110), Source::Own));
+        buffer.skip(1000);
+        assert_eq!(buffer.newest(), None);
+        assert_eq!(buffer.put(1111, input(1)), Put::Held);
     }
 }

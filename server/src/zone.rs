@@ -195,6 +195,20 @@ impl Zone {
         Arc::new(frame)
     }
 
+    /// Leaves out ticks that could not be simulated in time, so that tick `n` stays due when it always was and the
+    /// clients' clocks stay right.
+    pub fn skip(&mut self, ticks: u32) {
+        self.world.skip(ticks);
+        if let Some(log) = &mut self.log {
+            log.skip(ticks);
+        }
+        for (_, place) in &self.players {
+            if let Some(buffer) = self.buffers.get_mut(*place as usize) {
+                buffer.skip(ticks);
+            }
+        }
+    }
+
     /// The next answer, and the worker that it is for.
     pub fn poll(&mut self) -> Option<(u8, ToShard)> {
         self.answers.pop_front()

@@ -3,8 +3,8 @@
 //! Bytes, all little endian:
 //! - header, 46 bytes: magic `ZWIL` · version u16 · schema hash u64 · seed u64 · rate_hz u16 · half_extent_m u16 ·
 //!   boxes u32 · npcs u32 · max_entities u32 · spawn_half_extent_m u16 · 2 zero bytes · check u32;
-//! - per tick one record: length of the body u32 · check u32 · body: events u32, each tag u8 (0 join, 1 leave) and
-//!   id u32 in the order they happened before the step · inputs u32, each id u32 and input u32 (from the lowest bit
+//! - per tick one record: length of the body u32 · check u32 · body: events u32, each tag u8 (0 join, 1 leave, 2 skip)
+//!   and u32 (the id, or how many ticks) in the order they happened before the step · inputs u32, each id u32 and input u32 (from the lowest bit
 //!   move_x 5, move_z 5, yaw 12, buttons 4) · digest after the step u64.
 //!
 //! A check is the lower half of FNV-1a over the bytes before it (header) or the body (record). A writer that dies
@@ -68,6 +68,8 @@ pub enum Event {
     Join(EntityId),
     /// The entity was despawned.
     Leave(EntityId),
+    /// So many ticks were left out.
+    Skip(u32),
 }
 
 /// Writes a log. Hand [`InputLog::take_bytes`] to a file now and then, or it all stays in memory.
@@ -94,18 +96,24 @@ impl InputLog {
         self.events.push(Event::Leave(id));
     }
 
+    /// Notes ticks that were left out.
+    pub fn skip(&mut self, ticks: u32) {
+        self.events.push(Event::Skip(ticks));
+    }
+
     /// Notes a step: its inputs as given to [`crate::World::step`], and the digest after it.
     pub fn tick(&mut self, inputs: &[(EntityId, Input)], digest: u64) {
         let start = self.bytes.len();
         self.bytes.extend([0; PREFIX_BYTES]);
         self.bytes.extend((self.events.len() as u32).to_le_bytes());
         for event in self.events.drain(..) {
-            let (tag, id) = match event {
-                Event::Join(id) => (0, id),
-                Event::Leave(id) => (1, id),
+            let (tag, number) = match event {
+                Event::Join(id) => (0, id.raw()),
+                Event::Leave(id) => (1, id.raw()),
+                Event::Skip(ticks) => (2, ticks),
             };
             self.bytes.push(tag);
-            self.bytes.extend(id.raw().to_le_bytes());
+            self.bytes.extend(number.to_le_bytes());
         }
         self.bytes.extend((inputs.len() as u32).to_le_bytes());
         for (id, input) in inputs {
@@ -186,7 +194,9 @@ impl<'a> LogReader<'a> {
         }
         let record = parse_record(Cursor(body)).ok_or(damaged)?;
         self.rest = cursor;
-        self.tick += 1;
+        let skipped =
+            record.events.iter().map(|event| if let Event::Skip(ticks) = event { u64::from(*ticks) } else { 0 });
+        self.tick = self.tick.saturating_add(1 + skipped.sum::<u64>());
         Ok(Some(record))
     }
 
@@ -259,10 +269,11 @@ fn parse_record(mut body: Cursor<'_>) -> Option<Record> {
     let mut record = Record::default();
     for _ in 0..body.u32()? {
         let tag = body.take(1)?;
-        let id = EntityId::from_raw(body.u32()?)?;
+        let number = body.u32()?;
         record.events.push(match tag {
-            [0] => Event::Join(id),
-            [1] => Event::Leave(id),
+            [0] => Event::Join(EntityId::from_raw(number)?),
+            [1] => Event::Leave(EntityId::from_raw(number)?),
+            [2] => Event::Skip(number),
             _ => return None,
         });
     }

@@ -8,7 +8,7 @@ use crate::world::{SpawnError, World};
 /// What a replay went through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
-    /// The digest after each tick, from tick 1.
+    /// The digest after each tick that was not left out, from tick 1.
     pub digests: Vec<u64>,
     /// Bytes of a torn record at the end of the log.
     pub dropped_bytes: usize,
@@ -84,9 +84,11 @@ pub fn repeat(world: &mut World, record: &Record) -> Result<(), ReplayError> {
             }
             Event::Leave(id) if !world.despawn(id) => return Err(ReplayError::Leave { tick, id }),
             Event::Leave(_) => {}
+            Event::Skip(ticks) => world.skip(ticks),
         }
     }
     world.step(&record.inputs);
+    let tick = world.tick();
     let (expected, actual) = (record.digest, world.digest());
     if expected == actual { Ok(()) } else { Err(ReplayError::Diverged { tick, expected, actual }) }
 }

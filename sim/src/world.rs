@@ -144,6 +144,12 @@ impl World {
         self.digest = self.fold();
     }
 
+    /// Leaves out ticks: their numbers pass, but nothing happens in them. So a world that could not keep up stays a
+    /// function of time: tick `n` is due when it always was.
+    pub fn skip(&mut self, ticks: u32) {
+        self.tick += u64::from(ticks);
+    }
+
     /// The world as of the last step, with spawns and despawns since.
     #[must_use]
     pub fn frame(&self) -> Frame {
@@ -160,7 +166,7 @@ impl World {
         }
     }
 
-    /// Steps made.
+    /// The number of the last tick: steps made and ticks left out.
     #[must_use]
     pub fn tick(&self) -> u64 {
         self.tick

@@ -228,8 +228,12 @@ fn a_logged_zone_replays_to_the_same_digests() {
                 _ => {}
             }
         }
+        if round == 30 {
+            zone.skip(7);
+        }
         digests.push(zone.step().digest);
     }
+    assert_eq!(zone.tick(), 67, "ticks that were left out count");
     let replay = sim::replay::replay(&zone.take_log()).unwrap();
     assert_eq!(replay.digests, digests);
     assert!(zone.take_log().is_empty());
