@@ -484,7 +484,7 @@ impl Connection {
         })
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) or a packet is next due.
+    /// When a timer or a packet is next due.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
         match self.state {

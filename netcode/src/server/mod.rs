@@ -33,6 +33,8 @@ use slots::Slots;
 
 /// How far apart the timers of all connections are looked at.
 const TIMER_GRAIN: Duration = Duration::from_millis(10);
+/// How many tokens may be opened for each handshake that may be worked on.
+pub const OPENS_PER_HANDSHAKE: u32 = 16;
 /// The most handshake answers that wait to be sent.
 const MAX_REPLIES: usize = 1024;
 
@@ -60,10 +62,13 @@ pub struct ServerConfig {
     /// An accepted client that never sends a valid packet is forgotten after so long. Its token stays used, so this
     /// should be as long as clients try.
     pub half_open_timeout: Duration,
-    /// Handshakes per 100 ms that are worked on without a cookie; beyond it a RETRY asks for one.
+    /// HELLOs per 100 ms whose tokens are opened without a cookie; beyond it a RETRY asks for one.
     pub retry_above: u32,
-    /// Handshakes per 100 ms that are worked on at all (about 150 µs each); beyond it they are dropped.
+    /// Key agreements per 100 ms (about 150 µs each); beyond it HELLOs are dropped, and clients repeat them. Tokens are
+    /// opened, at some 3 µs, [`OPENS_PER_HANDSHAKE`] times as often, so that tokens of no worth cannot use this up.
     pub max_handshakes: u32,
+    /// The most accepted clients that have not sent a valid packet yet; beyond it HELLOs are dropped.
+    pub max_half_open: u16,
 }
 
 impl ServerConfig {
@@ -84,6 +89,7 @@ impl ServerConfig {
             half_open_timeout: Duration::from_secs(10),
             retry_above: 50,
             max_handshakes: 200,
+            max_half_open: 1024,
         }
     }
 }
@@ -143,6 +149,16 @@ pub struct Transmit {
     pub pn: u64,
 }
 
+/// The handshake work of the current 100 ms.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    number: u64,
+    /// Tokens opened.
+    opened: u32,
+    /// Keys agreed.
+    agreed: u32,
+}
+
 type Reply = ArrayVec<u8, ACCEPT_BYTES>;
 
 /// The endpoint of one worker.
@@ -156,8 +172,7 @@ pub struct ServerEndpoint {
     replies: VecDeque<(SocketAddr, Reply)>,
     /// Slots that want a packet of their own.
     due: VecDeque<u16>,
-    /// The current 100 ms window and the handshakes worked on in it.
-    window: (u64, u32),
+    window: Window,
     next_scan: Time,
     tick: u64,
     inbox: Inbox,
@@ -182,7 +197,7 @@ impl ServerEndpoint {
             half_open: BTreeMap::new(),
             replies: VecDeque::new(),
             due: VecDeque::new(),
-            window: (0, 0),
+            window: Window::default(),
             next_scan: Time::ZERO,
             tick: 0,
             inbox: Inbox::default(),

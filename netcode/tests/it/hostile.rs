@@ -11,6 +11,7 @@ use netcode::frame::{Control, write_control, write_message, write_snapshot_head}
 use netcode::handshake::{Accepted, Hello, RawAccept, RawHello, write_accept};
 use netcode::packet::{AckBlock, ConnId, Header, Preamble};
 use netcode::rng::Rng;
+use netcode::server::ServerConfig;
 use netcode::stats::{Drop, Drops};
 use netcode::token::ConnectBundle;
 
@@ -520,4 +521,37 @@ fn a_forged_close_closes_nothing_and_a_genuine_one_does() {
     pair.flush();
     let by_peer = DisconnectReason::ByPeer(CloseReason::Kicked);
     assert_eq!(pair.clients[0].heard.last(), Some(&Heard::Disconnected(by_peer)));
+}
+
+#[test]
+fn tokens_of_no_worth_do_not_use_up_the_handshakes_of_the_moment() {
+    let config = ServerConfig { retry_above: u32::MAX, max_handshakes: 5, ..server_config() };
+    let mut pair = Pair::new(1, config);
+    let mut forged = pair.bundle(&claims());
+    forged.token.0[40] ^= 1;
+    let garbage = hello_of(&forged, [9; 32]);
+    for _ in 0..60 {
+        pair.inject(client_addr(7), &garbage);
+    }
+    assert_eq!(pair.server_drops(Drop::Refused), 60);
+    let bundle = pair.bundle(&claims());
+    pair.inject(client_addr(8), &hello_of(&bundle, [9; 32]));
+    assert_eq!(pair.server.accepted(), 1, "a good token is still worked on");
+    // But garbage is not opened without end either.
+    for _ in 0..60 {
+        pair.inject(client_addr(7), &garbage);
+    }
+    assert!(pair.server_drops(Drop::Overload) > 0);
+}
+
+#[test]
+fn half_open_connections_have_a_limit_of_their_own() {
+    let config = ServerConfig { retry_above: u32::MAX, max_half_open: 3, ..server_config() };
+    let mut pair = Pair::new(1, config);
+    for _ in 0..5 {
+        let bundle = pair.bundle(&claims());
+        pair.inject(client_addr(7), &hello_of(&bundle, [9; 32]));
+    }
+    assert_eq!((pair.server.connections(), pair.server_drops(Drop::Overload)), (3, 2));
+    assert_eq!(pair.single_use.len(), 3, "who is dropped can come back with the same token");
 }
