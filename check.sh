@@ -43,9 +43,9 @@ step_tidy() {
     done < <(grep -oE '`[a-z_.]+/[A-Za-z0-9_./-]*`' ARCHITECTURE.md | tr -d '`' | sort -u)
     # ring is named in one file, rstar in one file.
     local found
-    found=$(grep -rlE '\bring::' netcode/src sim/src client/src server/src bots/src | sort)
+    found=$(grep -rlE '(^|[^:a-z_])ring::' netcode/src sim/src client/src server/src bots/src | sort)
     [ "$found" = netcode/src/crypto.rs ] || { echo "ring is named outside netcode/src/crypto.rs: $found"; missing=1; }
-    found=$(grep -rlE '\brstar::' netcode/src sim/src client/src server/src bots/src | sort)
+    found=$(grep -rlE '(^|[^:a-z_])rstar::' netcode/src sim/src client/src server/src bots/src | sort)
     [ "$found" = sim/src/space.rs ] || { echo "rstar is named outside sim/src/space.rs: $found"; missing=1; }
     return $missing
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts a zone server with a world and 200 bots in it, and shows it living until Ctrl-C.
 # Usage: ./run.sh [BOTS]        environment: PORT (default 7777)
+# Exit codes: 0 ended by Ctrl-C, 1 something failed, 2 usage.
 set -euo pipefail
 cd "$(dirname "$0")"
 bots=${1:-200}
@@ -20,18 +21,23 @@ stop() {
     [ -z "$swarm" ] || wait "$swarm" 2>/dev/null || true
     kill -INT "$server" 2>/dev/null || true
     wait "$server" || exit 1
-    exit 0
+    exit "$1"
 }
-trap stop INT TERM
+trap 'stop 0' INT TERM
 
+# A server that is up but not ours would answer as well, so ours must still be there before and after.
+alive() { kill -0 "$server" 2>/dev/null || { wait "$server" || true; echo "run.sh: the server did not start" >&2; exit 1; }; }
 ready() { (exec 3<>"/dev/tcp/127.0.0.1/$port" && printf 'GET /healthz HTTP/1.0\r\n\r\n' >&3 && grep -q ' 200 ' <&3) 2>/dev/null; }
 for _ in $(seq 100); do
-    ready && break
-    kill -0 "$server" 2>/dev/null || { wait "$server"; exit $?; }
     sleep 0.1
+    alive
+    ready && break
 done
+sleep 0.2
+alive
 
 "$target"/release/bots swarm --server "127.0.0.1:$port" --clients "$bots" --seconds 86400 &
 swarm=$!
-wait "$swarm" || true
-stop
+# Neither is of use without the other.
+wait -n "$server" "$swarm" || true
+stop 1
