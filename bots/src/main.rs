@@ -9,6 +9,7 @@ mod io;
 use std::process::ExitCode;
 
 use args::{Cli, Command, SwarmArgs};
+use bots::swarm::Summary;
 use clap::Parser as _;
 use io::error::RunError;
 use io::lines;
@@ -30,7 +31,17 @@ fn main() -> ExitCode {
 }
 
 fn swarm(args: &SwarmArgs) -> Result<bool, RunError> {
-    let summary = io::swarm::run(&args.options())?;
+    let options = args.options();
+    let summary = match io::swarm::run(&options) {
+        Ok(summary) => summary,
+        Err(error) => {
+            if args.json {
+                let summary = Summary::not_run(options.clients as u64, &error.to_string());
+                lines::result(serde_json::json!(summary))?;
+            }
+            return Err(error);
+        }
+    };
     lines::result(&summary)?;
     if args.json {
         lines::result(serde_json::json!(summary))?;

@@ -10,15 +10,18 @@ use thiserror::Error;
 pub enum RunError {
     /// Nobody answers.
     #[error(
-        "no HTTP server answers at {tried}: {cause}\n\
+        "no HTTP server answers at {at}: {cause}\n\
          Is the server running? Connect tokens come from its HTTP address: name it with --http IP:PORT."
     )]
     NoHttp {
-        /// The addresses that were tried.
-        tried: String,
-        /// The last failure.
+        /// The address.
+        at: SocketAddr,
+        /// The failure.
         cause: String,
     },
+    /// Neither of the usual addresses gives tokens.
+    #[error("no connect tokens:\n- {0}\n- {1}")]
+    Neither(Box<Self>, Box<Self>),
     /// It answers, but gives no tokens.
     #[error(
         "http://{at}/v1/dev/token answers {status}: {text}\n\

@@ -84,7 +84,7 @@ impl Drop for Leave<'_> {
     }
 }
 
-/// Runs the swarm until its time is over or a signal came.
+/// Runs the swarm until its time is over, nobody is left in it, or a signal came.
 pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -153,7 +153,9 @@ fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, fai
         pause(GRAIN);
         let now = shared.clock.now();
         let progress = shared.progress();
-        if interrupted.load(Ordering::Relaxed) || failed() {
+        // Only who churns comes back, so without that nothing is left to be measured.
+        let deserted = progress.settled >= clients && progress.online == 0 && options.behavior != Behavior::Churn;
+        if interrupted.load(Ordering::Relaxed) || failed() || deserted {
             break;
         }
         if let Some(start) = window {

@@ -45,23 +45,16 @@ impl Tokens {
     pub fn open(server: SocketAddr, http: Option<SocketAddr>, clients: usize, churn: bool) -> Result<Self, RunError> {
         let config = Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).http_status_as_error(false);
         let agent = Agent::from(config.build());
-        let candidates = http.map_or_else(
-            || vec![server, SocketAddr::new(server.ip(), server.port().wrapping_add(1))],
-            |http| vec![http],
-        );
-        let mut cause = String::new();
-        for source in &candidates {
-            match fetch(&agent, *source, clients.min(AHEAD)) {
-                Ok(bundles) => {
-                    let stock = Mutex::new(Stock { bundles, taken: 0, error: None });
-                    return Ok(Self { agent, source: *source, clients, churn, stock });
-                }
-                Err(Fetch::Unreachable(text)) => cause = text,
-                Err(Fetch::Final(error)) => return Err(error),
-            }
-        }
-        let tried: Vec<_> = candidates.iter().map(ToString::to_string).collect();
-        Err(RunError::NoHttp { tried: tried.join(" or "), cause })
+        let first = |source| fetch(&agent, source, clients.min(AHEAD)).map(|bundles| (source, bundles));
+        let (source, bundles) = match http {
+            Some(http) => first(http)?,
+            None => first(server).or_else(|here| {
+                let above = SocketAddr::new(server.ip(), server.port().wrapping_add(1));
+                first(above).map_err(|there| RunError::Neither(Box::new(here), Box::new(there)))
+            })?,
+        };
+        let stock = Mutex::new(Stock { bundles, taken: 0, error: None });
+        Ok(Self { agent, source, clients, churn, stock })
     }
 
     /// A token that is still good, if one is ready.
@@ -98,8 +91,7 @@ impl Tokens {
                     stock.bundles.extend(bundles);
                     stock.error = None;
                 }
-                Err(Fetch::Unreachable(text)) => stock.error = Some(text),
-                Err(Fetch::Final(error)) => stock.error = Some(error.to_string()),
+                Err(error) => stock.error = Some(error.to_string()),
             }
             drop(stock);
             if failed {
@@ -117,24 +109,18 @@ impl Tokens {
     }
 }
 
-enum Fetch {
-    /// Perhaps another address answers.
-    Unreachable(String),
-    Final(RunError),
-}
-
-fn fetch(agent: &Agent, at: SocketAddr, count: usize) -> Result<VecDeque<ConnectBundle>, Fetch> {
-    let bad_reply = |text: String| Fetch::Final(RunError::BadReply { at, text });
+fn fetch(agent: &Agent, at: SocketAddr, count: usize) -> Result<VecDeque<ConnectBundle>, RunError> {
+    let bad_reply = |text: String| RunError::BadReply { at, text };
     let request = TokenRequest { count: u32::try_from(count).ok(), ..TokenRequest::default() };
     let mut response = agent
         .post(format!("http://{at}/v1/dev/token"))
         .send_json(request)
-        .map_err(|error| Fetch::Unreachable(error.to_string()))?;
+        .map_err(|error| RunError::NoHttp { at, cause: error.to_string() })?;
     let status = response.status().as_u16();
     let body = response.body_mut();
     if status != 200 {
         let text = body.read_to_string().unwrap_or_default();
-        return Err(Fetch::Final(RunError::NoTokens { at, status, text }));
+        return Err(RunError::NoTokens { at, status, text });
     }
     let reply: TokenReply = body.read_json().map_err(|error| bad_reply(error.to_string()))?;
     let bundles: Result<VecDeque<_>, _> = reply.tokens.iter().map(ConnectBundle::try_from).collect();

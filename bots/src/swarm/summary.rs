@@ -85,6 +85,14 @@ impl Summary {
         }
     }
 
+    /// Of a run that could not be made: every client failed for that reason.
+    #[must_use]
+    pub fn not_run(clients: u64, cause: &str) -> Self {
+        let mut tally = Tally::default();
+        tally.failed.insert(cause.to_owned(), clients);
+        Self::new(clients, 0.0, 0.0, &tally)
+    }
+
     /// Whether everyone got in, stayed in, and saw the world.
     #[must_use]
     pub fn is_fine(&self) -> bool {

@@ -1,6 +1,15 @@
 //! The real binary: exit codes and the contract with scripts.
 
-use std::process::{Command, Output};
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use netcode::crypto::{ClusterKey, OsEntropy, Psk};
+use netcode::token::ServerEntry;
+use server::dev_token::{Issuer, TokenRequest};
 
 fn bots(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bots")).args(args).output().unwrap()
@@ -19,6 +28,7 @@ fn a_wrong_command_line_exits_with_2() {
         &["swarm", "--server", "nowhere", "--clients", "3", "--seconds", "1"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "0", "--seconds", "1"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--loss", "101"],
+        &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "0"],
         &["arena", "--clients", "3"],
         &["arena", "--clients", "3", "--seconds", "0"],
     ] {
@@ -30,11 +40,101 @@ fn a_wrong_command_line_exits_with_2() {
 #[test]
 fn no_server_exits_with_1_and_says_what_to_do() {
     // A port that was free a moment ago, and is not listened on.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let at = format!("127.0.0.1:{port}");
     let output = bots(&["swarm", "--server", &at, "--http", &at, "--clients", "1", "--seconds", "1"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("--http"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn both_addresses_that_were_tried_are_named_and_the_json_is_printed_all_the_same() {
+    let output = bots(&["swarm", "--server", "127.0.0.1:1", "--clients", "4", "--seconds", "1", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("127.0.0.1:1: ") && stderr.contains("127.0.0.1:2: "), "{stderr}");
+    assert_all_failed(&text(&output.stdout), 4);
+}
+
+/// The last line of `stdout` is a summary in which nobody got in, for one reason.
+fn assert_all_failed(stdout: &str, clients: u64) {
+    let summary: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["connected"], &summary["failed"]), (&0.into(), &clients.into()));
+    let causes: Vec<_> = summary["failed_by_cause"].as_object().unwrap().values().collect();
+    assert_eq!(causes, [&clients]);
+}
+
+#[test]
+fn a_full_disk_under_stdout_exits_with_1() {
+    for json in [&[][..], &["--json"]] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bots"));
+        command.args(["arena", "--clients", "2", "--seconds", "1"]).args(json);
+        let output = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("cannot write to stdout"));
+    }
+}
+
+#[test]
+fn a_reader_of_stdout_that_leaves_does_not_change_the_exit_code() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bots"));
+    command.args(["arena", "--clients", "2", "--seconds", "1"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
+
+/// Gives tokens for a UDP address to whoever asks, until the test's process ends.
+fn token_source(udp: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let issuer = Issuer {
+        key: ClusterKey { epoch: 0, key: Psk::new([7; 32]) },
+        server: ServerEntry { id: 1, addr: udp },
+        group: 0,
+        life_ms: 60_000,
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // Small requests come in one piece; what they ask for is always the same here.
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let request = TokenRequest { count: Some(2), ..TokenRequest::default() };
+            let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+            let reply = issuer.issue(&request, unix_ms, &mut OsEntropy::new()).unwrap();
+            let body = serde_json::to_string(&reply).unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    at
+}
+
+/// Its end, which must come in time.
+fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    panic!("it still ran after {limit:?}");
+}
+
+#[test]
+fn a_swarm_whose_stderr_is_closed_and_that_nobody_lets_in_gives_up_long_before_its_time() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let http = token_source(silent.local_addr().unwrap()).to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bots"));
+    command.args(["swarm", "--server", &http, "--clients", "2", "--seconds", "600", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(wait(&mut child, Duration::from_secs(30)), Some(1));
+    assert_all_failed(&text(&child.wait_with_output().unwrap().stdout), 2);
 }
 
 #[test]
