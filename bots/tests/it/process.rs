@@ -1,4 +1,5 @@
 //! The real binary: exit codes and the contract with scripts.
+#![expect(clippy::disallowed_methods, reason = "a real process, seen from outside: wall time, threads, entropy")]
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
