@@ -319,8 +319,9 @@ impl Shard {
                 ServerEvent::Message { conn, channel: INPUT, tick: Some(tick), bytes } => {
                     let present = self.ring.newest().map_or(0, |frame| frame.tick);
                     let Some(session) = find(&mut self.sessions, conn) else { continue };
+                    // Without room they are not looked at, so that their copies in the next packet still count.
                     let room = self.to_zone.len() < MAX_TO_ZONE;
-                    match take_inputs(session, present, tick, bytes).filter(|_| room) {
+                    match room.then(|| take_inputs(session, present, tick, bytes)).flatten() {
                         Some(fresh) => {
                             self.inputs += fresh.len() as u64;
                             let input = |(tick, input)| ToZone::Input { conn, tick, input };

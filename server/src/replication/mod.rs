@@ -8,10 +8,10 @@
 //! byte budget by priority, and packs it. [`Replica::on_sent`], [`Replica::on_acked`] and [`Replica::on_lost`] keep book.
 
 mod aoi;
+mod frame_ring;
 mod replica;
-mod ring;
 mod sent;
 
 pub use aoi::{Aoi, Marks};
+pub use frame_ring::FrameRing;
 pub use replica::{Replica, ReplicaStats, Scratch, SnapshotContext, max_record_bits};
-pub use ring::FrameRing;

@@ -9,7 +9,7 @@ use netcode::snapshot::{
 use sim::{EntityId, Frame};
 
 use super::aoi::{Aoi, Marks};
-use super::ring::FrameRing;
+use super::frame_ring::FrameRing;
 use super::sent::{Carried, SentSnapshots};
 
 /// Priority that an entity at the centre gains per tick; at the radius it gains [`FAR_GAIN`].
