@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts a zone server with a world and 200 bots in it, and shows it living until Ctrl-C.
 # Usage: ./run.sh [BOTS]        environment: PORT (default 7777)
-# Exit codes: 0 ended by Ctrl-C, 1 something failed, 2 usage.
+# Exit codes: 0 ended by Ctrl-C, 2 usage, otherwise that of the half that failed.
 set -euo pipefail
 cd "$(dirname "$0")"
 bots=${1:-200}
@@ -14,16 +14,22 @@ cargo build --release -p server -p bots
 "$target"/release/server --listen "127.0.0.1:$port" &
 server=$!
 swarm=
-# Ctrl-C reaches all of us; each program ends by itself, and we wait for both.
+# Ctrl-C reaches all of us; each program ends by itself, and we wait for both. Whichever ends first takes the other along.
 stop() {
+    local code=0
     trap - INT TERM
-    [ -z "$swarm" ] || kill -INT "$swarm" 2>/dev/null || true
-    [ -z "$swarm" ] || wait "$swarm" 2>/dev/null || true
+    if [ -n "$swarm" ]; then
+        kill -INT "$swarm" 2>/dev/null || true
+        # After Ctrl-C the server may hang up first, which the swarm rightly reports.
+        wait "$swarm" || code=$?
+        [ -z "$interrupted" ] || code=0
+    fi
     kill -INT "$server" 2>/dev/null || true
-    wait "$server" || exit 1
-    exit "$1"
+    wait "$server" || code=$?
+    exit "$code"
 }
-trap 'stop 0' INT TERM
+interrupted=
+trap 'interrupted=1; stop' INT TERM
 
 # A server that is up but not ours would answer as well, so ours must still be there before and after.
 alive() { kill -0 "$server" 2>/dev/null || { wait "$server" || true; echo "run.sh: the server did not start" >&2; exit 1; }; }
@@ -40,4 +46,4 @@ alive
 swarm=$!
 # Neither is of use without the other.
 wait -n "$server" "$swarm" || true
-stop 1
+stop
