@@ -244,6 +244,8 @@ impl World {
     fn again(&mut self, which: usize, elsewhere: bool) {
         let (pn, datagram) = self.sent[which % self.sent.len()].clone();
         let from = fixture::client_addr(u8::from(elsewhere));
+        // From so long ago, its 16 bits mean another number by now.
+        let ambiguous = self.largest + 1 - pn >= 1 << 15;
         let expected = if self.server.connections() == 0 {
             Drop::UnknownConnection
         } else if elsewhere {
@@ -254,7 +256,12 @@ impl World {
             Drop::Duplicate
         };
         note(expected);
-        assert_eq!(self.hand_over(from, &datagram), Some(expected), "packet {pn} again, after {}", self.largest);
+        let dropped = self.hand_over(from, &datagram);
+        if ambiguous {
+            assert!(dropped.is_some(), "packet {pn} is taken again, after {}", self.largest);
+        } else {
+            assert_eq!(dropped, Some(expected), "packet {pn} again, after {}", self.largest);
+        }
         assert!(self.server.poll_event().is_none(), "a replay changes nothing");
     }
 
