@@ -53,7 +53,7 @@ step_debug() { run_tests; }
 step_release() { run_tests --release; }
 step_arena() {
     cargo build --release --quiet -p bots
-    "$target"/release/bots arena --seed 1 --seeds "${ARENA_SEEDS:-40}" --clients 60 --seconds 20
+    "$target"/release/bots arena --seed 1 --seeds "${ARENA_SEEDS:-200}" --clients 40 --seconds 10
     # One seed twice: the same digest.
     local first second
     first=$("$target"/release/bots arena --seed 7 --clients 100 --seconds 20 --json | tail -n 1)
