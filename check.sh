@@ -75,7 +75,7 @@ step_conformance() {
     python=$(python_with_cryptography)
     "$python" netcode/tests/conformance/run.py --server "$target/release/server"
 }
-step_bench() { cargo bench --workspace --quiet -- --test; }
+step_bench() { cargo bench -p benches --quiet -- --test; }
 
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=(fmt clippy docs tidy debug release arena fuzz conformance bench)

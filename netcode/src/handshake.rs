@@ -47,6 +47,9 @@ const PARAMETER_BYTES: usize = 68;
 
 const _: () = assert!(ACCEPT_BYTES <= 256 && RETRY_BYTES < HELLO_BYTES && PADDING_AT < MAC_AT);
 
+/// Ticks in an ACCEPT are below this (272 years at 128 Hz), so that no arithmetic on a hostile one overflows.
+pub const MAX_TICK: u64 = 1 << 40;
+
 /// A cookie; all zero in a client's first HELLO.
 pub type Cookie = [u8; COOKIE_BYTES];
 /// A handshake MAC; the HELLO's also serves as the attempt's name in the answers.
@@ -272,7 +275,8 @@ impl Accepted {
             down_cap: u32::from_le_bytes(array(bytes, 52)),
             up_cap: u32::from_le_bytes(array(bytes, 56)),
         };
-        let sane = accepted.rate > 0 && accepted.idle_ms > 0 && array::<8>(bytes, 60) == [0; 8];
+        let sane =
+            accepted.rate > 0 && accepted.idle_ms > 0 && accepted.tick < MAX_TICK && array::<8>(bytes, 60) == [0; 8];
         sane.then_some(accepted)
     }
 }

@@ -11,7 +11,8 @@ use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent, ClientState};
 use netcode::crypto::{Aead, Entropy, SessionKeys, handshake_mac_key};
 use netcode::error::{DisconnectReason, RefuseReason};
 use netcode::handshake::{
-    ACCEPT, ACCEPT_BYTES, Accepted, HELLO_BYTES, REFUSE, REFUSE_BYTES, RETRY, RETRY_BYTES, write_refuse, write_retry,
+    ACCEPT, ACCEPT_BYTES, Accepted, HELLO_BYTES, MAX_TICK, REFUSE, REFUSE_BYTES, RETRY, RETRY_BYTES, write_refuse,
+    write_retry,
 };
 use netcode::packet::{ConnId, Header, MAX_DATAGRAM, S2C_HEADER};
 
@@ -216,7 +217,7 @@ impl World {
             return reach(Feature::BadAccept);
         }
         self.key_used = true;
-        if flags & 3 != 0 {
+        if flags & 3 != 0 || accepted.tick >= MAX_TICK {
             assert_eq!(dropped, 1, "nonsense is counted");
             return reach(Feature::InsaneAccept);
         }

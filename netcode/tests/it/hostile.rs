@@ -477,7 +477,12 @@ fn a_client_checks_what_its_server_accepts() {
     assert_eq!(outcome(|_| ()), None);
     assert_eq!(outcome(|accepted| accepted.channel_hash += 1), Some(DisconnectReason::Refused(ChannelMismatch)));
     assert_eq!(outcome(|accepted| accepted.schema_hash += 1), Some(DisconnectReason::Refused(SchemaMismatch)));
-    for change in [|accepted: &mut Accepted| accepted.rate = 0, |accepted: &mut Accepted| accepted.idle_ms = 0] {
+    let impossible: [fn(&mut Accepted); 3] = [
+        |accepted| accepted.rate = 0,
+        |accepted| accepted.idle_ms = 0,
+        |accepted| accepted.tick = netcode::handshake::MAX_TICK,
+    ];
+    for change in impossible {
         let (pair, _) = client_of_a_fiend(change);
         assert_eq!(pair.clients[0].endpoint.drops().get(Drop::Malformed), 1);
         assert!(!pair.clients[0].is_connected());
