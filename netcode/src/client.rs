@@ -7,7 +7,7 @@
 use core::time::Duration;
 
 use crate::channel::Table;
-use crate::connection::{Connection, Parameters};
+use crate::connection::{Built, Connection, Parameters};
 use crate::crypto::{Aead, Ephemeral, Psk, handshake_mac_key};
 use crate::error::{CloseReason, ConnectError, DisconnectReason, RefuseReason, SendError};
 use crate::frame::Parsed;
@@ -18,6 +18,7 @@ use crate::seq::expand16;
 use crate::stats::{Drop, Drops, Quality, Traffic};
 use crate::time::Time;
 use crate::token::ConnectBundle;
+use crate::trace::{Contents, Trace, TraceEvent, TraceState};
 
 /// The first wait for an answer to a HELLO; each further one is 1.5 times as long.
 const FIRST_RESEND: Duration = Duration::from_millis(250);
@@ -111,6 +112,7 @@ pub struct ClientEndpoint {
     scratch: Parsed,
     traffic: Traffic,
     drops: Drops,
+    trace: Option<Box<Trace>>,
 }
 
 impl ClientEndpoint {
@@ -162,6 +164,7 @@ impl ClientEndpoint {
             scratch: Parsed::default(),
             traffic: Traffic::default(),
             drops: Drops::default(),
+            trace: None,
         })
     }
 
@@ -199,6 +202,16 @@ impl ClientEndpoint {
         &self.drops
     }
 
+    /// From now on keeps the connection's events for [`poll_trace`](Self::poll_trace).
+    pub fn enable_trace(&mut self) {
+        self.trace.get_or_insert_default();
+    }
+
+    /// The oldest event of the trace.
+    pub fn poll_trace(&mut self) -> Option<(Time, TraceEvent)> {
+        self.trace.as_mut()?.poll()
+    }
+
     /// The tick to put into packets from now on: that of the newest input in them.
     pub fn set_tick(&mut self, tick: u64) {
         self.tick = Some(tick);
@@ -233,8 +246,24 @@ impl ClientEndpoint {
             Some(&handshake::REFUSE) => self.on_refuse(now, datagram),
             _ => self.on_data(now, datagram),
         };
+        if let Some(trace) = &mut self.trace
+            && let Ok(()) = result
+            && let Phase::Established(_) = self.phase
+        {
+            let event = match datagram {
+                [flags, low, high, ..] if *flags & 0x40 != 0 => {
+                    let pn = u64::from(u16::from_le_bytes([*low, *high]));
+                    TraceEvent::Received { pn, bytes: datagram.len() as u16, contents: Contents::default() }
+                }
+                _ => TraceEvent::State { state: TraceState::Established },
+            };
+            trace.push(now, event);
+        }
         if let Err(drop) = result {
             self.drops.count(drop);
+            if let Some(trace) = &mut self.trace {
+                trace.push(now, TraceEvent::Dropped { cause: drop });
+            }
         }
     }
 
@@ -323,7 +352,12 @@ impl ClientEndpoint {
                 if !connection.wants_packet(now) && !connection.has_staged() {
                     return None;
                 }
-                connection.build(now, self.tick, out, None, &mut self.inbox)?.len
+                let Built { len, pn } = connection.build(now, self.tick, out, None, &mut self.inbox)?;
+                if let Some(trace) = &mut self.trace {
+                    let contents = Contents::default();
+                    trace.push(now, TraceEvent::Sent { pn, bytes: len as u16, phase: false, contents });
+                }
+                len
             }
             Phase::Failed => return None,
         };
