@@ -18,7 +18,7 @@ use crate::seq::expand16;
 use crate::stats::{Drop, Drops, Quality, Traffic};
 use crate::time::Time;
 use crate::token::ConnectBundle;
-use crate::trace::{Sent, Trace, TraceEvent};
+use crate::trace::{Contents, Trace, TraceEvent, TraceState};
 
 /// The first wait for an answer to a HELLO; each further one is 1.5 times as long.
 const FIRST_RESEND: Duration = Duration::from_millis(250);
@@ -250,8 +250,14 @@ impl ClientEndpoint {
             && let Ok(()) = result
             && let Phase::Established(_) = self.phase
         {
-            let pn = datagram.get(1).copied().unwrap_or_default().into();
-            trace.push(now, TraceEvent::Received { pn, bytes: datagram.len() as u16 });
+            let event = match datagram {
+                [flags, low, high, ..] if *flags & 0x40 != 0 => {
+                    let pn = u64::from(u16::from_le_bytes([*low, *high]));
+                    TraceEvent::Received { pn, bytes: datagram.len() as u16, contents: Contents::default() }
+                }
+                _ => TraceEvent::State { state: TraceState::Established },
+            };
+            trace.push(now, event);
         }
         if let Err(drop) = result {
             self.drops.count(drop);
@@ -348,7 +354,8 @@ impl ClientEndpoint {
                 }
                 let Built { len, pn } = connection.build(now, self.tick, out, None, &mut self.inbox)?;
                 if let Some(trace) = &mut self.trace {
-                    trace.push(now, TraceEvent::Sent { pn, bytes: len as u16, phase: false, sent: Sent::default() });
+                    let contents = Contents::default();
+                    trace.push(now, TraceEvent::Sent { pn, bytes: len as u16, phase: false, contents });
                 }
                 len
             }

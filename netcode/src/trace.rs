@@ -3,41 +3,72 @@
 //! A connection that is traced keeps its events in a bounded queue ([`Trace`]) until its owner takes them. What cannot be
 //! kept is counted and told, never waited for. One that is not traced pays nothing.
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::channel::MAX_CHANNELS;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, DisconnectReason};
 use crate::stats::Drop;
 use crate::time::Time;
 
 /// The most events that wait to be taken; one more drops the oldest.
 pub const MAX_EVENTS: usize = 4096;
 
-/// What a sent packet carries, in short.
+/// What a packet carries, in short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Bytes of messages by channel number, heads not counted; the snapshot's are in `snapshot_bytes`.
-    pub(crate) channels: [u16; MAX_CHANNELS],
+pub struct Contents {
+    /// Bytes of messages by channel number, heads not counted; the snapshot's are in `snapshot`.
+    channels: [u16; MAX_CHANNELS],
     /// Bytes of the snapshot; 0 = none.
-    pub snapshot_bytes: u16,
+    pub snapshot: u16,
     /// It acknowledges packets.
     pub ack: bool,
-    /// It probes the path: its MTU, or an address.
+    /// It has control frames other than the padding of an MTU probe.
+    pub control: bool,
+    /// It probes the path's MTU.
     pub probe: bool,
 }
 
-impl Sent {
+impl Contents {
     /// Counts a message, or a part of one, on a channel.
-    pub fn add(&mut self, channel: u8, bytes: u16) {
+    pub fn add(&mut self, channel: u8, bytes: usize) {
         if let Some(sum) = self.channels.get_mut(usize::from(channel)) {
-            *sum = sum.saturating_add(bytes);
+            *sum = sum.saturating_add(u16::try_from(bytes).unwrap_or(u16::MAX));
         }
+    }
+
+    /// Counts the snapshot.
+    pub fn add_snapshot(&mut self, bytes: usize) {
+        self.snapshot = self.snapshot.saturating_add(u16::try_from(bytes).unwrap_or(u16::MAX));
     }
 
     /// The channels with messages, and how many bytes of them.
     pub fn channels(&self) -> impl Iterator<Item = (u8, u16)> + '_ {
         (0u8..).zip(self.channels).filter(|(_, bytes)| *bytes > 0)
     }
+}
+
+/// What became of a peer's new address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathStep {
+    /// A packet came from there, and a challenge goes there.
+    Challenged,
+    /// It echoed the challenge: the connection moved there.
+    Moved,
+    /// It did not in time, or the old address spoke again.
+    Abandoned,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceState {
+    /// Keys are agreed.
+    Established,
+    /// This side closes.
+    Closing(CloseReason),
+    /// It is over.
+    Closed(DisconnectReason),
 }
 
 /// One event.
@@ -52,7 +83,7 @@ pub enum TraceEvent {
         /// Its key phase bit.
         phase: bool,
         /// What it carries.
-        sent: Sent,
+        contents: Contents,
     },
     /// An authentic packet was taken.
     Received {
@@ -60,13 +91,16 @@ pub enum TraceEvent {
         pn: u64,
         /// Bytes of the datagram.
         bytes: u16,
+        /// What it carries.
+        contents: Contents,
     },
     /// The peer has a packet.
     Acked {
         /// Its number.
         pn: u64,
-        /// Microseconds since it was sent, the peer's ack delay included.
-        rtt: u32,
+        /// The round-trip time that its acknowledgement measured, the peer's ack delay taken out; only the newest packet
+        /// of an acknowledgement measures any.
+        rtt: Option<Duration>,
     },
     /// A packet is given up as lost.
     Lost {
@@ -95,17 +129,17 @@ pub enum TraceEvent {
         /// UDP payload.
         bytes: u16,
     },
-    /// The peer's address changed.
+    /// The peer spoke from another address.
     Path {
-        /// It was proven by a challenge.
-        validated: bool,
+        /// What became of it.
+        step: PathStep,
+        /// The address.
+        address: SocketAddr,
     },
-    /// The connection was closed.
-    Closed {
-        /// By the peer, else by this side.
-        by_peer: bool,
-        /// Why.
-        reason: CloseReason,
+    /// The connection's state changed.
+    State {
+        /// To this.
+        state: TraceState,
     },
     /// Older events were dropped, because nobody took them in time.
     Missed {
@@ -187,13 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_add_up_by_channel_and_never_overflow() {
-        let mut sent = Sent::default();
-        sent.add(3, 100);
-        sent.add(3, 24);
-        sent.add(0, u16::MAX);
-        sent.add(0, 1);
-        sent.add(200, 5);
-        assert_eq!(sent.channels().collect::<Vec<_>>(), [(0, u16::MAX), (3, 124)]);
+    fn contents_add_up_by_channel_and_never_overflow() {
+        let mut contents = Contents::default();
+        contents.add(3, 100);
+        contents.add(3, 24);
+        contents.add(0, usize::MAX);
+        contents.add(0, 1);
+        contents.add(200, 5);
+        contents.add_snapshot(40);
+        contents.add_snapshot(usize::MAX);
+        assert_eq!(contents.channels().collect::<Vec<_>>(), [(0, u16::MAX), (3, 124)]);
+        assert_eq!(contents.snapshot, u16::MAX);
     }
 }

@@ -1,7 +1,9 @@
 //! The lines of a trace. The names and fields are a contract with scripts.
 
+use core::net::SocketAddr;
+
 use netcode::Time;
-use netcode::trace::{Sent, TraceEvent};
+use netcode::trace::{Contents, PathStep, TraceEvent, TraceState};
 use serde::{Deserialize, Serialize};
 
 /// Version of the format; a reader refuses any other.
@@ -66,13 +68,17 @@ pub enum Event {
         pn: u64,
         /// Bytes of the datagram.
         bytes: u16,
+        /// What is in it.
+        #[serde(default)]
+        carries: Carries,
     },
     /// The peer has a packet.
     PacketAcked {
         /// Its number.
         pn: u64,
-        /// Microseconds since it was sent.
-        rtt_us: u32,
+        /// The round-trip time it measured, in microseconds, if it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rtt_us: Option<u64>,
     },
     /// A packet is given up as lost.
     PacketLost {
@@ -101,19 +107,20 @@ pub enum Event {
         /// UDP payload.
         bytes: u16,
     },
-    /// The peer's address changed.
+    /// The peer spoke from another address.
     PathUpdated {
-        /// It was proven by a challenge.
-        validated: bool,
+        /// `challenged`, `moved` or `abandoned`.
+        step: String,
+        /// The address.
+        address: SocketAddr,
     },
-    /// The connection was closed.
+    /// The connection's state changed.
     StateUpdated {
-        /// `closed`.
+        /// `established`, `closing` or `closed`.
         state: String,
-        /// By the peer, else by this side.
-        by_peer: bool,
-        /// Why.
-        reason: String,
+        /// Why, where there is a reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Older events were dropped, because nobody took them in time.
     EventsMissed {
@@ -129,7 +136,10 @@ pub struct Carries {
     /// It acknowledges packets.
     #[serde(skip_serializing_if = "is_false")]
     pub ack: bool,
-    /// It probes the path.
+    /// It has control frames.
+    #[serde(skip_serializing_if = "is_false")]
+    pub control: bool,
+    /// It probes the path's MTU.
     #[serde(skip_serializing_if = "is_false")]
     pub probe: bool,
     /// Bytes of the snapshot.
@@ -150,9 +160,15 @@ const fn is_zero(value: &u16) -> bool {
     *value == 0
 }
 
-impl From<&Sent> for Carries {
-    fn from(sent: &Sent) -> Self {
-        Self { ack: sent.ack, probe: sent.probe, snapshot: sent.snapshot_bytes, channels: sent.channels().collect() }
+impl From<&Contents> for Carries {
+    fn from(contents: &Contents) -> Self {
+        Self {
+            ack: contents.ack,
+            control: contents.control,
+            probe: contents.probe,
+            snapshot: contents.snapshot,
+            channels: contents.channels().collect(),
+        }
     }
 }
 
@@ -168,58 +184,92 @@ impl Record {
 impl From<&TraceEvent> for Event {
     fn from(event: &TraceEvent) -> Self {
         match *event {
-            TraceEvent::Sent { pn, bytes, phase, ref sent } => {
-                Self::PacketSent { pn, bytes, phase: phase.into(), carries: sent.into() }
+            TraceEvent::Sent { pn, bytes, phase, ref contents } => {
+                Self::PacketSent { pn, bytes, phase: phase.into(), carries: contents.into() }
             }
-            TraceEvent::Received { pn, bytes } => Self::PacketReceived { pn, bytes },
-            TraceEvent::Acked { pn, rtt } => Self::PacketAcked { pn, rtt_us: rtt },
+            TraceEvent::Received { pn, bytes, ref contents } => {
+                Self::PacketReceived { pn, bytes, carries: contents.into() }
+            }
+            TraceEvent::Acked { pn, rtt } => {
+                let micros = |rtt: core::time::Duration| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+                Self::PacketAcked { pn, rtt_us: rtt.map(micros) }
+            }
             TraceEvent::Lost { pn } => Self::PacketLost { pn },
             TraceEvent::Dropped { cause } => Self::PacketDropped { cause: cause.name().into() },
             TraceEvent::Rate { bytes_per_s } => Self::RateUpdated { bytes_per_s },
             TraceEvent::KeyRolled { sending, generation } => Self::KeyRolled { sending, generation },
             TraceEvent::Mtu { bytes } => Self::MtuUpdated { bytes },
-            TraceEvent::Path { validated } => Self::PathUpdated { validated },
-            TraceEvent::Closed { by_peer, reason } => {
-                Self::StateUpdated { state: "closed".into(), by_peer, reason: reason.to_string() }
-            }
+            TraceEvent::Path { step, address } => Self::PathUpdated { step: step_name(step).into(), address },
+            TraceEvent::State { state } => state_updated(state),
             TraceEvent::Missed { events } => Self::EventsMissed { events },
         }
     }
 }
 
+const fn step_name(step: PathStep) -> &'static str {
+    match step {
+        PathStep::Challenged => "challenged",
+        PathStep::Moved => "moved",
+        PathStep::Abandoned => "abandoned",
+    }
+}
+
+fn state_updated(state: TraceState) -> Event {
+    let (state, reason) = match state {
+        TraceState::Established => ("established", None),
+        TraceState::Closing(reason) => ("closing", Some(reason.to_string())),
+        TraceState::Closed(reason) => ("closed", Some(reason.to_string())),
+    };
+    Event::StateUpdated { state: state.into(), reason }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::time::Duration;
     use netcode::error::CloseReason;
     use netcode::stats::Drop;
 
     /// One of every kind, as it stands in a file.
     #[test]
     fn every_event_has_the_line_that_is_documented_and_reads_back() {
-        let mut sent = Sent::default();
-        (sent.ack, sent.snapshot_bytes) = (true, 310);
-        sent.add(1, 24);
-        let sent = TraceEvent::Sent { pn: 7, bytes: 380, phase: true, sent };
-        let carries = r#"{"ack":true,"snapshot":310,"channels":[[1,24]]}"#;
-        let closed = TraceEvent::Closed { by_peer: false, reason: CloseReason::Requested };
+        let mut contents = Contents::default();
+        contents.ack = true;
+        contents.add(1, 24);
+        contents.add_snapshot(310);
+        let sent = TraceEvent::Sent { pn: 7, bytes: 380, phase: true, contents };
+        let address = "127.0.0.1:4000".parse().unwrap();
         let cases = [
-            (sent, format!(r#""packet_sent","data":{{"pn":7,"bytes":380,"phase":1,"carries":{carries}}}"#)),
-            (TraceEvent::Received { pn: 8, bytes: 40 }, r#""packet_received","data":{"pn":8,"bytes":40}"#.into()),
-            (TraceEvent::Acked { pn: 7, rtt: 51_000 }, r#""packet_acked","data":{"pn":7,"rtt_us":51000}"#.into()),
-            (TraceEvent::Lost { pn: 5 }, r#""packet_lost","data":{"pn":5}"#.into()),
-            (TraceEvent::Dropped { cause: Drop::Duplicate }, r#""packet_dropped","data":{"cause":"duplicate"}"#.into()),
-            (TraceEvent::Rate { bytes_per_s: 9 }, r#""rate_updated","data":{"bytes_per_s":9}"#.into()),
+            (
+                sent,
+                r#""packet_sent","data":{"pn":7,"bytes":380,"phase":1,"carries":{"ack":true,"snapshot":310,"channels":[[1,24]]}}"#,
+            ),
+            (
+                TraceEvent::Received { pn: 8, bytes: 40, contents: Contents::default() },
+                r#""packet_received","data":{"pn":8,"bytes":40,"carries":{}}"#,
+            ),
+            (
+                TraceEvent::Acked { pn: 7, rtt: Some(Duration::from_millis(51)) },
+                r#""packet_acked","data":{"pn":7,"rtt_us":51000}"#,
+            ),
+            (TraceEvent::Acked { pn: 6, rtt: None }, r#""packet_acked","data":{"pn":6}"#),
+            (TraceEvent::Lost { pn: 5 }, r#""packet_lost","data":{"pn":5}"#),
+            (TraceEvent::Dropped { cause: Drop::Duplicate }, r#""packet_dropped","data":{"cause":"duplicate"}"#),
+            (TraceEvent::Rate { bytes_per_s: 9 }, r#""rate_updated","data":{"bytes_per_s":9}"#),
             (
                 TraceEvent::KeyRolled { sending: true, generation: 2 },
-                r#""key_rolled","data":{"sending":true,"generation":2}"#.into(),
+                r#""key_rolled","data":{"sending":true,"generation":2}"#,
             ),
-            (TraceEvent::Mtu { bytes: 1452 }, r#""mtu_updated","data":{"bytes":1452}"#.into()),
-            (TraceEvent::Path { validated: true }, r#""path_updated","data":{"validated":true}"#.into()),
+            (TraceEvent::Mtu { bytes: 1452 }, r#""mtu_updated","data":{"bytes":1452}"#),
             (
-                closed,
-                r#""state_updated","data":{"state":"closed","by_peer":false,"reason":"closed on request"}"#.into(),
+                TraceEvent::Path { step: PathStep::Moved, address },
+                r#""path_updated","data":{"step":"moved","address":"127.0.0.1:4000"}"#,
             ),
-            (TraceEvent::Missed { events: 3 }, r#""events_missed","data":{"events":3}"#.into()),
+            (
+                TraceEvent::State { state: TraceState::Closing(CloseReason::Requested) },
+                r#""state_updated","data":{"state":"closing","reason":"closed on request"}"#,
+            ),
+            (TraceEvent::Missed { events: 3 }, r#""events_missed","data":{"events":3}"#),
         ];
         for (event, rest) in cases {
             let record = Record::new(Time::from_millis(1), Time::from_millis(3), &event);

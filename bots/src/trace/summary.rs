@@ -30,7 +30,7 @@ pub struct Summary {
     pub moves: u64,
     /// Events that the trace lacks.
     pub missed: u64,
-    /// Median time from sending to acknowledgement in microseconds, if any was acknowledged.
+    /// Median round-trip time in microseconds, if any was measured.
     pub rtt_us_p50: Option<u64>,
     /// 99th percentile of the same.
     pub rtt_us_p99: Option<u64>,
@@ -54,12 +54,12 @@ impl Summary {
                 }
                 Event::PacketAcked { rtt_us, .. } => {
                     sum.acked += 1;
-                    rtts.push(u64::from(*rtt_us));
+                    rtts.extend(*rtt_us);
                 }
                 Event::PacketLost { .. } => sum.lost += 1,
                 Event::PacketDropped { .. } => sum.dropped += 1,
                 Event::KeyRolled { .. } => sum.key_rolls += 1,
-                Event::PathUpdated { .. } => sum.moves += 1,
+                Event::PathUpdated { step, .. } => sum.moves += u64::from(step == "moved"),
                 Event::EventsMissed { events } => sum.missed = sum.missed.saturating_add(*events),
                 Event::RateUpdated { .. } | Event::MtuUpdated { .. } | Event::StateUpdated { .. } => {}
             }

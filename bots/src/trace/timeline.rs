@@ -32,32 +32,33 @@ const STYLE: &str = "text{font:11px sans-serif;fill:#333}.title{font-size:15px;f
     .mark{font-size:10px;fill:#555}.frame{fill:none;stroke:#999}.grid{stroke:#eee}.middle{stroke:#666}\
     .vertical{stroke:#888;stroke-dasharray:3 3}path,polyline{fill:none;stroke:currentColor;stroke-width:1.2}\
     .key{fill:currentColor}.snapshot{color:#2a6fdb}.messages{color:#1e9e55}.probe{color:#b060d0}\
-    .taken{color:#5b4b8a}.ack{color:#aaa}.lost{color:#d22}.dropped{color:#000}.rtt{color:#d0542a}\
+    .control{color:#e09020}.ack{color:#aaa}.lost{color:#d22}.dropped{color:#000}.rtt{color:#d0542a}\
     .budget{color:#111}.up{color:#1e9e55}.down{color:#2a6fdb}";
 
-/// What a sent packet is coloured by: the first of these that it carries.
-const KINDS: [(&str, &str); 4] = [
-    ("probe", "sent: path probe"),
-    ("snapshot", "sent: snapshot"),
-    ("messages", "sent: messages"),
-    ("ack", "sent: only acks, control"),
+/// What a packet is coloured by: the first of these that it carries.
+const KINDS: [(&str, &str); 5] = [
+    ("probe", "MTU probe"),
+    ("snapshot", "snapshot"),
+    ("messages", "messages"),
+    ("control", "control"),
+    ("ack", "ack only, or not told"),
 ];
-const OTHERS: [(&str, &str); 7] = [
-    ("taken", "packet received"),
+const OTHERS: [(&str, &str); 6] = [
     ("lost", "lost (at the packet sent)"),
     ("dropped", "datagram dropped on arrival"),
-    ("rtt", "time from sending to ack"),
+    ("rtt", "round-trip time"),
     ("budget", "budget"),
-    ("up", "throughput sent"),
-    ("down", "throughput received"),
+    ("up", "sent"),
+    ("down", "received"),
 ];
 
 fn kind(carries: &Carries) -> &'static str {
-    let [probe, snapshot, messages, ack] = KINDS.map(|(class, _)| class);
+    let [probe, snapshot, messages, control, ack] = KINDS.map(|(class, _)| class);
     match carries {
         Carries { probe: true, .. } => probe,
         Carries { snapshot: 1.., .. } => snapshot,
         Carries { channels, .. } if !channels.is_empty() => messages,
+        Carries { control: true, .. } => control,
         _ => ack,
     }
 }
@@ -157,25 +158,20 @@ impl Picture<'_> {
         self.panel(PACKETS, "packets: bytes of each, sent (up) and received (down)", &[up, down]);
         self.page.line("middle", (LEFT, middle), (RIGHT, middle));
         for (class, _) in KINDS {
-            self.bars(class, middle, |event| match event {
+            let stroke = |event: &Event| match event {
                 Event::PacketSent { bytes, carries, .. } if kind(carries) == class => Some(up.place((*bytes).into())),
+                Event::PacketReceived { bytes, carries, .. } if kind(carries) == class => {
+                    Some(down.place((*bytes).into()))
+                }
                 _ => None,
-            });
+            };
+            let records = self.log.records.iter();
+            let strokes = records.filter_map(|record| Some((self.place(record.time), stroke(&record.event)?)));
+            let strokes: Vec<_> = strokes.map(|(x, y)| ((x, middle), (x, y))).collect();
+            self.page.strokes(class, &strokes);
         }
-        self.bars("taken", middle, |event| match event {
-            Event::PacketReceived { bytes, .. } => Some(down.place((*bytes).into())),
-            _ => None,
-        });
         self.losses(&up);
         self.drops();
-    }
-
-    /// A stroke from the middle to where `end` says, for each event that it takes.
-    fn bars(&mut self, class: &str, middle: f64, end: impl Fn(&Event) -> Option<f64>) {
-        let records = self.log.records.iter();
-        let ends = records.filter_map(|record| Some((self.place(record.time), end(&record.event)?)));
-        let strokes: Vec<_> = ends.map(|(x, y)| ((x, middle), (x, y))).collect();
-        self.page.strokes(class, &strokes);
     }
 
     /// A cross on top of each packet that was lost; where the trace lacks that packet, when the loss was noticed.
@@ -209,12 +205,12 @@ impl Picture<'_> {
 
     fn round_trips(&mut self) {
         let sample = |record: &Record| match record.event {
-            Event::PacketAcked { rtt_us, .. } => Some((record.time, f64::from(rtt_us) / 1e3)),
+            Event::PacketAcked { rtt_us: Some(rtt), .. } => Some((record.time, rtt as f64 / 1e3)),
             _ => None,
         };
         let samples: Vec<_> = self.log.records.iter().filter_map(sample).collect();
         let y = Axis::new((0.0, largest(&samples)), (RTT.1, RTT.0 + 4.0));
-        self.panel(RTT, "time from sending to acknowledgement, in ms", &[y]);
+        self.panel(RTT, "round-trip time in ms", &[y]);
         self.curve("rtt", &samples, &y);
     }
 
@@ -285,11 +281,9 @@ fn mark(event: &Event) -> Option<String> {
             format!("{} keys {generation}", if *sending { "own" } else { "peer's" })
         }
         Event::MtuUpdated { bytes } => format!("mtu {bytes}"),
-        Event::PathUpdated { validated: true } => "new address".into(),
-        Event::PathUpdated { validated: false } => "new address, not proven".into(),
-        Event::StateUpdated { state, by_peer, reason } => {
-            format!("{state} by {}: {reason}", if *by_peer { "the peer" } else { "this side" })
-        }
+        Event::PathUpdated { step, address } => format!("{step} {address}"),
+        Event::StateUpdated { state, reason: Some(reason) } => format!("{state}: {reason}"),
+        Event::StateUpdated { state, reason: None } => state.clone(),
         Event::EventsMissed { events } => format!("{events} events missing"),
         _ => return None,
     })

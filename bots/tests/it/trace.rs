@@ -66,20 +66,21 @@ fn the_picture_of_the_kept_trace_shows_all_that_is_in_it() {
     let svg = draw(&log);
     check_xml(&svg).unwrap();
     let count = |class| strokes(&svg, class);
-    // 5 sent, by what they carry, and 3 received.
-    assert_eq!(["snapshot", "messages", "probe", "ack", "taken"].map(count), [0, 2, 1, 2, 3]);
+    // 5 sent and 3 received: by what they carry.
+    assert_eq!(["snapshot", "messages", "probe", "control", "ack"].map(count), [2, 2, 1, 1, 2]);
     // A cross is two strokes.
     assert_eq!((count("lost"), count("dropped")), (2, 1));
     for curve in ["rtt", "budget", "up", "down"] {
         assert_eq!(svg.matches(&format!("<polyline class=\"{curve}\"")).count(), 1, "{curve}");
     }
     for label in [
+        ">established<",
         ">own keys 1<",
         ">mtu 1452<",
-        ">new address<",
+        ">moved [::1]:4000<",
         ">3 events missing<",
-        ">closed by the peer: &lt;lab&gt; &amp; &quot;done&quot;<",
-        ">time from sending to acknowledgement, in ms<",
+        ">closed: closed by this side: &lt;lab&gt; &amp; &quot;done&quot;<",
+        ">round-trip time in ms<",
         ">budget and throughput in kB/s<",
         ">Zonewire connection 00010401, seen by the client<",
     ] {
@@ -92,7 +93,7 @@ fn the_picture_of_the_kept_trace_shows_all_that_is_in_it() {
 fn the_kept_trace_adds_up() {
     let summary = Summary::of(&read(SMALL).unwrap());
     let expected = Summary {
-        micros: 1_009_900,
+        micros: 1_010_000,
         sent: 5,
         sent_bytes: 1638,
         received: 3,
@@ -139,7 +140,7 @@ fn the_command_draws_beside_the_trace_and_warns_of_a_last_line_that_was_cut_off(
     let path = file("cut.jsonl", &SMALL[..SMALL.len() - 9]);
     let output = bots_trace(&path);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("line 21 is cut off"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("line 22 is cut off"), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("sent 5 packets"), "{}", text(&output.stdout));
     let svg = path.with_extension("svg");
     check_xml(&fs::read_to_string(&svg).unwrap()).unwrap();
@@ -152,7 +153,7 @@ fn the_command_draws_beside_the_trace_and_warns_of_a_last_line_that_was_cut_off(
 fn the_command_exits_with_1_and_says_which_line_is_wrong() {
     let bad = [SMALL, b"nonsense\n"].concat();
     for (name, bytes, words) in
-        [("bad.jsonl", &bad[..], "line 22: not an event"), ("no.jsonl", b"", "the file is empty")]
+        [("bad.jsonl", &bad[..], "line 23: not an event"), ("no.jsonl", b"", "the file is empty")]
     {
         let path = file(name, bytes);
         let output = bots_trace(&path);
