@@ -43,7 +43,7 @@ impl Connection {
     }
 
     /// Bytes of a packet with what the scheduler would pick next.
-    fn next_bulk(&self, fresh: bool) -> Option<usize> {
+    pub(super) fn next_bulk(&self, fresh: bool) -> Option<usize> {
         let due = |at: usize| self.lanes.get(at).and_then(|lane| lane.due_bytes(true));
         let any = || (0..self.lanes.len()).find(|at| due(*at).is_some());
         let at = self.scheduler.pick(|at| due(at).is_some()).or_else(|| if fresh { any() } else { None })?;

@@ -235,7 +235,8 @@ impl Connection {
         }
         // Blocks ride where no snapshot does, once nothing else fits or waits.
         for bulk in [false, true] {
-            if bulk && (snapshot || !self.rate.allows(now, usize::from(self.mtu.current()))) {
+            let allowed = |bytes| self.rate.allows(now, bytes);
+            if bulk && (snapshot || !self.next_bulk(false).is_some_and(allowed)) {
                 break;
             }
             while content.frames + 1 < MAX_FRAMES {
@@ -254,7 +255,9 @@ impl Connection {
             }
         }
         self.repeat_early(now, w, content, other);
-        self.hurry = self.hurry && self.lanes.iter().any(|lane| lane.due_bytes(true).is_some());
+        // What found no room hurries on, but never in packets that carry nothing.
+        let waits = self.lanes.iter().any(|lane| lane.due_bytes(true).is_some());
+        self.hurry = self.hurry && waits && (content.frames > 0 || snapshot);
     }
 
     fn carry(&mut self, now: Time, at: usize, w: &mut BitWriter<'_>, content: &mut Content) -> bool {
