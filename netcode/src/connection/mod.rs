@@ -35,6 +35,7 @@ use crate::time::Time;
 use crate::trace::{Trace, TraceEvent};
 use lane::Lane;
 use manifest::Manifest;
+pub(crate) use receive::{Received, Receiver};
 
 /// A packet is sent at least this often.
 pub const KEEPALIVE: Duration = Duration::from_secs(1);

@@ -50,26 +50,26 @@ impl Connection {
         Some(due(at)? + OVERHEAD)
     }
 
-    fn bulk_due(&self, now: Time) -> Time {
+    fn bulk_due(&self) -> Time {
         match (self.next_bulk(false), self.next_bulk(true)) {
             _ if !self.hurry => Time::NEVER,
-            (Some(bytes), _) => self.rate.next_at(now, bytes),
-            (None, Some(bytes)) => self.rate.next_at(now, bytes).max(self.tick_ends),
+            (Some(bytes), _) => self.rate.next_at(self.last_sent, bytes),
+            (None, Some(bytes)) => self.rate.next_at(self.last_sent, bytes).max(self.tick_ends),
             (None, None) => Time::NEVER,
         }
     }
 
-    /// When a timer or a packet is next due.
+    /// When a timer or a packet is next due; a time in the past: at once.
     #[must_use]
-    pub fn next_timeout(&self, now: Time) -> Time {
+    pub fn next_timeout(&self) -> Time {
         match self.state {
-            State::Open if self.waiting.ping || self.waiting.at_once => now,
+            State::Open if self.waiting.ping || self.waiting.at_once => Time::ZERO,
             State::Open => (self.last_received + self.idle_timeout)
                 .min(self.last_sent + KEEPALIVE)
                 .min(self.owed.due())
                 .min(self.clock.as_ref().map_or(Time::NEVER, |clock| clock.next_time()))
                 .min(self.mtu.next_time())
-                .min(self.bulk_due(now))
+                .min(self.bulk_due())
                 .min(self.recovery.loss_time())
                 .min(self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64)),
             State::Closing { next, .. } => next,
