@@ -10,10 +10,11 @@ use crate::channel::Table;
 use crate::connection::{Connection, Parameters};
 use crate::crypto::{Aead, Ephemeral, Psk, handshake_mac_key};
 use crate::error::{CloseReason, ConnectError, DisconnectReason, RefuseReason, SendError};
+use crate::features::Features;
 use crate::frame::Parsed;
-use crate::handshake::{self, Accepted, HELLO_BYTES, Hello, Mac, RawAccept, RawHello};
+use crate::handshake::{self, Accepted, HELLO_BYTES, Hello, Mac, RawAccept, RawHello, Versions};
 use crate::inbox::{Inbox, Record};
-use crate::packet::{ConnId, Direction, Header, MAX_DATAGRAM};
+use crate::packet::{BASE_DATAGRAM, ConnId, Direction, Header, MAX_DATAGRAM};
 use crate::seq::expand16;
 use crate::stats::{Drop, Drops, Quality, Traffic};
 use crate::time::Time;
@@ -37,16 +38,26 @@ pub struct ClientConfig {
     pub schema_hash: u64,
     /// The cipher for packets.
     pub aead: Aead,
+    /// What to offer to the server.
+    pub features: Features,
+    /// The longest datagram that this client takes; less than [`BASE_DATAGRAM`] counts as that.
+    pub max_datagram: u16,
     /// The attempt fails when no valid answer arrives for so long.
     pub handshake_timeout: Duration,
 }
 
 impl ClientConfig {
-    /// The standard channels, AES-128-GCM, 10 s for the handshake.
+    /// The standard channels, AES-128-GCM, all features, datagrams up to [`MAX_DATAGRAM`], 10 s for the handshake.
     #[must_use]
     pub fn new(schema_hash: u64) -> Self {
-        let handshake_timeout = Duration::from_secs(10);
-        Self { channels: Table::standard(), schema_hash, aead: Aead::default(), handshake_timeout }
+        Self {
+            channels: Table::standard(),
+            schema_hash,
+            aead: Aead::default(),
+            features: Features::ALL,
+            max_datagram: MAX_DATAGRAM as u16,
+            handshake_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -129,13 +140,16 @@ impl ClientEndpoint {
             return Err(ConnectError::BadChannelTable);
         }
         let hello = Hello {
+            highest_version: Versions::SPOKEN.highest,
             aead: config.aead,
             client_time: now.as_micros(),
             channel_hash: config.channels.hash(),
             schema_hash: config.schema_hash,
+            features: config.features,
             cookie: [0; 32],
             public: ephemeral.public(),
             token: bundle.token.clone(),
+            max_datagram: config.max_datagram.max(BASE_DATAGRAM as u16),
         };
         let mac_key = handshake_mac_key(&bundle.psk);
         let mut bytes = Box::new([0; HELLO_BYTES]);
@@ -272,6 +286,8 @@ impl ClientEndpoint {
             direction: Direction::ToServer,
             tx: keys.c2s,
             rx: keys.s2c,
+            max_datagram: accepted.max_datagram.min(MAX_DATAGRAM as u16),
+            features: accepted.features,
             idle_timeout: Duration::from_millis(u64::from(accepted.idle_ms)),
         };
         let mut connection = Connection::new(parameters, &self.config.channels, now);
@@ -286,8 +302,9 @@ impl ClientEndpoint {
 
     fn on_refuse(&mut self, now: Time, datagram: &[u8]) -> Result<(), Drop> {
         let Phase::Connecting(attempt) = &mut self.phase else { return Err(Drop::NotExpected) };
-        let (reason, proven) = handshake::read_refuse(datagram, &attempt.mac, &attempt.mac_key)?;
-        // E-2, E-3
+        let (refusal, proven) = handshake::read_refuse(datagram, &attempt.mac, &attempt.mac_key)?;
+        let reason = refusal.reason;
+        // E-2, E-3; a client of one version has no other to fall back to, whatever the server speaks.
         if proven {
             self.fail(DisconnectReason::Refused(reason));
         } else if attempt.refusal.is_none() {
@@ -307,7 +324,7 @@ impl ClientEndpoint {
         Ok(())
     }
 
-    /// Writes the next due datagram into `out` (at least 1200 bytes) and returns its length.
+    /// Writes the next due datagram into `out` (at least [`MAX_DATAGRAM`] bytes) and returns its length.
     pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
         let len = match &mut self.phase {
             Phase::Connecting(attempt) => {

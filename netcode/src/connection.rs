@@ -13,9 +13,10 @@ use crate::bits::BitWriter;
 use crate::channel::{Channel, Kind, MAX_CHANNELS, Table};
 use crate::crypto::{PacketKey, TAG_BYTES};
 use crate::error::{CloseReason, DisconnectReason, SendError};
+use crate::features::Features;
 use crate::frame::{self, Control, FRAME_BITS, Frame, MAX_FRAMES, Parsed};
 use crate::inbox::{Inbox, Record};
-use crate::packet::{AckBlock, ConnId, Direction, Header, MAX_DATAGRAM, Preamble};
+use crate::packet::{AckBlock, BASE_DATAGRAM, ConnId, Direction, Header, Preamble};
 use crate::recovery::{Recovery, Settled};
 use crate::reliable::{Outbox, Reorder};
 use crate::replay::{ReplayWindow, Replayed};
@@ -86,6 +87,10 @@ pub struct Parameters {
     pub tx: PacketKey,
     /// Opens what it receives.
     pub rx: PacketKey,
+    /// The longest datagram that the peer takes.
+    pub max_datagram: u16,
+    /// What both sides agreed on.
+    pub features: Features,
     /// The connection ends when nothing valid arrives for so long.
     pub idle_timeout: Duration,
 }
@@ -357,7 +362,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Builds one packet into `out` (at least [`MAX_DATAGRAM`] bytes), with a snapshot when a writer is given.
+    /// Builds one packet into `out` (at least [`BASE_DATAGRAM`] bytes), with a snapshot when a writer is given.
     /// `None` when the connection is closed, or when a close was sent moments ago.
     pub(crate) fn build(
         &mut self,
@@ -371,7 +376,7 @@ impl Connection {
             self.close(now, CloseReason::Requested, inbox);
         }
         let control = self.control_due(now)?;
-        let out = out.get_mut(..MAX_DATAGRAM)?;
+        let out = out.get_mut(..BASE_DATAGRAM)?;
         let pn = self.next_pn;
         let conn = (self.parameters.direction == Direction::ToServer).then_some(self.parameters.conn);
         let header = Header::write(out, conn, pn);
