@@ -14,10 +14,10 @@ use crate::error::{CloseReason, ConnectError, DisconnectReason, RefuseReason, Se
 use crate::delivery::{BlockEvent, Blocks};
 use crate::features::Features;
 use crate::frame::Parsed;
-use crate::handshake::{self, Accepted, HELLO_BYTES, Hello, Mac, RawAccept, RawHello};
+use crate::handshake::{self, Accepted, HELLO_BYTES, Hello, Mac, RawAccept, RawHello, Versions};
 use crate::inbox::{self, Inbox, Record};
 use crate::keys::{KeyLimits, RxKeys, TxKeys};
-use crate::packet::{ConnId, Direction, Header, MAX_DATAGRAM};
+use crate::packet::{BASE_DATAGRAM, ConnId, Direction, Header, MAX_DATAGRAM};
 use crate::rate::RateConfig;
 use crate::seq::expand16;
 use crate::stats::{Drop, Drops, Quality, Traffic};
@@ -43,16 +43,26 @@ pub struct ClientConfig {
     pub schema_hash: u64,
     /// The cipher for packets.
     pub aead: Aead,
+    /// What to offer to the server.
+    pub features: Features,
+    /// The longest datagram that this client takes; less than [`BASE_DATAGRAM`] counts as that.
+    pub max_datagram: u16,
     /// The attempt fails when no valid answer arrives for so long.
     pub handshake_timeout: Duration,
 }
 
 impl ClientConfig {
-    /// The standard channels, AES-128-GCM, 10 s for the handshake.
+    /// The standard channels, AES-128-GCM, all features, datagrams up to [`MAX_DATAGRAM`], 10 s for the handshake.
     #[must_use]
     pub fn new(schema_hash: u64) -> Self {
-        let handshake_timeout = Duration::from_secs(10);
-        Self { channels: Table::standard(), schema_hash, aead: Aead::default(), handshake_timeout }
+        Self {
+            channels: Table::standard(),
+            schema_hash,
+            aead: Aead::default(),
+            features: Features::ALL,
+            max_datagram: MAX_DATAGRAM as u16,
+            handshake_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -143,13 +153,16 @@ impl ClientEndpoint {
             return Err(ConnectError::BadChannelTable);
         }
         let hello = Hello {
+            highest_version: Versions::SPOKEN.highest,
             aead: config.aead,
             client_time: now.as_micros(),
             channel_hash: config.channels.hash(),
             schema_hash: config.schema_hash,
+            features: config.features,
             cookie: [0; 32],
             public: ephemeral.public(),
             token: bundle.token.clone(),
+            max_datagram: config.max_datagram.max(BASE_DATAGRAM as u16),
         };
         let mac_key = handshake_mac_key(&bundle.psk);
         let mut bytes = Box::new([0; HELLO_BYTES]);
@@ -363,8 +376,9 @@ impl ClientEndpoint {
 
     fn on_refuse(&mut self, now: Time, datagram: &[u8]) -> Result<(), Drop> {
         let Phase::Connecting(attempt) = &mut self.phase else { return Err(Drop::NotExpected) };
-        let (reason, proven) = handshake::read_refuse(datagram, &attempt.mac, &attempt.mac_key)?;
-        // E-2, E-3
+        let (refusal, proven) = handshake::read_refuse(datagram, &attempt.mac, &attempt.mac_key)?;
+        let reason = refusal.reason;
+        // E-2, E-3; a client of one version has no other to fall back to, whatever the server speaks.
         if proven {
             self.fail(DisconnectReason::Refused(reason));
         } else if attempt.refusal.is_none() {

@@ -21,6 +21,7 @@
 //! use core::time::Duration;
 //! use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent};
 //! use netcode::crypto::{ClusterKey, CookieKey, Entropy, OsEntropy, Psk};
+//! use netcode::packet::MAX_DATAGRAM;
 //! use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 //! use netcode::token::{ServerEntry, TokenClaims, issue};
 //! use netcode::Time;
@@ -44,7 +45,7 @@
 //! let mut client = ClientEndpoint::connect(ClientConfig::new(0), &bundle, entropy.ephemeral()?, Time::ZERO)?;
 //!
 //! let mut now = Time::ZERO;
-//! let mut buffer = [0; 1200];
+//! let mut buffer = [0; MAX_DATAGRAM];
 //! while !matches!(server.poll_event(), Some(ServerEvent::Connected { .. })) {
 //!     now = now + Duration::from_millis(10);
 //!     while let Some(len) = client.poll_transmit(now, &mut buffer) {
@@ -67,6 +68,7 @@ pub mod connection;
 pub mod crypto;
 pub mod emulator;
 pub mod error;
+pub mod features;
 pub mod frame;
 pub mod handshake;
 mod inbox;
@@ -84,5 +86,6 @@ pub mod snapshot;
 pub mod stats;
 pub mod time;
 pub mod token;
+pub mod version;
 
 pub use time::Time;

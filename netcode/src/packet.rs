@@ -5,8 +5,12 @@ use crate::crypto::TAG_BYTES;
 use crate::seq::low16;
 use crate::stats::Drop;
 
-/// The most bytes of any datagram of this protocol (the UDP payload), as a path of 1280 bytes MTU carries it.
-pub const MAX_DATAGRAM: usize = 1200;
+/// Bytes (UDP payload) that every path is taken to carry, as one of 1280 bytes MTU does: a HELLO's, and the most of a data
+/// packet until larger ones have been seen to arrive.
+pub const BASE_DATAGRAM: usize = 1200;
+/// The most bytes of any datagram of this protocol (the UDP payload), as a path of 1500 bytes MTU carries it over IPv6.
+pub const MAX_DATAGRAM: usize = 1452;
+const _: () = assert!(BASE_DATAGRAM <= MAX_DATAGRAM);
 /// Bytes of a server-to-client header: flags 1, packet number 2.
 pub const S2C_HEADER: usize = 3;
 /// Bytes of a client-to-server header: flags 1, connection id 4, packet number 2.
@@ -250,7 +254,7 @@ mod tests {
         assert_eq!(Header::read(&datagram[..23], Direction::ToServer), Err(Drop::TooShort));
         assert_eq!(Header::read(&[], Direction::ToClient), Err(Drop::TooShort));
         assert_eq!(Header::read(&[0x80; 40], Direction::ToClient), Err(Drop::UnknownType));
-        assert_eq!(Header::read(&[0x40; 1201], Direction::ToClient), Err(Drop::WrongLength));
+        assert_eq!(Header::read(&[0x40; MAX_DATAGRAM + 1], Direction::ToClient), Err(Drop::WrongLength));
     }
 
     #[test]

@@ -21,15 +21,17 @@ use crate::connection::{Built, Receiver, SnapshotWriter};
 use crate::crypto::{ClusterKey, CookieKey, Entropy};
 use crate::delivery::{BlockEvent, Blocks};
 use crate::error::{CloseReason, DisconnectReason, SendError};
+use crate::features::Features;
 use crate::frame::Parsed;
 use crate::handshake::{self, ACCEPT_BYTES};
 use crate::inbox::{self, Inbox, Record};
 use crate::keys::KeyLimits;
-use crate::packet::{ConnId, DATA_FLAGS, Direction, Header};
+use crate::packet::{ConnId, DATA_FLAGS, Direction, Header, MAX_DATAGRAM};
 use crate::stats::{Drop, Drops, Quality, Traffic};
 use crate::time::Time;
 use crate::token::{TokenClaims, TokenId};
 use crate::trace::TraceEvent;
+use crate::version::Versions;
 
 pub use single_use::{NotClaimed, SingleUse};
 use slots::Slots;
@@ -56,6 +58,12 @@ pub struct ServerConfig {
     pub channels: Table,
     /// Hash of the schema.
     pub schema_hash: u64,
+    /// What clients may use of what they offer.
+    pub features: Features,
+    /// The longest datagram that this server takes; less than 1200 counts as that.
+    pub max_datagram: u16,
+    /// The versions that it says it speaks: [`Versions::SPOKEN`], unless a test plays a later server.
+    pub versions: Versions,
     /// Ticks a second.
     pub rate: u16,
     /// The most connections, half-open ones included; at most 65,535.
@@ -90,6 +98,9 @@ impl ServerConfig {
             group: 0,
             channels: Table::standard(),
             schema_hash,
+            features: Features::ALL,
+            max_datagram: MAX_DATAGRAM as u16,
+            versions: Versions::SPOKEN,
             rate,
             max_connections: 4096,
             idle_timeout: Duration::from_secs(10),
@@ -410,7 +421,7 @@ impl ServerEndpoint {
         }
     }
 
-    /// Writes one data packet for a connection into `out` (at least [`MAX_DATAGRAM`](crate::packet::MAX_DATAGRAM) bytes):
+    /// Writes one data packet for a connection into `out` (at least [`MAX_DATAGRAM`] bytes):
     /// whatever waits, and a snapshot when a writer is given. `None` when the connection is gone, closing, or half-open (an
     /// unproven address gets no data).
     pub fn transmit(

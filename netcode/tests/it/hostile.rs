@@ -7,9 +7,10 @@ use netcode::channel::{INPUT, SESSION, SNAPSHOT};
 use netcode::client::ClientConfig;
 use netcode::crypto::{Entropy, PacketKey, Psk, SessionKeys, SharedSecret, handshake_mac_key};
 use netcode::error::{CloseReason, DisconnectReason};
+use netcode::features::Features;
 use netcode::frame::{Control, write_control, write_message, write_snapshot_head};
-use netcode::handshake::{Accepted, Hello, RawAccept, RawHello, write_accept};
-use netcode::packet::{AckBlock, ConnId, Header, Preamble};
+use netcode::handshake::{Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, VERSION, write_accept};
+use netcode::packet::{AckBlock, BASE_DATAGRAM, ConnId, Header, MAX_DATAGRAM, Preamble};
 use netcode::rng::Rng;
 use netcode::server::ServerConfig;
 use netcode::stats::{Drop, Drops};
@@ -146,9 +147,9 @@ fn a_hello_is_dropped_for_its_first_broken_rule() {
     let cases: [(Drop, Change); 8] = [
         (Drop::WrongLength, |hello| hello.push(0)),
         (Drop::WrongProtocol, |hello| hello[4] = b'z'),
-        (Drop::ReservedBits, |hello| hello[3] = 1),
-        (Drop::ReservedBits, |hello| hello[36] = 1),
-        (Drop::ReservedBits, |hello| hello[400] = 1),
+        (Drop::ReservedBits, |hello| hello[3] = VERSION - 1),
+        (Drop::ReservedBits, |hello| hello[400..402].copy_from_slice(&1199u16.to_le_bytes())),
+        (Drop::ReservedBits, |hello| hello[402] = 1),
         (Drop::ReservedBits, |hello| hello[1183] = 1),
         (Drop::ReservedBits, |hello| hello[2] = 2),
         (Drop::BadMac, |hello| hello[1184] ^= 1),
@@ -259,7 +260,7 @@ struct Fiend {
 
 impl Fiend {
     fn packet(&mut self, write: impl FnOnce(&mut BitWriter<'_>)) -> Vec<u8> {
-        let mut buffer = [0; 1200];
+        let mut buffer = [0; BASE_DATAGRAM];
         let mut w = BitWriter::new(&mut buffer);
         write(&mut w);
         let len = w.finish();
@@ -303,17 +304,20 @@ fn fiendish_client(pair: &mut Pair) -> Fiend {
     fiend
 }
 
-fn hello_of(bundle: &ConnectBundle, public: [u8; 32]) -> [u8; 1200] {
+fn hello_of(bundle: &ConnectBundle, public: [u8; 32]) -> [u8; HELLO_BYTES] {
     let hello = Hello {
+        highest_version: VERSION,
         aead: netcode::crypto::Aead::Aes128Gcm,
         client_time: 0,
         channel_hash: netcode::channel::Table::standard().hash(),
         schema_hash: SCHEMA_HASH,
+        features: Features::ALL,
         cookie: [0; 32],
         public,
         token: bundle.token.clone(),
+        max_datagram: MAX_DATAGRAM as u16,
     };
-    let mut bytes = [0; 1200];
+    let mut bytes = [0; HELLO_BYTES];
     let _ = hello.write(&mut bytes, &handshake_mac_key(&bundle.psk));
     bytes
 }
@@ -444,12 +448,13 @@ fn client_of_a_fiend(change: impl Fn(&mut Accepted)) -> (Pair, Fiend) {
         server_time: 0,
         client_time: 0,
         rate: 20,
-        max_datagram: 1200,
+        max_datagram: MAX_DATAGRAM as u16,
         idle_ms: 10_000,
         channel_hash: hello.fields().channel_hash,
         schema_hash: hello.fields().schema_hash,
         down_cap: 0,
         up_cap: 0,
+        features: Features::ALL,
     };
     change(&mut accepted);
     let (accept, keys) = accept_by(&hello, &bundle.psk, &secret, &public, &accepted);

@@ -6,10 +6,11 @@ use netcode::crypto::{
     self, Aead, CookieKey, PacketKey, Psk, SessionKeys, SharedSecret, handshake_mac_key, hkdf_sha256,
 };
 use netcode::error::{CloseReason, RefuseReason};
+use netcode::features::Features;
 use netcode::frame::Control;
 use netcode::handshake::{
-    Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, cookie, read_refuse, read_retry, write_accept, write_refuse,
-    write_retry,
+    Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, VERSION, cookie, read_refuse, read_retry, write_accept,
+    write_refuse, write_retry,
 };
 use netcode::packet::{ConnId, Direction, Header};
 use netcode::stats::Drop;
@@ -93,13 +94,16 @@ impl Handshake {
         let publics = secrets.each_ref().map(|secret| *PublicKey::from(secret).as_bytes());
         let shared = SharedSecret::new(*secrets[0].diffie_hellman(&PublicKey::from(publics[1])).as_bytes());
         let hello = Hello {
+            highest_version: VERSION,
             aead,
             client_time: 1_234_567_890,
             channel_hash: Table::standard().hash(),
             schema_hash: SCHEMA.hash(),
+            features: Features::ALL,
             cookie: [0; 32],
             public: publics[0],
             token: sealed_token(),
+            max_datagram: 1452,
         };
         let psk = Psk::new(PSK);
         let mut bytes = [0; HELLO_BYTES];
@@ -110,12 +114,13 @@ impl Handshake {
             server_time: 3_500_000_000,
             client_time: hello.client_time,
             rate: 20,
-            max_datagram: 1200,
+            max_datagram: 1452,
             idle_ms: 10_000,
             channel_hash: hello.channel_hash,
             schema_hash: hello.schema_hash,
             down_cap: 100_000,
             up_cap: 0,
+            features: Features::ALL,
         };
         let raw = RawHello::read(&bytes).unwrap();
         assert!(raw.verify(&handshake_mac_key(&psk)));
@@ -202,8 +207,8 @@ impl Handshake {
         assert!(RawHello::read(&with_cookie).unwrap().verify(&mac_key));
         let proven = write_refuse(&mac, RefuseReason::TokenUsed, Some(&mac_key));
         let unproven = write_refuse(&mac, RefuseReason::TokenInvalid, None);
-        assert_eq!(read_refuse(&proven, &mac, &mac_key), Ok((RefuseReason::TokenUsed, true)));
-        assert_eq!(read_refuse(&unproven, &mac, &mac_key), Ok((RefuseReason::TokenInvalid, false)));
+        assert_eq!(read_refuse(&proven, &mac, &mac_key), Ok((RefuseReason::TokenUsed.into(), true)));
+        assert_eq!(read_refuse(&unproven, &mac, &mac_key), Ok((RefuseReason::TokenInvalid.into(), false)));
         json!({
             "cipher": self.aead.wire(),
             "client_private": hex(self.secrets[0].to_bytes()),
