@@ -49,6 +49,10 @@ pub struct ClientConfig {
     pub max_datagram: u16,
     /// The attempt fails when no valid answer arrives for so long.
     pub handshake_timeout: Duration,
+    /// The most bytes a second to the server; the token may say less.
+    pub rate_cap: u32,
+    /// When the keys of what is sent are rolled.
+    pub key_limits: KeyLimits,
 }
 
 impl ClientConfig {
@@ -62,6 +66,8 @@ impl ClientConfig {
             features: Features::ALL,
             max_datagram: MAX_DATAGRAM as u16,
             handshake_timeout: Duration::from_secs(10),
+            rate_cap: 1_000_000,
+            key_limits: KeyLimits::default(),
         }
     }
 }
