@@ -13,6 +13,7 @@ use crate::error::{CloseReason, ConnectError, DisconnectReason, RefuseReason, Se
 use crate::frame::Parsed;
 use crate::handshake::{self, Accepted, HELLO_BYTES, Hello, Mac, RawAccept, RawHello};
 use crate::inbox::{Inbox, Record};
+use crate::keys::{KeyLimits, RxKeys, TxKeys};
 use crate::packet::{ConnId, Direction, Header, MAX_DATAGRAM};
 use crate::seq::expand16;
 use crate::stats::{Drop, Drops, Quality, Traffic};
@@ -270,8 +271,8 @@ impl ClientEndpoint {
         let parameters = Parameters {
             conn: accepted.conn,
             direction: Direction::ToServer,
-            tx: keys.c2s,
-            rx: keys.s2c,
+            tx: TxKeys::new(keys.aead, keys.c2s, KeyLimits::default(), now),
+            rx: RxKeys::new(keys.aead, keys.s2c),
             idle_timeout: Duration::from_millis(u64::from(accepted.idle_ms)),
         };
         let mut connection = Connection::new(parameters, &self.config.channels, now);

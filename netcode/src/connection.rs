@@ -11,10 +11,11 @@ use arrayvec::ArrayVec;
 
 use crate::bits::BitWriter;
 use crate::channel::{Channel, Kind, MAX_CHANNELS, Table};
-use crate::crypto::{PacketKey, TAG_BYTES};
+use crate::crypto::TAG_BYTES;
 use crate::error::{CloseReason, DisconnectReason, SendError};
 use crate::frame::{self, Control, FRAME_BITS, Frame, MAX_FRAMES, Parsed};
 use crate::inbox::{Inbox, Record};
+use crate::keys::{RxKeys, TxKeys};
 use crate::packet::{AckBlock, ConnId, Direction, Header, MAX_DATAGRAM, Preamble};
 use crate::recovery::{Recovery, Settled};
 use crate::reliable::{Outbox, Reorder};
@@ -83,9 +84,9 @@ pub struct Parameters {
     /// Which way this end sends.
     pub direction: Direction,
     /// Seals what this end sends.
-    pub tx: PacketKey,
+    pub tx: TxKeys,
     /// Opens what it receives.
-    pub rx: PacketKey,
+    pub rx: RxKeys,
     /// The connection ends when nothing valid arrives for so long.
     pub idle_timeout: Duration,
 }
@@ -238,7 +239,8 @@ impl Connection {
         };
         let (aad, sealed) = datagram.split_at_mut_checked(incoming.header_bytes()).ok_or(Drop::TooShort)?;
         // P-7
-        let plaintext = self.parameters.rx.open(pn, aad, sealed).map_err(|_| Drop::AuthFailed)?;
+        let opened = self.parameters.rx.open(now, header.phase, pn, aad, sealed);
+        let (plaintext, _) = opened.map_err(|_| Drop::AuthFailed)?;
         if self.state != State::Open {
             return Ok(());
         }
@@ -308,8 +310,13 @@ impl Connection {
     }
 
     fn on_ack(&mut self, now: Time, ack: &AckBlock, inbox: &mut Inbox) -> Result<(), crate::recovery::AckedUnsent> {
-        let (id, lanes) = (self.parameters.conn, &mut self.lanes);
-        self.recovery.on_ack(now, ack, self.next_pn, |settled| settle(id, lanes, settled, inbox))
+        let (id, lanes, tx) = (self.parameters.conn, &mut self.lanes, &mut self.parameters.tx);
+        self.recovery.on_ack(now, ack, self.next_pn, |settled| {
+            if settled.acked {
+                tx.on_acked(settled.pn);
+            }
+            settle(id, lanes, settled, inbox);
+        })
     }
 
     fn on_frame(
@@ -374,7 +381,8 @@ impl Connection {
         let out = out.get_mut(..MAX_DATAGRAM)?;
         let pn = self.next_pn;
         let conn = (self.parameters.direction == Direction::ToServer).then_some(self.parameters.conn);
-        let header = Header::write(out, conn, pn);
+        self.parameters.tx.roll_if_due(now, pn);
+        let header = Header::write(out, conn, pn, self.parameters.tx.phase());
         let (aad, rest) = out.split_at_mut(header);
         let room = rest.len() - TAG_BYTES;
         let (len, eliciting, has_snapshot) = {

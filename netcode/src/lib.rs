@@ -63,6 +63,7 @@
 pub mod bits;
 pub mod channel;
 pub mod client;
+pub mod clock;
 pub mod connection;
 pub mod crypto;
 pub mod emulator;
@@ -71,8 +72,10 @@ pub mod frame;
 pub mod handshake;
 mod inbox;
 pub mod input;
+pub mod keys;
 pub mod message;
 pub mod packet;
+pub mod path;
 pub mod recovery;
 pub mod reliable;
 pub mod replay;

@@ -8,6 +8,7 @@ use crate::connection::{Connection, Parameters};
 use crate::crypto::{Entropy, Psk, handshake_mac_key};
 use crate::error::RefuseReason;
 use crate::handshake::{self, Accepted, Hello, RawHello, VERSION};
+use crate::keys::{KeyLimits, RxKeys, TxKeys};
 use crate::packet::{ConnId, Direction, MAX_DATAGRAM};
 use crate::stats::Drop;
 use crate::time::Time;
@@ -151,8 +152,8 @@ impl ServerEndpoint {
         let parameters = Parameters {
             conn,
             direction: Direction::ToClient,
-            tx: keys.s2c,
-            rx: keys.c2s,
+            tx: TxKeys::new(keys.aead, keys.s2c, KeyLimits::default(), now),
+            rx: RxKeys::new(keys.aead, keys.c2s),
             idle_timeout: self.config.idle_timeout,
         };
         let until = now + self.config.half_open_timeout;

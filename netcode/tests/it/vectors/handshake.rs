@@ -149,9 +149,10 @@ impl Handshake {
 
     fn packet(&self, name: &str, to_server: bool, pn: u64, content: &[Content]) -> Value {
         let plaintext = plaintext(content);
-        let key: &PacketKey = if to_server { &self.keys.c2s } else { &self.keys.s2c };
+        let secret = if to_server { &self.keys.c2s } else { &self.keys.s2c };
+        let key = PacketKey::from_secret(self.aead, secret);
         let mut header = [0; 7];
-        let len = Header::write(&mut header, to_server.then_some(self.accepted.conn), pn);
+        let len = Header::write(&mut header, to_server.then_some(self.accepted.conn), pn, false);
         let mut sealed = plaintext.clone();
         let tag = key.seal(pn, &header[..len], &mut sealed).unwrap();
         let datagram = [&header[..len], &sealed, &tag].concat();
