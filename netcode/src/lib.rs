@@ -64,6 +64,7 @@
 pub mod bits;
 pub mod channel;
 pub mod client;
+pub mod clock;
 pub mod connection;
 pub mod crypto;
 pub mod emulator;
@@ -73,8 +74,10 @@ pub mod frame;
 pub mod handshake;
 mod inbox;
 pub mod input;
+pub mod keys;
 pub mod message;
 pub mod packet;
+pub mod path;
 pub mod recovery;
 pub mod reliable;
 pub mod replay;

@@ -269,7 +269,7 @@ impl Fiend {
 
     fn sealed(&mut self, plaintext: &[u8]) -> Vec<u8> {
         let mut out = vec![0; 7];
-        let header = Header::write(&mut out, self.conn, self.pn);
+        let header = Header::write(&mut out, self.conn, self.pn, false);
         out.truncate(header);
         let mut sealed = plaintext.to_vec();
         let tag = self.tx.seal(self.pn, &out, &mut sealed).unwrap();
@@ -296,7 +296,7 @@ fn fiendish_client(pair: &mut Pair) -> Fiend {
     let raw = RawAccept::read(&accept, &hello.mac(), &handshake_mac_key(&bundle.psk)).unwrap();
     let secret = ephemeral.agree(&raw.public()).unwrap();
     let (accepted, keys) = raw.open(&hello, &bundle.psk, &secret).unwrap();
-    let mut fiend = Fiend { tx: keys.c2s, conn: Some(accepted.conn), pn: 0 };
+    let mut fiend = Fiend { tx: PacketKey::from_secret(keys.aead, &keys.c2s), conn: Some(accepted.conn), pn: 0 };
     let first = fiend.packet(ping);
     pair.inject(client_addr(0), &first);
     pair.flush();
@@ -461,7 +461,7 @@ fn client_of_a_fiend(change: impl Fn(&mut Accepted)) -> (Pair, Fiend) {
     let now = pair.now;
     pair.clients[0].endpoint.handle_datagram(now, &mut accept.clone());
     pair.flush();
-    (pair, Fiend { tx: keys.s2c, conn: None, pn: 0 })
+    (pair, Fiend { tx: PacketKey::from_secret(keys.aead, &keys.s2c), conn: None, pn: 0 })
 }
 
 fn accept_by(
