@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bots::behavior::Behavior;
@@ -9,6 +10,7 @@ use netcode::emulator::LinkConfig;
 
 use crate::io::arena::ArenaRun;
 use crate::io::swarm::SwarmOptions;
+use crate::io::trace::Drawing;
 
 /// Zonewire's bots: a swarm against a real server, or a whole cluster on virtual time.
 ///
@@ -21,17 +23,19 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The two kinds of runs.
+/// What there is to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Many real clients over UDP against a running server.
     Swarm(SwarmArgs),
     /// Server, clients and a bad network in one thread on virtual time, checked at each step.
     Arena(ArenaArgs),
+    /// Draws a trace (of `swarm --trace`) as an SVG timeline, and prints what it adds up to.
+    Trace(TraceArgs),
 }
 
 /// `bots swarm`.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct SwarmArgs {
     /// The server: its UDP address (or its HTTP address, since tokens name the UDP one).
     #[arg(long, value_name = "IP:PORT")]
@@ -64,6 +68,9 @@ pub struct SwarmArgs {
     /// Decides what the clients do and which datagrams the emulated network loses.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
+    /// Write the first client's first connection to this file, as JSON lines; `bots trace` draws it.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Print the summary as one JSON object, last on stdout, also if the run could not be made.
     #[arg(long)]
     pub json: bool,
@@ -87,6 +94,17 @@ pub struct ArenaArgs {
     /// Print the report as one JSON object per seed on stdout.
     #[arg(long)]
     json: bool,
+}
+
+/// `bots trace`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TraceArgs {
+    /// The trace.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where the picture goes. Without it: beside the trace, with the ending `.svg`.
+    #[arg(long, value_name = "FILE.svg")]
+    out: Option<PathBuf>,
 }
 
 /// [`Behavior`] on the command line.
@@ -134,7 +152,16 @@ impl SwarmArgs {
             link,
             threads: self.threads.into(),
             seed: self.seed,
+            trace: self.trace.clone(),
         }
+    }
+}
+
+impl TraceArgs {
+    /// The picture that they ask for.
+    pub fn drawing(&self) -> Drawing {
+        let out = self.out.clone().unwrap_or_else(|| self.file.with_extension("svg"));
+        Drawing { file: self.file.clone(), out }
     }
 }
 

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Swarm(args) => swarm(&args),
         Command::Arena(args) => io::arena::run(&args.run()),
+        Command::Trace(args) => io::trace::draw(&args.drawing()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

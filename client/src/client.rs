@@ -7,9 +7,11 @@ use netcode::channel::INPUT;
 use netcode::client::{ClientEndpoint, ClientEvent, ClientState};
 use netcode::crypto::Ephemeral;
 use netcode::error::{CloseReason, ConnectError};
+use netcode::packet::ConnId;
 use netcode::snapshot::{Entity, View};
 use netcode::stats::{Drops, Quality, Traffic};
 use netcode::token::ConnectBundle;
+use netcode::trace::TraceEvent;
 use sim::{EntityId, Input};
 
 use crate::config::Config;
@@ -106,6 +108,22 @@ impl Client {
     pub fn close(&mut self, now: Time) {
         self.endpoint.close(now, CloseReason::Requested);
         self.pump(now, &mut |_, _, _| {});
+    }
+
+    /// From now on keeps what happens on the connection for [`poll_trace`](Self::poll_trace).
+    pub fn enable_trace(&mut self) {
+        self.endpoint.enable_trace();
+    }
+
+    /// The oldest event of the trace; whoever enabled it should take them at least once a second.
+    pub fn poll_trace(&mut self) -> Option<(Time, TraceEvent)> {
+        self.endpoint.poll_trace()
+    }
+
+    /// The connection's id at the server, once it accepted.
+    #[must_use]
+    pub fn conn(&self) -> Option<ConnId> {
+        self.endpoint.accepted().map(|accepted| accepted.conn)
     }
 
     /// Where the connection stands.

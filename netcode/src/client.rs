@@ -238,12 +238,9 @@ impl ClientEndpoint {
         if let Phase::Established(connection) = &self.phase { Some(connection) } else { None }
     }
 
-    /// From now on what happens on the connection is recorded for [`poll_trace`](Self::poll_trace).
+    /// What happens on the connection is recorded for [`poll_trace`](Self::poll_trace); to be called before it stands.
     pub fn enable_trace(&mut self) {
         self.traced = true;
-        if let Phase::Established(connection) = &mut self.phase {
-            connection.enable_trace();
-        }
     }
 
     /// The next event of the trace.
@@ -369,7 +366,7 @@ impl ClientEndpoint {
         };
         let mut connection = Connection::new(parameters, &self.config.channels, now);
         if self.traced {
-            connection.enable_trace();
+            connection.enable_trace(now);
         }
         // The server waits for a first valid packet before it sends any data.
         connection.ping();

@@ -1,4 +1,4 @@
-//! Roaming: a connection's address changes only when its client answers a challenge from the new one (rules M-1 to M-5).
+//! Roaming: a connection's address changes only when its client answers a challenge from the new one (rule W-7).
 //!
 //! Whoever copies a packet on its way can deliver it from an address of its own before the original arrives. So a valid
 //! packet proves nothing about its address; only the answer to random bytes that were sealed and sent there does
@@ -73,11 +73,17 @@ impl PathWatch {
 
     /// The challenge that is due now, and the address to send it to, if there is one and the address may be sent
     /// [`CHALLENGE_BYTES`].
-    pub fn challenge_due(&mut self, now: Time) -> Option<(SocketAddr, [u8; 8])> {
-        self.expire(now);
-        let candidate = self.candidate.as_ref()?;
+    #[must_use]
+    pub fn challenge_due(&self, now: Time) -> Option<(SocketAddr, [u8; 8])> {
+        let candidate = self.candidate.filter(|candidate| candidate.give_up > now)?;
         (candidate.next_send <= now && candidate.allowance() >= CHALLENGE_BYTES)
             .then_some((candidate.address, candidate.data))
+    }
+
+    /// Whether no address is watched.
+    #[must_use]
+    pub fn is_idle(&self, now: Time) -> bool {
+        self.candidate.is_none_or(|candidate| candidate.give_up <= now)
     }
 
     /// How many bytes the candidate's address may be sent: the most that a datagram with a challenge may have.

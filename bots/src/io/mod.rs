@@ -7,3 +7,4 @@ pub mod lines;
 pub mod sockets;
 pub mod swarm;
 pub mod tokens;
+pub mod trace;

@@ -8,7 +8,9 @@ use client::{Client, Event};
 use netcode::Time;
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::DisconnectReason;
+use netcode::packet::ConnId;
 use netcode::stats::Traffic;
+use netcode::trace::TraceEvent;
 
 use super::tally::Tally;
 use crate::behavior::Pilot;
@@ -69,6 +71,15 @@ impl Bot {
             leaving: false,
             counted: Traffic::default(),
         }
+    }
+
+    /// The oldest event of its trace, if it keeps one.
+    pub(super) fn poll_trace(&mut self) -> Option<(Time, TraceEvent)> {
+        self.client.poll_trace()
+    }
+
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        self.client.conn()
     }
 
     /// Gives back what the next connection of the same client goes on with.

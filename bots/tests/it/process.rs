@@ -32,6 +32,7 @@ fn a_wrong_command_line_exits_with_2() {
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "0"],
         &["arena", "--clients", "3"],
         &["arena", "--clients", "3", "--seconds", "0"],
+        &["trace"],
     ] {
         let output = bots(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));

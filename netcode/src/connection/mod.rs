@@ -11,6 +11,7 @@ mod receive;
 mod timers;
 mod transmit;
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use crate::replay::ReplayWindow;
 use crate::scheduler::Scheduler;
 use crate::stats::{Meter, Quality};
 use crate::time::Time;
-use crate::trace::{Trace, TraceEvent};
+use crate::trace::{PathStep, Trace, TraceEvent, TraceState};
 use lane::Lane;
 use manifest::Manifest;
 pub(crate) use receive::{Received, Receiver};
@@ -270,8 +271,9 @@ impl Connection {
     }
 
     /// From now on what happens is recorded.
-    pub fn enable_trace(&mut self) {
+    pub fn enable_trace(&mut self, now: Time) {
         self.trace.get_or_insert_default();
+        self.record(now, || TraceEvent::State { state: TraceState::Established });
     }
 
     /// What was recorded, if anything is.
@@ -322,17 +324,24 @@ impl Connection {
     }
 
     /// The peer's address changed: what was learned of the old path's length limit may not hold.
-    pub(crate) fn on_path_changed(&mut self, now: Time) {
+    pub(crate) fn on_path_changed(&mut self, now: Time, address: SocketAddr) {
         self.mtu.on_path_changed(now);
-        self.record(now, || TraceEvent::Path { validated: true });
+        self.record(now, || TraceEvent::Path { step: PathStep::Moved, address });
     }
 
     /// Starts to close: the peer is told a few times, then the connection is closed.
     pub(crate) fn close(&mut self, now: Time, reason: CloseReason, inbox: &mut Inbox) {
         if self.state == State::Open {
             self.state = State::Closing { reason, left: CLOSE_REPEATS, next: now };
+            self.record(now, || TraceEvent::State { state: TraceState::Closing(reason) });
             inbox.push(self.conn, Record::Disconnected(DisconnectReason::Local(reason)));
         }
+    }
+
+    fn disconnect(&mut self, now: Time, reason: DisconnectReason, inbox: &mut Inbox) {
+        self.state = State::Closed;
+        self.record(now, || TraceEvent::State { state: TraceState::Closed(reason) });
+        inbox.push(self.conn, Record::Disconnected(reason));
     }
 
     fn record(&mut self, now: Time, event: impl FnOnce() -> TraceEvent) {

@@ -11,7 +11,7 @@ use crate::replay::Replayed;
 use crate::seq::expand16;
 use crate::stats::Drop;
 use crate::time::Time;
-use crate::trace::TraceEvent;
+use crate::trace::{Contents, TraceEvent};
 
 /// What one received packet needs beside the connection; the buffers belong to the endpoint.
 pub(crate) struct Receiver<'a> {
@@ -111,7 +111,7 @@ impl Connection {
             return Ok(Received { dropped: Some(Drop::Malformed), ..received });
         }
         self.on_authentic(now, pn, !to.scratch.frames.is_empty());
-        self.record(now, || TraceEvent::Received { pn, bytes: len as u16 });
+        self.record(now, || TraceEvent::Received { pn, bytes: len as u16, contents: contents_of(to.scratch, plaintext.len()) });
         self.on_frames(now, pn, plaintext, received, to)
     }
 
@@ -160,9 +160,7 @@ impl Connection {
             Control::Ping | Control::MtuProbe => {}
             Control::Close(reason) => {
                 if self.state != State::Closed {
-                    self.state = State::Closed;
-                    self.record(now, || TraceEvent::Closed { by_peer: true, reason });
-                    inbox.push(self.conn, Record::Disconnected(DisconnectReason::ByPeer(reason)));
+                    self.disconnect(now, DisconnectReason::ByPeer(reason), inbox);
                 }
             }
             Control::PathChallenge(data) => {
@@ -270,8 +268,7 @@ impl Connection {
         if packet.snapshot {
             inbox.push(self.conn, Record::Settled { pn, acked });
         }
-        let rtt = now.saturating_since(settled.sent).as_micros() as u32;
-        self.record(now, || if acked { TraceEvent::Acked { pn, rtt } } else { TraceEvent::Lost { pn } });
+        self.record(now, || if acked { TraceEvent::Acked { pn, rtt: settled.rtt } } else { TraceEvent::Lost { pn } });
     }
 
     pub(super) fn after_settling(&mut self, now: Time) {
@@ -287,4 +284,18 @@ impl Connection {
             self.record(now, || TraceEvent::Rate { bytes_per_s: after });
         }
     }
+}
+
+/// What a packet carried, for the trace.
+fn contents_of(parsed: &Parsed, plaintext_bytes: usize) -> Contents {
+    let mut contents = Contents { ack: parsed.preamble.ack.is_some(), ..Contents::default() };
+    for frame in &parsed.frames {
+        match frame {
+            Frame::Control(Control::MtuProbe) => contents.probe = true,
+            Frame::Control(_) => contents.control = true,
+            Frame::Message { channel, len, .. } => contents.add(*channel, usize::from(*len)),
+            Frame::Snapshot { start } => contents.add_snapshot(plaintext_bytes.saturating_sub(usize::from(*start))),
+        }
+    }
+    contents
 }

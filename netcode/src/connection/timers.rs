@@ -3,7 +3,7 @@
 use super::lane::Lane;
 use super::{Connection, KEEPALIVE, MAX_ACK_DELAY, State};
 use crate::error::DisconnectReason;
-use crate::inbox::{Inbox, Record};
+use crate::inbox::Inbox;
 use crate::time::Time;
 
 /// What a packet with one message takes beside it, at the most.
@@ -83,9 +83,7 @@ impl Connection {
             return;
         }
         if self.last_received + self.idle_timeout <= now {
-            self.state = State::Closed;
-            inbox.push(self.conn, Record::Disconnected(DisconnectReason::IdleTimeout));
-            return;
+            return self.disconnect(now, DisconnectReason::IdleTimeout, inbox);
         }
         let mut recovery = core::mem::take(&mut self.recovery);
         recovery.detect_losses(now, |settled| self.settle(now, settled, inbox));

@@ -300,9 +300,9 @@ impl ServerEndpoint {
     }
 
     /// From now on what happens on a connection is recorded for [`poll_trace`](Self::poll_trace).
-    pub fn enable_trace(&mut self, conn: ConnId) {
+    pub fn enable_trace(&mut self, now: Time, conn: ConnId) {
         if let Some(peer) = self.slots.get_mut(conn) {
-            peer.connection.enable_trace();
+            peer.connection.enable_trace(now);
         }
     }
 
