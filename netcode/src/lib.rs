@@ -65,6 +65,7 @@ pub mod channel;
 pub mod client;
 pub mod connection;
 pub mod crypto;
+pub mod delivery;
 pub mod emulator;
 pub mod error;
 pub mod frame;
