@@ -91,6 +91,15 @@ impl Overflow {
     }
 }
 
+/// What becomes of a message for which an unreliable channel's queue has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The caller gets an error.
+    Refuse,
+    /// The oldest messages that wait are dropped, and counted, until it fits.
+    DropOldest,
+}
+
 /// One channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
