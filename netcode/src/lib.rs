@@ -77,6 +77,7 @@ mod inbox;
 pub mod input;
 pub mod keys;
 pub mod message;
+pub mod meter;
 pub mod mtu;
 pub mod packet;
 pub mod path;
