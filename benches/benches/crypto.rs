@@ -10,7 +10,8 @@ use netcode::Time;
 use netcode::channel::Table;
 use netcode::client::{ClientConfig, ClientEndpoint, ClientState};
 use netcode::crypto::{Aead, ClusterKey, CookieKey, Entropy, Psk, SessionKeys, SharedSecret, handshake_mac_key};
-use netcode::handshake::{HELLO_BYTES, Hello, RawHello};
+use netcode::features::Features;
+use netcode::handshake::{HELLO_BYTES, Hello, RawHello, VERSION};
 use netcode::packet::MAX_DATAGRAM;
 use netcode::server::{ServerConfig, ServerEndpoint, SingleUse};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue, open};
@@ -53,13 +54,16 @@ fn hello(entropy: &mut BenchEntropy) -> ([u8; HELLO_BYTES], ConnectBundle) {
     let mut public = [0; 32];
     public[0] = 9;
     let hello = Hello {
+        highest_version: VERSION,
         aead: Aead::Aes128Gcm,
         client_time: 0,
         channel_hash: Table::standard().hash(),
         schema_hash: SCHEMA_HASH,
+        features: Features::ALL,
         cookie: [0; 32],
         public,
         token: bundle.token.clone(),
+        max_datagram: MAX_DATAGRAM as u16,
     };
     let mut bytes = [0; HELLO_BYTES];
     let _ = hello.write(&mut bytes, &handshake_mac_key(&bundle.psk));

@@ -90,7 +90,7 @@ impl Client {
         (due != Time::NEVER).then_some(due)
     }
 
-    /// Writes the next datagram into `out` (at least 1200 bytes) and returns its length; call until `None`.
+    /// Writes the next datagram into `out` (at least `MAX_DATAGRAM` bytes) and returns its length; call until `None`.
     pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
         let len = self.endpoint.poll_transmit(now, out)?;
         if self.endpoint.state() == ClientState::Connecting {

@@ -7,12 +7,14 @@ use crate::crypto::{
     handshake_mac,
 };
 use crate::error::RefuseReason;
-use crate::packet::{ConnId, MAX_DATAGRAM};
+use crate::features::Features;
+use crate::packet::{BASE_DATAGRAM, ConnId};
 use crate::stats::Drop;
 use crate::token::{TOKEN_BYTES, Token, TokenId, ip_bytes};
+pub use crate::version::{VERSION, Versions};
 
-/// Bytes of a HELLO: as large as any datagram gets, so that no answer is ever larger.
-pub const HELLO_BYTES: usize = MAX_DATAGRAM;
+/// Bytes of a HELLO: as large as every path carries, so that no answer is ever larger.
+pub const HELLO_BYTES: usize = BASE_DATAGRAM;
 /// Bytes of a RETRY.
 pub const RETRY_BYTES: usize = 52;
 /// Bytes of an ACCEPT.
@@ -23,8 +25,6 @@ pub const REFUSE_BYTES: usize = 36;
 pub const COOKIE_BYTES: usize = 32;
 /// How long a cookie is taken, in seconds of the server's clock.
 pub const COOKIE_SECONDS: u32 = 10;
-/// Version of the protocol.
-pub const VERSION: u8 = 1;
 /// Marks the protocol in every HELLO.
 pub const PROTOCOL: [u8; 8] = *b"ZONEWIRE";
 
@@ -37,10 +37,12 @@ pub const ACCEPT: u8 = 3;
 /// First byte of a REFUSE.
 pub const REFUSE: u8 = 4;
 
-const COOKIE_AT: usize = 44;
+const FEATURES_AT: usize = 36;
+const COOKIE_AT: usize = FEATURES_AT + 8;
 const PUBLIC_AT: usize = COOKIE_AT + COOKIE_BYTES;
 const TOKEN_AT: usize = PUBLIC_AT + PUBLIC_KEY_BYTES;
-const PADDING_AT: usize = TOKEN_AT + TOKEN_BYTES;
+const LONGEST_AT: usize = TOKEN_AT + TOKEN_BYTES;
+const PADDING_AT: usize = LONGEST_AT + 2;
 const MAC_AT: usize = HELLO_BYTES - TAG_BYTES;
 const ACCEPT_HEAD: usize = 20 + PUBLIC_KEY_BYTES;
 const PARAMETER_BYTES: usize = 68;
@@ -58,6 +60,8 @@ pub type Mac = [u8; TAG_BYTES];
 /// A HELLO's fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// The highest version that the client speaks; at least [`VERSION`], in which it is written.
+    pub highest_version: u8,
     /// The cipher for packets.
     pub aead: Aead,
     /// The client's clock in microseconds since its own epoch, when the attempt began.
@@ -66,12 +70,16 @@ pub struct Hello {
     pub channel_hash: u64,
     /// Hash of the client's schema.
     pub schema_hash: u64,
+    /// What the client can do.
+    pub features: Features,
     /// From a RETRY, or zero.
     pub cookie: Cookie,
     /// The client's ephemeral X25519 key.
     pub public: [u8; PUBLIC_KEY_BYTES],
     /// The connect token.
     pub token: Token,
+    /// The longest datagram that the client takes, at least [`BASE_DATAGRAM`].
+    pub max_datagram: u16,
 }
 
 impl Hello {
@@ -83,13 +91,15 @@ impl Hello {
         out[0] = HELLO;
         out[1] = VERSION;
         out[2] = self.aead.wire();
+        out[3] = self.highest_version;
         out[4..12].copy_from_slice(&PROTOCOL);
         out[12..20].copy_from_slice(&self.client_time.to_le_bytes());
         out[20..28].copy_from_slice(&self.channel_hash.to_le_bytes());
         out[28..36].copy_from_slice(&self.schema_hash.to_le_bytes());
-        // 36..44: features, none in this version.
+        out[FEATURES_AT..COOKIE_AT].copy_from_slice(&self.features.0.to_le_bytes());
         out[PUBLIC_AT..TOKEN_AT].copy_from_slice(&self.public);
-        out[TOKEN_AT..PADDING_AT].copy_from_slice(&self.token.0);
+        out[TOKEN_AT..LONGEST_AT].copy_from_slice(&self.token.0);
+        out[LONGEST_AT..PADDING_AT].copy_from_slice(&self.max_datagram.to_le_bytes());
         let mac = handshake_mac(mac_key, &[&out[..MAC_AT]]);
         out[COOKIE_AT..PUBLIC_AT].copy_from_slice(&self.cookie);
         out[MAC_AT..].copy_from_slice(&mac);
@@ -102,8 +112,8 @@ impl Hello {
 pub struct RawHello<'a>(&'a [u8; HELLO_BYTES]);
 
 impl<'a> RawHello<'a> {
-    /// Checks length, protocol and reserved bytes, in this order (rules H-1 to H-4). The version is the caller's to
-    /// compare, since a wrong one gets an answer.
+    /// Checks length, protocol, and what is reserved or out of its range, in this order (rules H-1 to H-4). The version
+    /// is the caller's to compare, since a wrong one gets an answer.
     ///
     /// # Errors
     /// The kind of drop to count.
@@ -113,21 +123,39 @@ impl<'a> RawHello<'a> {
             return Err(Drop::WrongProtocol);
         }
         let hello = Self(bytes);
-        // Only this version's reserved bytes are known.
+        // Of other versions no more is known.
         if hello.version() == VERSION {
             let padding = bytes[PADDING_AT..MAC_AT].iter().fold(0, |acc, byte| acc | byte);
-            let features = bytes[36..44].iter().fold(0, |acc, byte| acc | byte);
-            if bytes[3] | features | padding != 0 || Aead::from_wire(bytes[2]).is_none() {
+            let sane = hello.highest_version() >= VERSION && usize::from(hello.max_datagram()) >= BASE_DATAGRAM;
+            if padding != 0 || !sane || Aead::from_wire(bytes[2]).is_none() {
                 return Err(Drop::ReservedBits);
             }
         }
         Ok(hello)
     }
 
-    /// The protocol version it speaks.
+    /// The protocol version it is written in.
     #[must_use]
     pub const fn version(&self) -> u8 {
         self.0[1]
+    }
+
+    /// The highest version that the client speaks.
+    #[must_use]
+    pub const fn highest_version(&self) -> u8 {
+        self.0[3]
+    }
+
+    /// The longest datagram that the client takes.
+    #[must_use]
+    pub fn max_datagram(&self) -> u16 {
+        u16::from_le_bytes(array(self.0, LONGEST_AT))
+    }
+
+    /// What the client can do.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        Features(u64::from_le_bytes(array(self.0, FEATURES_AT)))
     }
 
     /// Its MAC, the name of the attempt.
@@ -152,13 +180,16 @@ impl<'a> RawHello<'a> {
     #[must_use]
     pub fn fields(&self) -> Hello {
         Hello {
+            highest_version: self.highest_version(),
             aead: Aead::from_wire(self.0[2]).unwrap_or_default(),
             client_time: u64::from_le_bytes(array(self.0, 12)),
             channel_hash: u64::from_le_bytes(array(self.0, 20)),
             schema_hash: u64::from_le_bytes(array(self.0, 28)),
+            features: self.features(),
             cookie: self.cookie(),
             public: array(self.0, PUBLIC_AT),
             token: Token(array(self.0, TOKEN_AT)),
+            max_datagram: self.max_datagram(),
         }
     }
 
@@ -231,7 +262,7 @@ pub struct Accepted {
     pub client_time: u64,
     /// Ticks a second.
     pub rate: u16,
-    /// The largest datagram that either side may send.
+    /// The longest datagram that the server takes, at least [`BASE_DATAGRAM`].
     pub max_datagram: u16,
     /// The connection ends when nothing valid arrives for so many milliseconds.
     pub idle_ms: u32,
@@ -243,6 +274,8 @@ pub struct Accepted {
     pub down_cap: u32,
     /// The most bytes a second that the client may send; 0 = no cap of its own for this client.
     pub up_cap: u32,
+    /// What both sides may do: a subset of what the client offered.
+    pub features: Features,
 }
 
 impl Accepted {
@@ -258,7 +291,7 @@ impl Accepted {
         out[44..52].copy_from_slice(&self.schema_hash.to_le_bytes());
         out[52..56].copy_from_slice(&self.down_cap.to_le_bytes());
         out[56..60].copy_from_slice(&self.up_cap.to_le_bytes());
-        // 60..68: features, none in this version.
+        out[60..68].copy_from_slice(&self.features.0.to_le_bytes());
     }
 
     fn read(bytes: &[u8; PARAMETER_BYTES]) -> Option<Self> {
@@ -274,9 +307,12 @@ impl Accepted {
             schema_hash: u64::from_le_bytes(array(bytes, 44)),
             down_cap: u32::from_le_bytes(array(bytes, 52)),
             up_cap: u32::from_le_bytes(array(bytes, 56)),
+            features: Features(u64::from_le_bytes(array(bytes, 60))),
         };
-        let sane =
-            accepted.rate > 0 && accepted.idle_ms > 0 && accepted.tick < MAX_TICK && array::<8>(bytes, 60) == [0; 8];
+        let sane = accepted.rate > 0
+            && accepted.idle_ms > 0
+            && accepted.tick < MAX_TICK
+            && usize::from(accepted.max_datagram) >= BASE_DATAGRAM;
         sane.then_some(accepted)
     }
 }
@@ -353,16 +389,38 @@ impl RawAccept {
         let opened = keys.handshake.open(0, &head, &mut sealed).map_err(|_| Drop::AuthFailed)?;
         let parameters: &[u8; PARAMETER_BYTES] = (&*opened).try_into().map_err(|_| Drop::AuthFailed)?;
         let accepted = Accepted::read(parameters).ok_or(Drop::Malformed)?;
+        if !accepted.features.is_subset_of(hello.features()) {
+            return Err(Drop::Malformed);
+        }
         Ok((accepted, keys))
+    }
+}
+
+/// A REFUSE's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: RefuseReason,
+    /// What the server speaks; only with [`RefuseReason::VersionMismatch`], and then, too, it may not say.
+    pub versions: Option<Versions>,
+}
+
+impl From<RefuseReason> for Refusal {
+    fn from(reason: RefuseReason) -> Self {
+        Self { reason, versions: None }
     }
 }
 
 /// Writes a REFUSE. Without a key (the token could not be opened) its MAC is zero.
 #[must_use]
-pub fn write_refuse(attempt: &Mac, reason: RefuseReason, mac_key: Option<&[u8; 32]>) -> [u8; REFUSE_BYTES] {
+pub fn write_refuse(attempt: &Mac, refusal: impl Into<Refusal>, mac_key: Option<&[u8; 32]>) -> [u8; REFUSE_BYTES] {
+    let Refusal { reason, versions } = refusal.into();
     let mut out = [0; REFUSE_BYTES];
     out[0] = REFUSE;
     out[1] = reason.wire();
+    if let Some(Versions { lowest, highest }) = versions {
+        out[2..4].copy_from_slice(&[lowest, highest]);
+    }
     out[4..20].copy_from_slice(attempt);
     if let Some(key) = mac_key {
         let mac = handshake_mac(key, &[&out[..20]]);
@@ -371,20 +429,26 @@ pub fn write_refuse(attempt: &Mac, reason: RefuseReason, mac_key: Option<&[u8; 3
     out
 }
 
-/// Reads a REFUSE of our attempt (rule E-1): the reason, and whether its MAC proves that a server of the cluster said it.
+/// Reads a REFUSE of our attempt (rule E-1): what it says, and whether its MAC proves that a server of the cluster said
+/// it.
 ///
 /// # Errors
 /// The kind of drop to count.
-pub fn read_refuse(datagram: &[u8], attempt: &Mac, mac_key: &[u8; 32]) -> Result<(RefuseReason, bool), Drop> {
+pub fn read_refuse(datagram: &[u8], attempt: &Mac, mac_key: &[u8; 32]) -> Result<(Refusal, bool), Drop> {
     let bytes: &[u8; REFUSE_BYTES] = datagram.try_into().map_err(|_| Drop::WrongLength)?;
     let reason = RefuseReason::from_wire(bytes[1]).ok_or(Drop::ReservedBits)?;
-    if bytes[2..4] != [0; 2] {
-        return Err(Drop::ReservedBits);
-    }
+    let versions = match (reason, bytes[2], bytes[3]) {
+        (_, 0, 0) => None,
+        (RefuseReason::VersionMismatch, lowest, highest) if (1..=highest).contains(&lowest) => {
+            Some(Versions { lowest, highest })
+        }
+        _ => return Err(Drop::ReservedBits),
+    };
     if bytes[4..20] != *attempt {
         return Err(Drop::NotExpected);
     }
-    Ok((reason, equal_constant_time(&handshake_mac(mac_key, &[&bytes[..20]]), &bytes[20..])))
+    let proven = equal_constant_time(&handshake_mac(mac_key, &[&bytes[..20]]), &bytes[20..]);
+    Ok((Refusal { reason, versions }, proven))
 }
 
 /// `N` bytes from `at`; the callers' offsets are constants inside fixed arrays.

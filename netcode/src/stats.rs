@@ -36,10 +36,12 @@ pub enum Drop {
     Overload,
     /// A HELLO that was refused with a reason.
     Refused,
+    /// A HELLO, its cookie valid, beyond what its network prefix may ask for.
+    PrefixLimited,
 }
 
 /// How many kinds of [`Drop`] there are.
-pub const DROP_KINDS: usize = 16;
+pub const DROP_KINDS: usize = 17;
 
 impl Drop {
     /// Every kind, in index order.
@@ -60,6 +62,7 @@ impl Drop {
         Self::BadMac,
         Self::Overload,
         Self::Refused,
+        Self::PrefixLimited,
     ];
 
     /// Its name in logs and metrics.
@@ -82,6 +85,7 @@ impl Drop {
             Self::BadMac => "bad_mac",
             Self::Overload => "overload",
             Self::Refused => "refused",
+            Self::PrefixLimited => "prefix_limited",
         }
     }
 }

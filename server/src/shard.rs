@@ -208,7 +208,7 @@ impl Shard {
         self.handle_timeout(now);
     }
 
-    /// Writes the next due datagram into `out` (at least 1200 bytes): where it goes, and its length.
+    /// Writes the next due datagram into `out` (at least `MAX_DATAGRAM` bytes): where it goes, and its length.
     pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
         if let Some(transmit) = self.endpoint.poll_transmit_control(now, out) {
             return Some(transmit);

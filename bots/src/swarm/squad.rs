@@ -214,7 +214,7 @@ impl Squad {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// The next datagram, written into `out` (at least 1200 bytes): whose socket sends it, and its length.
+    /// The next datagram, written into `out` (at least `MAX_DATAGRAM` bytes): whose socket sends it, and its length.
     pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<(usize, usize)> {
         while let Some(&index) = self.dirty.front() {
             let sent = self.seats.get_mut(index as usize).and_then(|seat| seat.bot.as_mut()?.poll_transmit(now, out));

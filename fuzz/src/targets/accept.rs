@@ -10,6 +10,7 @@ use netcode::Time;
 use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent, ClientState};
 use netcode::crypto::{Aead, Entropy, SessionKeys, handshake_mac_key};
 use netcode::error::{DisconnectReason, RefuseReason};
+use netcode::features::Features;
 use netcode::handshake::{
     ACCEPT, ACCEPT_BYTES, Accepted, HELLO_BYTES, MAX_TICK, REFUSE, REFUSE_BYTES, RETRY, RETRY_BYTES, write_refuse,
     write_retry,
@@ -201,6 +202,7 @@ impl World {
             schema_hash: fixture::SCHEMA_HASH ^ u64::from(flags >> 3 & 1),
             down_cap: 0,
             up_cap: 0,
+            features: Features::ALL,
         };
         let (mut datagram, keys) = fixture::accept(&mut self.entropy, &self.hello, &accepted);
         let changed = patch(program, &mut datagram);

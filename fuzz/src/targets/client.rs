@@ -13,6 +13,7 @@ use netcode::bits::BitWriter;
 use netcode::channel::{INPUT, SESSION, SNAPSHOT};
 use netcode::crypto::{Entropy, SessionKeys};
 use netcode::error::{CloseReason, DisconnectReason};
+use netcode::features::Features;
 use netcode::frame::{Frame, Parsed, write_message, write_snapshot_head};
 use netcode::handshake::{Accepted, HELLO_BYTES};
 use netcode::input::read_inputs;
@@ -151,6 +152,7 @@ impl World {
             schema_hash: SCHEMA.hash(),
             down_cap: 0,
             up_cap: 0,
+            features: Features::ALL,
         };
         let (accept, keys) = fixture::accept(&mut entropy, &hello, &accepted);
         client.handle_datagram(now, &mut accept.clone());

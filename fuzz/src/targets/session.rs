@@ -14,8 +14,9 @@ use netcode::Time;
 use netcode::channel::{SESSION, SNAPSHOT};
 use netcode::crypto::{Aead, Entropy, SessionKeys};
 use netcode::error::{CloseReason, DisconnectReason};
+use netcode::features::Features;
 use netcode::frame::{Parsed, write_control, write_message};
-use netcode::handshake::{HELLO_BYTES, Hello, RawAccept, RawHello};
+use netcode::handshake::{HELLO_BYTES, Hello, RawAccept, RawHello, VERSION};
 use netcode::packet::{AckBlock, C2S_HEADER, ConnId, Direction, Header, MAX_DATAGRAM, S2C_HEADER};
 use netcode::server::{ServerEndpoint, ServerEvent, SingleUse};
 use netcode::stats::Drop;
@@ -121,13 +122,16 @@ impl World {
         let ephemeral = entropy.ephemeral().expect("the system's entropy works");
         let aead = if choice & 1 == 0 { Aead::Aes128Gcm } else { Aead::ChaCha20Poly1305 };
         let hello = Hello {
+            highest_version: VERSION,
             aead,
             client_time: 0,
             channel_hash: fixture::CHANNELS.1,
             schema_hash: fixture::SCHEMA_HASH,
+            features: Features::ALL,
             cookie: [0; 32],
             public: ephemeral.public(),
             token: fixture::bundle().token,
+            max_datagram: MAX_DATAGRAM as u16,
         };
         let mac_key = netcode::crypto::handshake_mac_key(&fixture::psk());
         let mut bytes = [0; HELLO_BYTES];

@@ -7,7 +7,10 @@ use netcode::client::{ClientConfig, ClientState};
 use netcode::crypto::{Aead, ClusterKey, Psk};
 use netcode::emulator::LinkConfig;
 use netcode::error::{DisconnectReason, RefuseReason};
-use netcode::handshake::{ACCEPT, ACCEPT_BYTES, HELLO, HELLO_BYTES, REFUSE, RETRY, RETRY_BYTES, write_refuse};
+use netcode::handshake::{
+    ACCEPT, ACCEPT_BYTES, HELLO, HELLO_BYTES, REFUSE, RETRY, RETRY_BYTES, Refusal, Versions, write_refuse,
+};
+use netcode::packet::MAX_DATAGRAM;
 use netcode::stats::Drop;
 use netcode::token::{ServerEntry, TokenClaims, issue};
 
@@ -41,7 +44,7 @@ fn a_handshake_takes_one_round_trip_and_two_datagrams() {
         pair.run_until(Time::from_millis(150));
         assert!(matches!(pair.told[..], [Told::Connected(_, 12)]));
         let accepted = pair.clients[0].endpoint.accepted().unwrap();
-        assert_eq!((accepted.rate, accepted.idle_ms, accepted.max_datagram), (20, 10_000, 1200));
+        assert_eq!((accepted.rate, accepted.idle_ms, accepted.max_datagram), (20, 10_000, 1452));
         assert_eq!((accepted.client_time, accepted.server_time), (0, 50_000));
     }
 }
@@ -239,19 +242,33 @@ fn mismatches_and_a_full_server_have_their_own_reasons_and_burn_no_token() {
     assert_eq!(pair.single_use.len(), 1);
 }
 
-#[test]
-fn another_version_is_refused_by_name_even_if_everything_else_changed() {
+/// The server's answer to a HELLO of another version, of which nothing but that, protocol and MAC is known.
+fn answer_to_version(version: u8) -> Vec<u8> {
     let mut pair = Pair::new(1, server_config());
     pair.wire = Some(Vec::new());
     let mut hello = vec![0xee; HELLO_BYTES];
-    hello[..2].copy_from_slice(&[HELLO, 2]);
+    hello[..2].copy_from_slice(&[HELLO, version]);
     hello[4..12].copy_from_slice(b"ZONEWIRE");
     pair.inject(client_addr(0), &hello);
     pair.flush();
-    let sent = &pair.wire.as_ref().unwrap()[0].bytes;
-    assert_eq!(sent[..], write_refuse(&[0xee; 16], RefuseReason::VersionMismatch, None));
-    assert_eq!((sent[0], sent[1]), (REFUSE, 1));
     assert_eq!(pair.server.connections(), 0);
+    pair.wire.unwrap()[0].bytes.clone()
+}
+
+#[test]
+fn another_version_is_refused_by_name_even_if_everything_else_changed() {
+    for version in [0, 3, 4, 255] {
+        let sent = answer_to_version(version);
+        let refusal = Refusal { reason: RefuseReason::VersionMismatch, versions: Some(Versions::SPOKEN) };
+        assert_eq!(sent[..], write_refuse(&[0xee; 16], refusal, None));
+        assert_eq!(sent[..4], [REFUSE, 1, 2, 2]);
+    }
+}
+
+#[test]
+fn a_client_of_version_one_gets_an_answer_that_it_can_read() {
+    // To it the two bytes are reserved, and it drops what sets them.
+    assert_eq!(answer_to_version(1)[..4], [REFUSE, 1, 0, 0]);
 }
 
 /// A pair whose client has sent its HELLO, which was recorded and has not arrived.
@@ -392,7 +409,7 @@ fn no_fuzzed_hello_gets_more_bytes_than_it_brought() {
         let before = traffic(&pair);
         pair.inject(client_addr(rng.below(50) as usize), &bent);
         pair.server.handle_timeout(pair.now);
-        let mut out = [0; 1200];
+        let mut out = [0; MAX_DATAGRAM];
         while pair.server.poll_transmit_control(pair.now, &mut out).is_some() {}
         let after = traffic(&pair);
         assert!(after.1 - before.1 <= after.0 - before.0, "round {round}");

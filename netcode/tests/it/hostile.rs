@@ -7,9 +7,10 @@ use netcode::channel::{INPUT, SESSION, SNAPSHOT};
 use netcode::client::ClientConfig;
 use netcode::crypto::{Entropy, PacketKey, Psk, SessionKeys, SharedSecret, handshake_mac_key};
 use netcode::error::{CloseReason, DisconnectReason};
+use netcode::features::Features;
 use netcode::frame::{Control, write_control, write_message, write_snapshot_head};
-use netcode::handshake::{Accepted, Hello, RawAccept, RawHello, write_accept};
-use netcode::packet::{AckBlock, ConnId, Header, Preamble};
+use netcode::handshake::{Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, VERSION, write_accept};
+use netcode::packet::{AckBlock, BASE_DATAGRAM, ConnId, Header, MAX_DATAGRAM, Preamble};
 use netcode::rng::Rng;
 use netcode::server::ServerConfig;
 use netcode::stats::{Drop, Drops};
@@ -146,9 +147,9 @@ fn a_hello_is_dropped_for_its_first_broken_rule() {
     let cases: [(Drop, Change); 8] = [
         (Drop::WrongLength, |hello| hello.push(0)),
         (Drop::WrongProtocol, |hello| hello[4] = b'z'),
-        (Drop::ReservedBits, |hello| hello[3] = 1),
-        (Drop::ReservedBits, |hello| hello[36] = 1),
-        (Drop::ReservedBits, |hello| hello[400] = 1),
+        (Drop::ReservedBits, |hello| hello[3] = VERSION - 1),
+        (Drop::ReservedBits, |hello| hello[400..402].copy_from_slice(&1199u16.to_le_bytes())),
+        (Drop::ReservedBits, |hello| hello[402] = 1),
         (Drop::ReservedBits, |hello| hello[1183] = 1),
         (Drop::ReservedBits, |hello| hello[2] = 2),
         (Drop::BadMac, |hello| hello[1184] ^= 1),
@@ -259,7 +260,7 @@ struct Fiend {
 
 impl Fiend {
     fn packet(&mut self, write: impl FnOnce(&mut BitWriter<'_>)) -> Vec<u8> {
-        let mut buffer = [0; 1200];
+        let mut buffer = [0; BASE_DATAGRAM];
         let mut w = BitWriter::new(&mut buffer);
         write(&mut w);
         let len = w.finish();
@@ -268,7 +269,7 @@ impl Fiend {
 
     fn sealed(&mut self, plaintext: &[u8]) -> Vec<u8> {
         let mut out = vec![0; 7];
-        let header = Header::write(&mut out, self.conn, self.pn);
+        let header = Header::write(&mut out, self.conn, self.pn, false);
         out.truncate(header);
         let mut sealed = plaintext.to_vec();
         let tag = self.tx.seal(self.pn, &out, &mut sealed).unwrap();
@@ -295,7 +296,7 @@ fn fiendish_client(pair: &mut Pair) -> Fiend {
     let raw = RawAccept::read(&accept, &hello.mac(), &handshake_mac_key(&bundle.psk)).unwrap();
     let secret = ephemeral.agree(&raw.public()).unwrap();
     let (accepted, keys) = raw.open(&hello, &bundle.psk, &secret).unwrap();
-    let mut fiend = Fiend { tx: keys.c2s, conn: Some(accepted.conn), pn: 0 };
+    let mut fiend = Fiend { tx: PacketKey::from_secret(keys.aead, &keys.c2s), conn: Some(accepted.conn), pn: 0 };
     let first = fiend.packet(ping);
     pair.inject(client_addr(0), &first);
     pair.flush();
@@ -303,17 +304,20 @@ fn fiendish_client(pair: &mut Pair) -> Fiend {
     fiend
 }
 
-fn hello_of(bundle: &ConnectBundle, public: [u8; 32]) -> [u8; 1200] {
+fn hello_of(bundle: &ConnectBundle, public: [u8; 32]) -> [u8; HELLO_BYTES] {
     let hello = Hello {
+        highest_version: VERSION,
         aead: netcode::crypto::Aead::Aes128Gcm,
         client_time: 0,
         channel_hash: netcode::channel::Table::standard().hash(),
         schema_hash: SCHEMA_HASH,
+        features: Features::ALL,
         cookie: [0; 32],
         public,
         token: bundle.token.clone(),
+        max_datagram: MAX_DATAGRAM as u16,
     };
-    let mut bytes = [0; 1200];
+    let mut bytes = [0; HELLO_BYTES];
     let _ = hello.write(&mut bytes, &handshake_mac_key(&bundle.psk));
     bytes
 }
@@ -444,19 +448,20 @@ fn client_of_a_fiend(change: impl Fn(&mut Accepted)) -> (Pair, Fiend) {
         server_time: 0,
         client_time: 0,
         rate: 20,
-        max_datagram: 1200,
+        max_datagram: MAX_DATAGRAM as u16,
         idle_ms: 10_000,
         channel_hash: hello.fields().channel_hash,
         schema_hash: hello.fields().schema_hash,
         down_cap: 0,
         up_cap: 0,
+        features: Features::ALL,
     };
     change(&mut accepted);
     let (accept, keys) = accept_by(&hello, &bundle.psk, &secret, &public, &accepted);
     let now = pair.now;
     pair.clients[0].endpoint.handle_datagram(now, &mut accept.clone());
     pair.flush();
-    (pair, Fiend { tx: keys.s2c, conn: None, pn: 0 })
+    (pair, Fiend { tx: PacketKey::from_secret(keys.aead, &keys.s2c), conn: None, pn: 0 })
 }
 
 fn accept_by(

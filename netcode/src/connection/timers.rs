@@ -1,0 +1,104 @@
+//! What a connection waits for.
+
+use super::lane::Lane;
+use super::{Connection, KEEPALIVE, MAX_ACK_DELAY, State};
+use crate::error::DisconnectReason;
+use crate::inbox::Inbox;
+use crate::time::Time;
+
+/// What a packet with one message takes beside it, at the most.
+const OVERHEAD: usize = 64;
+
+impl Connection {
+    /// Whether a packet is due for a reason of its own: an ack or message that found no ride, something large or lost
+    /// that the rate lets go, a probe, a keepalive, a close.
+    #[must_use]
+    pub fn wants_packet(&self, now: Time) -> bool {
+        match self.state {
+            State::Open => {
+                self.waiting.ping
+                    || self.waiting.at_once
+                    || self.owed.due() <= now
+                    || self.clock.as_ref().is_some_and(|clock| clock.next_time() <= now)
+                    || self.mtu.next_time() <= now
+                    || (self.hurry && self.may_send(now))
+            }
+            State::Closing { next, .. } => next <= now,
+            State::Closed => false,
+        }
+    }
+
+    /// Whether a message waits that the rate lets go and the scheduler would pick.
+    #[must_use]
+    pub fn has_staged(&self, now: Time) -> bool {
+        self.state == State::Open && self.may_send(now)
+    }
+
+    /// Whether something waits that may go now: the newest of a sequenced channel always, the rest as the rate allows.
+    fn may_send(&self, now: Time) -> bool {
+        // With a new tick, what had used up its bytes may go again.
+        let fresh = now >= self.tick_ends;
+        self.lanes.iter().any(Lane::is_urgent)
+            || self.next_bulk(fresh).is_some_and(|bytes| self.rate.allows(now, bytes))
+    }
+
+    /// Bytes of a packet with what the scheduler would pick next.
+    pub(super) fn next_bulk(&self, fresh: bool) -> Option<usize> {
+        let due = |at: usize| self.lanes.get(at).and_then(|lane| lane.due_bytes(true));
+        let any = || (0..self.lanes.len()).find(|at| due(*at).is_some());
+        let at = self.scheduler.pick(|at| due(at).is_some()).or_else(|| if fresh { any() } else { None })?;
+        Some(due(at)? + OVERHEAD)
+    }
+
+    fn bulk_due(&self) -> Time {
+        match (self.next_bulk(false), self.next_bulk(true)) {
+            _ if !self.hurry => Time::NEVER,
+            (Some(bytes), _) => self.rate.next_at(self.last_sent, bytes),
+            (None, Some(bytes)) => self.rate.next_at(self.last_sent, bytes).max(self.tick_ends),
+            (None, None) => Time::NEVER,
+        }
+    }
+
+    /// When a timer or a packet is next due; a time in the past: at once.
+    #[must_use]
+    pub fn next_timeout(&self) -> Time {
+        match self.state {
+            State::Open if self.waiting.ping || self.waiting.at_once => Time::ZERO,
+            State::Open => (self.last_received + self.idle_timeout)
+                .min(self.last_sent + KEEPALIVE)
+                .min(self.owed.due())
+                .min(self.clock.as_ref().map_or(Time::NEVER, |clock| clock.next_time()))
+                .min(self.mtu.next_time())
+                .min(self.bulk_due())
+                .min(self.recovery.loss_time())
+                .min(self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64)),
+            State::Closing { next, .. } => next,
+            State::Closed => Time::NEVER,
+        }
+    }
+
+    /// Runs what is due: idle timeout, losses, probe, keepalive.
+    pub(crate) fn handle_timeout(&mut self, now: Time, inbox: &mut Inbox) {
+        if self.state != State::Open {
+            return;
+        }
+        if self.last_received + self.idle_timeout <= now {
+            return self.disconnect(now, DisconnectReason::IdleTimeout, inbox);
+        }
+        let mut recovery = core::mem::take(&mut self.recovery);
+        recovery.detect_losses(now, |settled| self.settle(now, settled, inbox));
+        self.recovery = recovery;
+        self.after_settling(now);
+        if !self.waiting.ping && self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64) <= now {
+            self.recovery.on_probe();
+            self.waiting.ping = true;
+            self.hurry = true;
+            for lane in &mut self.lanes {
+                lane.on_probe();
+            }
+        }
+        if self.last_sent + KEEPALIVE <= now {
+            self.waiting.ping = true;
+        }
+    }
+}
