@@ -55,7 +55,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub const fn new(window: u16) -> Self {
+    pub fn new(window: u16) -> Self {
         let (active, waiting, cancel) = (None, VecDeque::new(), Signal::IDLE);
         Self { window, active, waiting, next_id: 0, begun: 0, cancel }
     }
