@@ -1,4 +1,4 @@
-//! Key phases: each direction's packet keys roll on by themselves while the connection lives (rules K-4 to K-7).
+//! Key phases: each direction's packet keys roll on by themselves while the connection lives (rule K-5).
 //!
 //! The idea is that of RFC 9001, section 6: one bit of the header tells two neighbouring phases apart, and since a
 //! sender rolls only when a packet of the current phase has been acknowledged, its peer is never two phases behind.

@@ -1,4 +1,4 @@
-//! Roaming: a connection's address changes only when its client answers a challenge from the new one (rules M-1 to M-5).
+//! Roaming: a connection's address changes only when its client answers a challenge from the new one.
 //!
 //! Whoever copies a packet on its way can deliver it from an address of its own before the original arrives. So a valid
 //! packet proves nothing about its address; only the answer to random bytes that were sealed and sent there does

@@ -3,7 +3,7 @@
 use netcode::channel::{INPUT, SESSION, Table};
 use netcode::crypto::ClusterKey;
 use netcode::crypto::{
-    self, Aead, CookieKey, PacketKey, Psk, SessionKeys, SharedSecret, handshake_mac_key, hkdf_sha256,
+    self, Aead, CookieKey, PacketKey, Psk, Secret, SessionKeys, SharedSecret, handshake_mac_key, hkdf_sha256,
 };
 use netcode::error::{CloseReason, RefuseReason};
 use netcode::frame::Control;
@@ -139,6 +139,23 @@ impl Handshake {
         json!({ "info": info, "key": hex(key), "iv": hex(iv) })
     }
 
+    /// The secrets, keys and nonce bases of a direction's first two phases.
+    fn phases(&self, info: &str) -> Value {
+        let mut secret = [0; 32];
+        hkdf_sha256(&self.transcript(), &[self.shared.as_bytes(), &PSK], info.as_bytes(), &mut secret);
+        let next = *Secret::new(secret).next().as_bytes();
+        let phases: Vec<Value> = [secret, next]
+            .iter()
+            .map(|secret| {
+                let mut okm = vec![0; self.aead.key_bytes() + 12];
+                hkdf_sha256(&[], &[secret, &[]], b"zonewire v2 key", &mut okm);
+                let (key, iv) = okm.split_at(self.aead.key_bytes());
+                json!({ "secret": hex(secret), "key": hex(key), "iv": hex(iv) })
+            })
+            .collect();
+        json!({ "info": info, "phases": phases })
+    }
+
     /// The sealed parameters, opened as the client does it.
     fn parameters(&self) -> Vec<u8> {
         let raw = RawAccept::read(&self.accept, &self.raw_hello().mac(), &handshake_mac_key(&Psk::new(PSK))).unwrap();
@@ -225,9 +242,9 @@ impl Handshake {
             "accept": hex(&self.accept),
             "transcript": hex(self.transcript()),
             "keys": {
-                "handshake": self.okm("zonewire v1 handshake"),
-                "c2s": self.okm("zonewire v1 c2s"),
-                "s2c": self.okm("zonewire v1 s2c"),
+                "handshake": self.okm("zonewire v2 handshake"),
+                "c2s": self.phases("zonewire v2 c2s"),
+                "s2c": self.phases("zonewire v2 s2c"),
             },
             "parameters": hex(self.parameters()),
             "accepted": {

@@ -181,7 +181,7 @@ pub fn dropped_headers() -> Value {
         ("no plaintext", Direction::ToClient, datagram(0x40, 19)),
         ("no plaintext", Direction::ToServer, datagram(0x40, 23)),
         ("a reserved bit", Direction::ToClient, datagram(0x42, 40)),
-        ("the other key phase", Direction::ToServer, datagram(0x41, 40)),
+        ("a reserved bit", Direction::ToServer, datagram(0x61, 40)),
     ];
     let case = |(name, direction, bytes): (&str, Direction, Vec<u8>)| {
         let drop = Header::read(&bytes, direction).unwrap_err();
