@@ -487,10 +487,12 @@ fn a_client_checks_what_its_server_accepts() {
     assert_eq!(outcome(|_| ()), None);
     assert_eq!(outcome(|accepted| accepted.channel_hash += 1), Some(DisconnectReason::Refused(ChannelMismatch)));
     assert_eq!(outcome(|accepted| accepted.schema_hash += 1), Some(DisconnectReason::Refused(SchemaMismatch)));
-    let impossible: [fn(&mut Accepted); 3] = [
+    let impossible: [fn(&mut Accepted); 5] = [
         |accepted| accepted.rate = 0,
         |accepted| accepted.idle_ms = 0,
         |accepted| accepted.tick = netcode::handshake::MAX_TICK,
+        |accepted| accepted.max_datagram = 1199,
+        |accepted| accepted.features = Features(4),
     ];
     for change in impossible {
         let (pair, _) = client_of_a_fiend(change);
