@@ -63,7 +63,7 @@ impl ServerEndpoint {
         {
             return Err(Drop::Overload);
         }
-        // H-17; last of the limits, so that what another one drops is not counted against the prefix.
+        // H-16; last of the limits, so that what another one drops is not counted against the prefix.
         if !self.prefixes.take(now, place, standing) {
             return Err(Drop::PrefixLimited);
         }
