@@ -13,7 +13,7 @@ use netcode::crypto::{Aead, ClusterKey, CookieKey, Entropy, Psk, SessionKeys, Sh
 use netcode::features::Features;
 use netcode::handshake::{HELLO_BYTES, Hello, RawHello, VERSION};
 use netcode::packet::MAX_DATAGRAM;
-use netcode::server::{ServerConfig, ServerEndpoint, SingleUse};
+use netcode::server::{PrefixLimits, ServerConfig, ServerEndpoint, SingleUse};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue, open};
 
 const UNIX_MS: u64 = 1_700_000_000_000;
@@ -46,6 +46,7 @@ fn server(asks: bool) -> ServerEndpoint {
     let mut config = ServerConfig::new(vec![cluster_key()], SCHEMA_HASH, 20);
     config.retry_above = if asks { 0 } else { u32::MAX };
     config.max_handshakes = u32::MAX;
+    config.prefixes = PrefixLimits::UNLIMITED;
     ServerEndpoint::new(config, CookieKey::new([0xc0; 32]), Arc::new(SingleUse::new(1 << 20)))
 }
 

@@ -175,6 +175,7 @@ impl Rig {
         shard.endpoint.max_connections = config.players;
         shard.endpoint.retry_above = u32::MAX;
         shard.endpoint.max_handshakes = u32::MAX;
+        shard.endpoint.prefixes = PrefixLimits::UNLIMITED;
         let single_use = Arc::new(SingleUse::new(usize::from(config.players)));
         Self {
             config,

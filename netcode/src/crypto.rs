@@ -149,7 +149,7 @@ secret! {
     Psk
 }
 secret! {
-    /// What one direction's packet key of one phase is made from, and the next phase's secret (rule K-4).
+    /// What one direction's packet key of one phase is made from, and the next phase's secret (rule K-5).
     Secret
 }
 secret! {
@@ -301,7 +301,7 @@ pub struct PacketKey {
 }
 
 impl PacketKey {
-    /// One direction's key of the phase that `secret` belongs to (rule K-4).
+    /// One direction's key of the phase that `secret` belongs to (rule K-5).
     #[must_use]
     pub fn from_secret(aead: Aead, secret: &Secret) -> Self {
         Self::derive(aead, &[], &[&secret.0, &[]], b"zonewire v2 key")

@@ -38,10 +38,12 @@ pub enum Drop {
     Refused,
     /// A HELLO, its cookie valid, beyond what its network prefix may ask for.
     PrefixLimited,
+    /// An authentic packet beyond the bytes a second that the connection may send: taken as lost.
+    OverCap,
 }
 
 /// How many kinds of [`Drop`] there are.
-pub const DROP_KINDS: usize = 17;
+pub const DROP_KINDS: usize = 18;
 
 impl Drop {
     /// Every kind, in index order.
@@ -63,6 +65,7 @@ impl Drop {
         Self::Overload,
         Self::Refused,
         Self::PrefixLimited,
+        Self::OverCap,
     ];
 
     /// Its name in logs and metrics.
@@ -86,6 +89,7 @@ impl Drop {
             Self::Overload => "overload",
             Self::Refused => "refused",
             Self::PrefixLimited => "prefix_limited",
+            Self::OverCap => "over_cap",
         }
     }
 }
@@ -167,6 +171,20 @@ pub struct Quality {
     pub acked: u64,
     /// Ack-eliciting packets sent that were given up as lost.
     pub lost: u64,
+    /// x
+    pub bytes_per_s_in: u64,
+    /// x
+    pub bytes_per_s_out: u64,
+    /// x
+    pub rate: u32,
+    /// x
+    pub mtu: u16,
+    /// x
+    pub queued_bytes: u64,
+    /// x
+    pub dropped: u64,
+    /// x
+    pub rtt_min_recent: u64,
 }
 
 impl Quality {

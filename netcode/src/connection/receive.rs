@@ -288,7 +288,8 @@ impl Connection {
 
 /// What a packet carried, for the trace.
 fn contents_of(parsed: &Parsed, plaintext_bytes: usize) -> Contents {
-    let mut contents = Contents { ack: parsed.preamble.ack.is_some(), ..Contents::default() };
+    let mut contents = Contents::default();
+    contents.ack = parsed.preamble.ack.is_some();
     for frame in &parsed.frames {
         match frame {
             Frame::Control(Control::MtuProbe) => contents.probe = true,

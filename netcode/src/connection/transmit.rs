@@ -31,6 +31,15 @@ struct Content {
     contents: Contents,
 }
 
+impl Content {
+    /// One control frame, in a packet whose loss says nothing of how the path in use fares.
+    fn probe() -> Self {
+        let mut content = Self { frames: 1, eliciting: true, ..Self::default() };
+        content.contents.probe = true;
+        content
+    }
+}
+
 impl Connection {
     /// Builds one packet into `out` (at least [`MAX_DATAGRAM`] bytes), with a snapshot when a writer is given.
     /// `None` when the connection is closed, or when a close was sent moments ago.
@@ -92,8 +101,7 @@ impl Connection {
             connection.write_preamble(now, tick, w);
             frame::write_control(w, control);
             // Its loss says nothing of the path in use.
-            let contents = Contents { probe: true, control: true, ack: true, ..Contents::default() };
-            (Content { frames: 1, eliciting: true, snapshot: false, contents }, None)
+            (Content::probe(), None)
         });
         // The ack inside may never reach the peer.
         self.owed = owed;
@@ -116,8 +124,7 @@ impl Connection {
             while w.bit_len() < zeros * 8 {
                 w.write(0, (zeros * 8 - w.bit_len()).min(64) as u32);
             }
-            let contents = Contents { probe: true, control: true, ack: true, ..Contents::default() };
-            (Content { frames: 1, eliciting: true, snapshot: false, contents }, None)
+            (Content::probe(), None)
         })
     }
 

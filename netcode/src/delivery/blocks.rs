@@ -268,3 +268,6 @@ const fn chunk_count(total: u32) -> u16 {
 fn chunk_len(total: u32, index: u16) -> usize {
     (total as usize).saturating_sub(usize::from(index) * SEGMENT_BYTES).min(SEGMENT_BYTES)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::prefixes::Standing;
 use super::slots::{HalfOpen, Peer};
 use super::{MAX_REPLIES, NotClaimed, OPENS_PER_HANDSHAKE, Reply, ServerEndpoint, Window};
 use crate::connection::{Connection, Parameters};
@@ -19,6 +20,11 @@ use crate::version::{VERSION, Verdict};
 
 /// Length of the window in which handshakes are counted, in microseconds.
 const WINDOW_MICROS: u64 = 100_000;
+
+/// The clock of the cookies.
+const fn seconds(now: Time) -> u32 {
+    (now.as_micros() / 1_000_000) as u32
+}
 
 impl ServerEndpoint {
     pub(super) fn on_hello(
@@ -39,23 +45,27 @@ impl ServerEndpoint {
         if self.repeat_accept(from, &hello)? {
             return Ok(());
         }
-        // H-7, H-8
         let window = self.current_window(now);
-        let seconds = (now.as_micros() / 1_000_000) as u32;
-        if window.opened >= self.config.retry_above {
-            let token_id = hello.token_id();
-            if !handshake::cookie_is_valid(&self.cookie_key, seconds, from, &token_id, &hello.cookie()) {
-                let cookie = handshake::cookie(&self.cookie_key, seconds, from, &token_id);
-                self.retries += 1;
-                return self.reply(from, &handshake::write_retry(&hello.mac(), &cookie));
+        // H-7
+        let place = self.prefixes.place(from.ip());
+        let mut standing = Standing::Unproven;
+        if window.opened >= self.config.retry_above || !self.prefixes.allows(now, place, standing) {
+            if !self.proves_its_address(now, from, &hello) {
+                return self.retry(now, from, &hello);
             }
+            standing = Standing::Proven;
         }
+        // H-8
         let most = self.config.max_handshakes;
         if window.agreed >= most
             || window.opened >= most.saturating_mul(OPENS_PER_HANDSHAKE)
             || self.half_open.len() >= usize::from(self.config.max_half_open)
         {
             return Err(Drop::Overload);
+        }
+        // H-16; last of the limits, so that what another one drops is not counted against the prefix.
+        if !self.prefixes.take(now, place, standing) {
+            return Err(Drop::PrefixLimited);
         }
         self.window.opened += 1;
         let fields = hello.fields();
@@ -90,6 +100,16 @@ impl ServerEndpoint {
         };
         self.reply(from, &accept)?;
         Ok(true)
+    }
+
+    fn proves_its_address(&self, now: Time, from: SocketAddr, hello: &RawHello<'_>) -> bool {
+        handshake::cookie_is_valid(&self.cookie_key, seconds(now), from, &hello.token_id(), &hello.cookie())
+    }
+
+    fn retry(&mut self, now: Time, from: SocketAddr, hello: &RawHello<'_>) -> Result<(), Drop> {
+        let cookie = handshake::cookie(&self.cookie_key, seconds(now), from, &hello.token_id());
+        self.retries += 1;
+        self.reply(from, &handshake::write_retry(&hello.mac(), &cookie))
     }
 
     fn current_window(&mut self, now: Time) -> Window {

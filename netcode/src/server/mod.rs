@@ -6,6 +6,7 @@
 //! [`poll_transmit_control`](ServerEndpoint::poll_transmit_control) until `None`.
 
 mod admission;
+mod prefixes;
 mod single_use;
 mod slots;
 
@@ -18,7 +19,7 @@ use arrayvec::ArrayVec;
 
 use crate::channel::Table;
 use crate::connection::{Built, Receiver, SnapshotWriter};
-use crate::crypto::{ClusterKey, CookieKey, Entropy};
+use crate::crypto::{ClusterKey, CookieKey, Entropy, hmac_sha256};
 use crate::delivery::{BlockEvent, Blocks};
 use crate::error::{CloseReason, DisconnectReason, SendError};
 use crate::features::Features;
@@ -33,6 +34,8 @@ use crate::token::{TokenClaims, TokenId};
 use crate::trace::TraceEvent;
 use crate::version::Versions;
 
+use prefixes::Prefixes;
+pub use prefixes::{PREFIX_ENTRIES, PrefixLimits, Rate};
 pub use single_use::{NotClaimed, SingleUse};
 use slots::Slots;
 
@@ -84,6 +87,8 @@ pub struct ServerConfig {
     pub rate_cap: u32,
     /// When the keys of what is sent are rolled.
     pub key_limits: KeyLimits,
+    /// HELLOs that one network may have worked on, by this worker.
+    pub prefixes: PrefixLimits,
 }
 
 impl ServerConfig {
@@ -110,6 +115,7 @@ impl ServerConfig {
             max_half_open: 1024,
             rate_cap: 1_000_000,
             key_limits: KeyLimits::default(),
+            prefixes: PrefixLimits::default(),
         }
     }
 }
@@ -190,6 +196,15 @@ struct Window {
 
 type Reply = ArrayVec<u8, ACCEPT_BYTES>;
 
+/// The key of the prefixes' hash: as secret and as fresh as the cookies' key, from which it comes.
+fn prefix_seed(cookie_key: &CookieKey) -> [u8; 16] {
+    let mut seed = [0; 16];
+    // No cookie is made of a message of this length.
+    let mac = hmac_sha256(cookie_key.as_bytes(), &[b"zonewire prefixes"]);
+    seed.iter_mut().zip(mac).for_each(|(to, from)| *to = from);
+    seed
+}
+
 /// The endpoint of one worker.
 pub struct ServerEndpoint {
     config: ServerConfig,
@@ -202,6 +217,7 @@ pub struct ServerEndpoint {
     /// Slots that want a packet of their own.
     due: VecDeque<u16>,
     window: Window,
+    prefixes: Prefixes,
     next_scan: Time,
     tick: u64,
     inbox: Inbox,
@@ -219,15 +235,17 @@ impl ServerEndpoint {
     #[must_use]
     pub fn new(config: ServerConfig, cookie_key: CookieKey, single_use: Arc<SingleUse>) -> Self {
         let slots = Slots::new(config.worker, config.max_connections);
+        let prefixes = Prefixes::new(&prefix_seed(&cookie_key), config.prefixes);
         Self {
             config,
             cookie_key,
             single_use,
             slots,
             half_open: BTreeMap::new(),
-            replies: VecDeque::new(),
+            replies: VecDeque::with_capacity(MAX_REPLIES),
             due: VecDeque::new(),
             window: Window::default(),
+            prefixes,
             next_scan: Time::ZERO,
             tick: 0,
             inbox: Inbox::default(),
@@ -249,6 +267,12 @@ impl ServerEndpoint {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Accepted clients that have not sent a valid packet yet.
+    #[must_use]
+    pub fn half_open(&self) -> usize {
+        self.half_open.len()
     }
 
     /// Packets and bytes so far.

@@ -234,7 +234,7 @@ fn a_late_snapshot_packet_is_dropped_whole_and_is_not_acknowledged() {
     let mut out = [0; 1200];
     let mut packet = |pair: &mut Pair, byte: u64| {
         let mut write = |w: &mut netcode::bits::BitWriter<'_>| w.write(byte, 8);
-        let sent = pair.server.transmit(pair.now, conn, &mut out, Some((SNAPSHOT, &mut write))).unwrap();
+        let sent = pair.server.transmit(pair.now, conn, &mut out, Some(&mut write)).unwrap();
         (sent.pn, out[..sent.len].to_vec())
     };
     pair.server.send(pair.now, conn, SESSION, b"rides in the first").unwrap();
@@ -260,7 +260,7 @@ fn a_snapshot_that_may_fill_the_packet_keeps_the_channels_limit() {
             w.write(0x5a, 8);
         }
     };
-    let sent = pair.server.transmit(pair.now, conn, &mut out, Some((SNAPSHOT, &mut write))).unwrap();
+    let sent = pair.server.transmit(pair.now, conn, &mut out, Some(&mut write)).unwrap();
     pair.launch(server_addr(), sent.to, &out[..sent.len]);
     pair.run_for(SECOND);
     assert_eq!(pair.clients[0].messages(SNAPSHOT), [[0x5a; 1100]]);
@@ -281,7 +281,7 @@ fn a_packet_full_of_messages_carries_no_snapshot_rather_than_a_stump() {
             room = Some(w.remaining_bits());
             w.write(9, 64);
         };
-        let sent = pair.server.transmit(pair.now, conn, &mut out, Some((SNAPSHOT, &mut write))).unwrap();
+        let sent = pair.server.transmit(pair.now, conn, &mut out, Some(&mut write)).unwrap();
         pair.launch(server_addr(), sent.to, &out[..sent.len]);
         wrote.push(room);
     }
@@ -301,7 +301,7 @@ fn the_round_trip_time_is_measured_right_though_every_ack_waits_for_its_tick() {
         pair.start_ticks();
         pair.run_for(10 * SECOND);
         let expected = u64::from(2 * delay + jitter) * 1000;
-        for quality in [pair.clients[0].endpoint.quality(), pair.server.quality(pair.live[0]).unwrap()] {
+        for quality in [pair.clients[0].endpoint.quality(pair.now), pair.server.quality(pair.now, pair.live[0]).unwrap()] {
             let error = quality.rtt.abs_diff(expected);
             assert!(error <= 1000 + u64::from(jitter) * 700, "{delay} ms: {quality:?}");
             assert_eq!(quality.lost, 0);
@@ -316,7 +316,7 @@ fn loss_is_measured_right() {
     pair.clients[0].plays = true;
     pair.start_ticks();
     pair.run_for(100 * SECOND);
-    let quality = pair.server.quality(pair.live[0]).unwrap();
+    let quality = pair.server.quality(pair.now, pair.live[0]).unwrap();
     assert!((800..=1300).contains(&quality.loss_per_10_000()), "{quality:?}");
 }
 
@@ -371,7 +371,7 @@ fn seventy_thousand_packets_each_way_pass_the_wrap_of_their_numbers() {
         pair.now = pair.now + MS;
         let now = pair.now;
         let mut write = |w: &mut netcode::bits::BitWriter<'_>| w.write(u64::from(round), 32);
-        let packet = pair.server.transmit(now, conn, &mut out, Some((SNAPSHOT, &mut write))).unwrap();
+        let packet = pair.server.transmit(now, conn, &mut out, Some(&mut write)).unwrap();
         assert!(packet.len < 40);
         sent += 1;
         let client = &mut pair.clients[0].endpoint;
@@ -389,14 +389,14 @@ fn seventy_thousand_packets_each_way_pass_the_wrap_of_their_numbers() {
         while pair.server.poll_event().is_some() {}
     }
     assert_eq!((sent, received), (70_000, 70_000));
-    let quality = [pair.server.quality(conn).unwrap(), pair.clients[0].endpoint.quality()];
+    let quality = [pair.server.quality(pair.now, conn).unwrap(), pair.clients[0].endpoint.quality(pair.now)];
     assert!(quality.iter().all(|quality| quality.lost == 0 && quality.acked > 69_000), "{quality:?}");
     assert_eq!(pair.server.drops().total() + pair.clients[0].endpoint.drops().total(), 0);
 }
 
 /// A table with one channel of each kind that takes messages.
 fn mixed_table() -> Table {
-    let channel = |name, kind| Channel { name, kind, max_message: 200, queue_bytes: 4096 };
+    let channel = |name, kind| Channel::new(name, kind, 200, 4096);
     Table(
         [channel("u", Kind::Unreliable), channel("s", Kind::Sequenced), channel("r", Kind::ReliableOrdered)]
             .into_iter()

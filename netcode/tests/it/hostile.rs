@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION, SNAPSHOT};
+use netcode::channel::{INPUT, Kind, SESSION};
 use netcode::client::ClientConfig;
 use netcode::crypto::{Entropy, PacketKey, Psk, SessionKeys, SharedSecret, handshake_mac_key};
 use netcode::error::{CloseReason, DisconnectReason};
 use netcode::features::Features;
-use netcode::frame::{Control, write_control, write_message, write_snapshot_head};
+use netcode::frame::{Control, Head, write_control, write_message, write_snapshot_head};
 use netcode::handshake::{Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, VERSION, write_accept};
 use netcode::packet::{AckBlock, BASE_DATAGRAM, ConnId, Header, MAX_DATAGRAM, Preamble};
 use netcode::rng::Rng;
@@ -322,6 +322,11 @@ fn hello_of(bundle: &ConnectBundle, public: [u8; 32]) -> [u8; HELLO_BYTES] {
     bytes
 }
 
+/// The head of a message that is one segment.
+fn segment(number: u16) -> Head {
+    Head::Segment { number, first: true, last: true }
+}
+
 /// Sends it three times; says after how many the connection was closed for it.
 fn offences_until_closed(write: impl Fn(&mut BitWriter<'_>)) -> Option<u32> {
     let mut pair = Pair::new(1, server_config());
@@ -356,23 +361,23 @@ fn whatever_else_breaks_the_rules_closes_after_the_third() {
     let start = |w: &mut BitWriter<'_>| Preamble::default().write(w);
     let snapshot = |w: &mut BitWriter<'_>| {
         start(w);
-        write_snapshot_head(w, SNAPSHOT);
-        w.write(0xab, 8);
+        write_snapshot_head(w);
+        w.write(0xab00 >> 3, 13);
     };
     assert_eq!(offences_until_closed(snapshot), Some(3), "a snapshot from a client");
     let too_far = |w: &mut BitWriter<'_>| {
         start(w);
-        assert!(write_message(w, SESSION, Some(256), b"x"));
+        assert!(write_message(w, SESSION, Kind::ReliableOrdered, segment(256), b"x"));
     };
     assert_eq!(offences_until_closed(too_far), Some(3), "beyond the reliable window");
     let too_long = |w: &mut BitWriter<'_>| {
         start(w);
-        assert!(write_message(w, INPUT, None, &[0; 65]));
+        assert!(write_message(w, INPUT, Kind::Sequenced, Head::Whole, &[0; 65]));
     };
     assert_eq!(offences_until_closed(too_long), Some(3), "longer than the channel allows");
     let no_channel = |w: &mut BitWriter<'_>| {
         start(w);
-        assert!(write_message(w, 9, None, b"x"));
+        assert!(write_message(w, 9, Kind::Sequenced, Head::Whole, b"x"));
     };
     assert_eq!(offences_until_closed(no_channel), Some(3), "a channel that is not there");
 }
@@ -384,7 +389,7 @@ fn a_gap_that_is_never_filled_costs_no_more_than_the_quota() {
     for number in 1..=16 {
         let packet = fiend.packet(|w| {
             Preamble::default().write(w);
-            assert!(write_message(w, SESSION, Some(number), &[0; 1024]));
+            assert!(write_message(w, SESSION, Kind::ReliableOrdered, segment(number), &[0; 1024]));
         });
         pair.inject(client_addr(0), &packet);
     }
@@ -393,7 +398,7 @@ fn a_gap_that_is_never_filled_costs_no_more_than_the_quota() {
     for _ in 0..3 {
         let packet = fiend.packet(|w| {
             Preamble::default().write(w);
-            assert!(write_message(w, SESSION, Some(17), b"x"));
+            assert!(write_message(w, SESSION, Kind::ReliableOrdered, segment(17), b"x"));
         });
         pair.inject(client_addr(0), &packet);
     }
@@ -482,10 +487,12 @@ fn a_client_checks_what_its_server_accepts() {
     assert_eq!(outcome(|_| ()), None);
     assert_eq!(outcome(|accepted| accepted.channel_hash += 1), Some(DisconnectReason::Refused(ChannelMismatch)));
     assert_eq!(outcome(|accepted| accepted.schema_hash += 1), Some(DisconnectReason::Refused(SchemaMismatch)));
-    let impossible: [fn(&mut Accepted); 3] = [
+    let impossible: [fn(&mut Accepted); 5] = [
         |accepted| accepted.rate = 0,
         |accepted| accepted.idle_ms = 0,
         |accepted| accepted.tick = netcode::handshake::MAX_TICK,
+        |accepted| accepted.max_datagram = 1199,
+        |accepted| accepted.features = Features(4),
     ];
     for change in impossible {
         let (pair, _) = client_of_a_fiend(change);

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use super::signal::Signal;
 use super::{BlockEvent, BlockFrame, Item, MAX_WAITING, chunk_count, chunk_len};
 use crate::delivery::{MAX_BLOCK, OutOfWindow, SEGMENT_BYTES};
@@ -56,8 +58,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     pub const fn new(window: u16) -> Self {
-        let (active, waiting, cancel) = (None, VecDeque::new(), Signal::IDLE);
-        Self { window, active, waiting, next_id: 0, begun: 0, cancel }
+        Self { window, active: None, waiting: VecDeque::new(), next_id: 0, begun: 0, cancel: Signal::IDLE }
     }
 
     pub fn start(&mut self, bytes: Arc<[u8]>) -> Result<u64, SendError> {
@@ -270,7 +271,10 @@ impl Active {
     }
 
     fn on_probe(&mut self) {
-        for (index, chunk) in (self.base..).zip(&mut self.sent).filter(|(_, chunk)| !chunk.acked).take(PROBE_CHUNKS) {
+        let open = (self.base..).zip(&mut self.sent).filter(|(_, chunk)| !chunk.acked);
+        let mut oldest: ArrayVec<_, PROBE_CHUNKS> = open.take(PROBE_CHUNKS).collect();
+        // Pushed to the front, so the oldest last.
+        while let Some((index, chunk)) = oldest.pop() {
             if !chunk.due {
                 chunk.due = true;
                 self.resend.push_front(index);
