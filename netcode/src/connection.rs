@@ -16,7 +16,7 @@ use crate::error::{CloseReason, DisconnectReason, SendError};
 use crate::frame::{self, Control, FRAME_BITS, Frame, MAX_FRAMES, Parsed};
 use crate::inbox::{Inbox, Record};
 use crate::packet::{AckBlock, ConnId, Direction, Header, MAX_DATAGRAM, Preamble};
-use crate::recovery::{Recovery, Settled};
+use crate::recovery::{Packet, Recovery, Settled};
 use crate::reliable::{Outbox, Reorder};
 use crate::replay::{ReplayWindow, Replayed};
 use crate::seq::{expand16, low16};
@@ -389,7 +389,9 @@ impl Connection {
         self.owes_since = None;
         self.ping_due = false;
         let (id, lanes) = (self.parameters.conn, &mut self.lanes);
-        self.recovery.on_sent(now, pn, eliciting, has_snapshot, |settled| settle(id, lanes, settled, inbox));
+        let bytes = (header + len + TAG_BYTES) as u16;
+        let packet = Packet { eliciting, snapshot: has_snapshot, probe: false, bytes };
+        self.recovery.on_sent(now, pn, packet, |settled| settle(id, lanes, settled, inbox));
         Some(Built { len: header + len + TAG_BYTES, pn })
     }
 
@@ -537,7 +539,7 @@ fn settle(id: ConnId, lanes: &mut [Lane], settled: Settled, inbox: &mut Inbox) {
             }
         }
     }
-    if settled.snapshot {
+    if settled.packet.snapshot {
         inbox.push(id, Record::Settled { pn: settled.pn, acked: settled.acked });
     }
 }

@@ -84,5 +84,6 @@ pub mod snapshot;
 pub mod stats;
 pub mod time;
 pub mod token;
+pub mod window;
 
 pub use time::Time;
