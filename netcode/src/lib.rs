@@ -95,5 +95,6 @@ pub mod time;
 pub mod token;
 pub mod trace;
 pub mod version;
+pub mod window;
 
 pub use time::Time;

@@ -163,28 +163,38 @@ pub struct Quality {
     pub rtt: u64,
     /// The smallest round-trip time seen.
     pub rtt_min: u64,
+    /// The smallest of the last ten seconds.
+    pub rtt_min_recent: u64,
     /// The latest sample.
     pub rtt_latest: u64,
+    /// The median of the last 128 samples.
+    pub rtt_p50: u64,
+    /// The 99th percentile of the last 128 samples.
+    pub rtt_p99: u64,
     /// Mean deviation of the round-trip time.
     pub jitter: u64,
-    /// Ack-eliciting packets sent that the peer acknowledged.
+    /// Ack-eliciting packets sent that the peer acknowledged. Probes of the path's MTU are not counted.
     pub acked: u64,
     /// Ack-eliciting packets sent that were given up as lost.
     pub lost: u64,
-    /// x
-    pub bytes_per_s_in: u64,
-    /// x
+    /// Those of the lost that were acknowledged later after all.
+    pub spurious: u64,
+    /// Share of the last 256 settled packets that was lost, in parts per 10,000.
+    pub loss_recent: u32,
+    /// Bytes of datagrams sent over the last second.
     pub bytes_per_s_out: u64,
-    /// x
+    /// Bytes of datagrams received over the last second.
+    pub bytes_per_s_in: u64,
+    /// What rate control lets this side send, in bytes per second.
     pub rate: u32,
-    /// x
+    /// Bytes of the longest datagram that the path is known to take.
     pub mtu: u16,
-    /// x
+    /// Bytes that wait to be sent or acknowledged, over all channels.
     pub queued_bytes: u64,
-    /// x
+    /// Messages (or segments of them) that wait to be sent or acknowledged, over all channels.
+    pub queued_messages: u64,
+    /// Messages that made room for newer ones.
     pub dropped: u64,
-    /// x
-    pub rtt_min_recent: u64,
 }
 
 impl Quality {

@@ -465,7 +465,8 @@ impl Arena {
     /// Brings the counters together.
     fn finish(mut self) -> Report {
         let stats = *self.network.stats();
-        let vanished = stats.lost + stats.lost_in_burst + stats.blocked + stats.queue_full + stats.dead_address;
+        let vanished = stats.lost + stats.lost_in_burst + stats.blocked + stats.too_long + stats.queue_full;
+        let vanished = vanished + stats.dead_address;
         let under_way = self.network.in_flight() as u64;
         if stats.sent + stats.duplicated != stats.delivered + vanished + under_way {
             self.violate(None, Broken::Accounting);

@@ -255,7 +255,7 @@ impl Connection {
             mtu: self.mtu.current(),
             queued_bytes: self.lanes.iter().map(|lane| lane.held_bytes() as u64).sum(),
             dropped: self.lanes.iter().map(|lane| lane.dropped).sum(),
-            ..self.recovery.quality(now)
+            ..self.recovery.quality()
         }
     }
 

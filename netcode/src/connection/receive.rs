@@ -1,5 +1,7 @@
 //! Taking packets.
 
+use core::time::Duration;
+
 use super::{Connection, MAX_MALFORMED, State, TimeQuestion};
 use crate::channel::Table;
 use crate::error::{CloseReason, DisconnectReason};
@@ -8,7 +10,7 @@ use crate::inbox::{Inbox, Record};
 use crate::packet::{AckBlock, Direction, Header};
 use crate::recovery::{AckedUnsent, Settled};
 use crate::replay::Replayed;
-use crate::seq::expand16;
+use crate::seq::{expand16, low16};
 use crate::stats::Drop;
 use crate::time::Time;
 use crate::trace::{Contents, TraceEvent};
@@ -242,14 +244,18 @@ impl Connection {
     fn on_ack(&mut self, now: Time, ack: &AckBlock, inbox: &mut Inbox) -> Result<(), AckedUnsent> {
         let next_pn = self.next_pn;
         let mut recovery = core::mem::take(&mut self.recovery);
-        let result = recovery.on_ack(now, ack, next_pn, |settled| self.settle(now, settled, inbox));
+        let result = recovery.on_ack(now, ack, next_pn, |settled| {
+            let measures = settled.packet.eliciting && low16(settled.pn) == ack.largest;
+            let delay = ack.delay_micros().filter(|_| measures).map(Duration::from_micros);
+            self.settle(now, settled, delay, inbox);
+        });
         self.recovery = recovery;
         self.after_settling(now);
         result
     }
 
-    /// Tells everybody concerned what became of a packet.
-    pub(super) fn settle(&mut self, now: Time, settled: Settled, inbox: &mut Inbox) {
+    /// Tells everybody concerned what became of a packet; `ack_delay` is known of one that measures the round trip.
+    pub(super) fn settle(&mut self, now: Time, settled: Settled, ack_delay: Option<Duration>, inbox: &mut Inbox) {
         let Settled { pn, acked, packet, .. } = settled;
         let Self { manifest, lanes, conn, .. } = self;
         for item in manifest.of(pn) {
@@ -268,16 +274,15 @@ impl Connection {
         if packet.snapshot {
             inbox.push(self.conn, Record::Settled { pn, acked });
         }
-        self.record(now, || if acked { TraceEvent::Acked { pn, rtt: settled.rtt } } else { TraceEvent::Lost { pn } });
+        let rtt = ack_delay.map(|delay| now.saturating_since(settled.sent).saturating_sub(delay));
+        self.record(now, || if acked { TraceEvent::Acked { pn, rtt } } else { TraceEvent::Lost { pn } });
     }
 
     pub(super) fn after_settling(&mut self, now: Time) {
-        let oldest = self.recovery.oldest().unwrap_or(self.next_pn);
-        self.manifest.forget_before(oldest);
-        let before = self.rate.rate();
-        let quality = self.recovery.quality(now);
-        if quality.rtt > 0 {
-            self.rate.on_rtt(now, quality.rtt, quality.rtt_min_recent);
+        self.manifest.forget_before(self.recovery.oldest());
+        let (before, rtt) = (self.rate.rate(), self.recovery.rtt());
+        if rtt.samples() > 0 {
+            self.rate.on_rtt(now, rtt.smoothed_or_initial(), rtt.recent_min());
         }
         let after = self.rate.rate();
         if before != after {

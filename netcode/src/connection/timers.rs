@@ -86,7 +86,7 @@ impl Connection {
             return self.disconnect(now, DisconnectReason::IdleTimeout, inbox);
         }
         let mut recovery = core::mem::take(&mut self.recovery);
-        recovery.detect_losses(now, |settled| self.settle(now, settled, inbox));
+        recovery.detect_losses(now, |settled| self.settle(now, settled, None, inbox));
         self.recovery = recovery;
         self.after_settling(now);
         if !self.waiting.ping && self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64) <= now {

@@ -17,7 +17,7 @@ use crate::trace::{Contents, TraceEvent};
 /// A message in flight is repeated at the earliest so long after it was sent: not in the same burst.
 const REPEAT_AGE: Duration = Duration::from_millis(25);
 /// Above this recent loss, in parts per 10,000, small reliable messages are repeated before they count as lost.
-const REPEAT_LOSS: u64 = 100;
+const REPEAT_LOSS: u32 = 100;
 /// The least room for which another message frame is tried.
 const LEAST_FRAME_BITS: usize = FRAME_BITS + 8;
 
@@ -174,7 +174,7 @@ impl Connection {
         let probe = content.contents.probe;
         let packet = Packet { eliciting: content.eliciting, snapshot: content.snapshot, probe, bytes: len as u16 };
         let mut recovery = core::mem::take(&mut self.recovery);
-        recovery.on_sent(now, pn, packet, |settled| self.settle(now, settled, inbox));
+        recovery.on_sent(now, pn, packet, |settled| self.settle(now, settled, None, inbox));
         self.recovery = recovery;
         self.record(now, || TraceEvent::Sent { pn, bytes: len as u16, phase, contents: content.contents });
     }

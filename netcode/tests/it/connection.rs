@@ -28,6 +28,7 @@ const BAD: LinkConfig = LinkConfig {
     corrupt: 0.05,
     rate_bytes_per_s: None,
     queue_bytes: 64 * 1024,
+    mtu: None,
 };
 
 fn disconnected(pair: &Pair) -> Vec<DisconnectReason> {
