@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bots::behavior::Behavior;
+use bots::transfer;
 use clap::{Parser, Subcommand, ValueEnum};
 use netcode::emulator::LinkConfig;
 
@@ -30,6 +31,8 @@ pub enum Command {
     Swarm(SwarmArgs),
     /// Server, clients and a bad network in one thread on virtual time, checked at each step.
     Arena(ArenaArgs),
+    /// Goodput, delay and overhead of reliable messages and blocks over bad networks, beside what theory allows.
+    Transfer(TransferArgs),
     /// Draws a trace (of `swarm --trace`) as an SVG timeline, and prints what it adds up to.
     Trace(TraceArgs),
 }
@@ -96,6 +99,20 @@ pub struct ArenaArgs {
     json: bool,
 }
 
+/// `bots transfer`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct TransferArgs {
+    /// Decides everything.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Bytes a second that the server may send.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..))]
+    cap: u32,
+    /// Print the table as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `bots trace`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TraceArgs {
@@ -154,6 +171,13 @@ impl SwarmArgs {
             seed: self.seed,
             trace: self.trace.clone(),
         }
+    }
+}
+
+impl TransferArgs {
+    /// The runs that they describe.
+    pub fn options(&self) -> transfer::Options {
+        transfer::Options { cap: self.cap, ..transfer::Options::new(self.seed) }
     }
 }
 

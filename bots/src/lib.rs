@@ -3,6 +3,7 @@
 //! - [`swarm`]: many real clients; the binary gives them sockets, threads and a clock.
 //! - [`arena`]: the whole cluster, its clients and a bad network in one thread on virtual time, checked at each step.
 //! - [`trace`]: what happened on a connection, as JSON lines and as a picture.
+//! - [`transfer`]: goodput, delay and overhead of reliable messages and blocks over bad networks.
 //! - [`behavior`]: how bots play, in both.
 //!
 //! The library does no I/O, reads no clock and starts no thread.
@@ -10,5 +11,7 @@
 
 pub mod arena;
 pub mod behavior;
+mod entropy;
 pub mod swarm;
 pub mod trace;
+pub mod transfer;

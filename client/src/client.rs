@@ -17,7 +17,7 @@ use sim::{EntityId, Input};
 use crate::config::Config;
 use crate::event::Event;
 use crate::interpolation::{self, Pose};
-use crate::session::Session;
+use crate::session::{Misbehaved, Session};
 use crate::stats::Stats;
 
 /// Sees each message that arrives, before the client acts on it: channel, tick, bytes. For recorders and checkers.
@@ -192,8 +192,8 @@ impl Client {
 
     /// Round-trip time, jitter and loss; zeroes before the connection stands.
     #[must_use]
-    pub fn quality(&self) -> Quality {
-        self.endpoint.quality()
+    pub fn quality(&self, now: Time) -> Quality {
+        self.endpoint.quality(now)
     }
 
     /// Packets and bytes so far.
@@ -215,7 +215,7 @@ impl Client {
             return;
         }
         let handshake = self.hello_at.take().map(|sent| now.saturating_since(sent).as_micros() as u64);
-        let packets = Some(self.endpoint.quality().rtt_min).filter(|rtt| *rtt > 0);
+        let packets = Some(self.endpoint.quality(now).rtt_min).filter(|rtt| *rtt > 0);
         let bounds = [self.rtt_min, handshake, packets];
         self.rtt_min = bounds.into_iter().flatten().min();
         if let Some(rtt_min) = self.rtt_min {
@@ -232,6 +232,8 @@ impl Client {
                     tap(channel, tick, bytes);
                     self.session.on_message(now, channel, tick, bytes)
                 }
+                // The channel table has none.
+                ClientEvent::Block { .. } => Err(Misbehaved),
                 ClientEvent::Disconnected(reason) => {
                     self.session.events.push_back(Event::Disconnected(reason));
                     Ok(())

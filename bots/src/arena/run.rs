@@ -19,13 +19,13 @@ use sim::ConfigError;
 use super::checker::{Checker, UNKNOWN_CALM_S};
 use super::cluster::{Cluster, period, unix_ms};
 use super::digest::Digest;
-use super::entropy::Seeded;
 use super::faults::{Fault, Faults};
 use super::history::History;
 use super::options::{Drawn, Options, Planted, calm};
 use super::player::{Change, Player, client_at, inside, outside};
 use super::report::{Broken, Report, Violation};
 use crate::behavior::Pilot;
+use crate::entropy::Seeded;
 
 /// Everything must have converged that many virtual seconds after the faults.
 pub const LIVENESS_S: u32 = 30;

@@ -89,6 +89,9 @@ pub enum RunError {
     /// The arena's world cannot be made.
     #[error("no world can be made for this arena: {0}")]
     World(#[from] sim::ConfigError),
+    /// The transfer table's ends do not work.
+    #[error("no table: {0}")]
+    Transfer(#[from] bots::transfer::Broken),
     /// No randomness.
     #[error(transparent)]
     Crypto(#[from] netcode::crypto::CryptoError),

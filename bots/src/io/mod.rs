@@ -8,3 +8,4 @@ pub mod sockets;
 pub mod swarm;
 pub mod tokens;
 pub mod trace;
+pub mod transfer;
