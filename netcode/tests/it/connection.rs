@@ -7,7 +7,8 @@ use netcode::channel::{Channel, INPUT, Kind, SESSION, SNAPSHOT, Table};
 use netcode::client::ClientConfig;
 use netcode::emulator::LinkConfig;
 use netcode::error::{CloseReason, DisconnectReason, SendError};
-use netcode::packet::ConnId;
+use netcode::packet::{ConnId, MAX_DATAGRAM};
+use netcode::server::ServerConfig;
 use netcode::stats::Drop;
 use proptest::prelude::*;
 
@@ -307,7 +308,7 @@ fn the_round_trip_time_is_measured_right_though_every_ack_waits_for_its_tick() {
         for quality in [pair.clients[0].endpoint.quality(pair.now), pair.server.quality(pair.now, pair.live[0]).unwrap()] {
             let error = quality.rtt.abs_diff(expected);
             assert!(error <= 1000 + u64::from(jitter) * 700, "{delay} ms: {quality:?}");
-            assert_eq!(quality.lost, 0);
+            assert_eq!(quality.lost, quality.spurious, "late ones look lost for a while: {quality:?}");
         }
     }
 }

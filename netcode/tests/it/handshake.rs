@@ -7,6 +7,7 @@ use netcode::client::{ClientConfig, ClientState};
 use netcode::crypto::{Aead, ClusterKey, Psk};
 use netcode::emulator::LinkConfig;
 use netcode::error::{DisconnectReason, RefuseReason};
+use netcode::features::Features;
 use netcode::handshake::{
     ACCEPT, ACCEPT_BYTES, HELLO, HELLO_BYTES, REFUSE, RETRY, RETRY_BYTES, Refusal, Versions, write_refuse,
 };
