@@ -245,3 +245,38 @@ fn quantile(micros: &[u64], quantile: f64) -> Result<f64, Broken> {
     let rank = (quantile * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).map(|micros| *micros as f64 / 1e3).ok_or(Broken::Nothing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netcode::crypto::OsEntropy;
+
+    #[expect(clippy::disallowed_methods, reason = "a test")]
+    fn outside() -> Box<dyn Entropy> {
+        Box::new(OsEntropy::new())
+    }
+
+    fn short() -> Options {
+        Options { cap: 100_000, full_s: 1.0, light_s: 3.0, small_s: 10.0, big_blocks: 1, ..Options::new(7) }
+    }
+
+    #[test]
+    fn a_row_of_each_traffic_lies_within_its_bounds_and_is_the_same_each_time() {
+        for traffic in Traffic::ALL {
+            let path = Path { rtt: Duration::from_millis(20), loss: 0.01, cap: 100_000, snapshot_bytes: 0 };
+            let first = row(&short(), traffic, &path, &mut outside).unwrap();
+            // A window of a second may begin just before a packet.
+            assert!(first.goodput > 0.0 && first.goodput <= first.goodput_bound * 1.05, "{first:?}");
+            assert!(first.delay_ms_p50 >= 10.0 && first.delay_ms_p99 >= first.delay_ms_p50, "{first:?}");
+            assert!(first.overhead > 1.0 && first.overhead < 2.0, "{first:?}");
+            assert_eq!(first, row(&short(), traffic, &path, &mut outside).unwrap());
+        }
+    }
+
+    #[test]
+    fn all_small_messages_arrive() {
+        let small = small_messages(&short(), &mut outside).unwrap();
+        assert_eq!((small.messages, small.missing), (100, 0));
+        assert!(small.rtts_p50 >= 0.5, "{small:?}");
+    }
+}
