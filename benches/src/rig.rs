@@ -14,7 +14,7 @@ use netcode::Time;
 use netcode::crypto::{ClusterKey, CookieKey, Entropy, Psk};
 use netcode::packet::MAX_DATAGRAM;
 use netcode::rng::Rng;
-use netcode::server::SingleUse;
+use netcode::server::{PrefixLimits, SingleUse};
 use netcode::token::{ServerEntry, TokenClaims, issue};
 use server::shard::{Shard, ShardConfig};
 use server::zone::{ToShard, Zone, ZoneConfig};

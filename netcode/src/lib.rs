@@ -71,6 +71,8 @@ pub mod delivery;
 pub mod emulator;
 pub mod error;
 pub mod features;
+#[cfg(test)]
+mod flow;
 pub mod frame;
 pub mod handshake;
 mod inbox;

@@ -239,7 +239,7 @@ mod tests {
             }
         }
         assert_eq!(times, (0..60).map(|n| n * 50).collect::<Vec<_>>());
-        assert_eq!(watch.next_time(), Time::NEVER);
+        assert!(watch.is_idle(START + CHALLENGE_TIME));
         assert_eq!(watch.on_response(START + CHALLENGE_TIME, address(1), &DATA), None);
         let mut late = watch_of(1);
         late.on_challenge_sent(START, 40);

@@ -199,7 +199,7 @@ impl World {
             let mac = mac_of(&bytes);
             bytes[MAC_AT..].copy_from_slice(&mac);
         }
-        let len = if flags & 0x80 == 0 { HELLO_BYTES } else { usize::from(program.u16()) % (MAX_DATAGRAM + 1) };
+        let len = if flags & 0x80 == 0 { HELLO_BYTES } else { usize::from(program.u16()) % (HELLO_BYTES + 1) };
         bytes[..len].to_vec()
     }
 
@@ -241,6 +241,9 @@ impl World {
                 let reply = reply.expect("a REFUSE");
                 assert_eq!((reply.len(), reply[0], dropped), (REFUSE_BYTES, REFUSE, 1));
                 assert_eq!(RefuseReason::from_wire(reply[1]), Some(*reason));
+                // What is spoken is said to those who can read it.
+                let says = *reason == RefuseReason::VersionMismatch && hello[1] != 1;
+                assert_eq!(reply[2..4], if says { [VERSION; 2] } else { [0; 2] });
             }
             Outcome::Again(accept) => assert_eq!((reply, dropped), (Some(accept.as_slice()), 0)),
             Outcome::Accept => {

@@ -14,9 +14,9 @@
 use std::collections::VecDeque;
 
 /// The most exchanges that are kept: what the clock's schedule gives in [`WINDOW_MICROS`], and some.
-const MAX_SAMPLES: usize = 512;
+const MAX_SAMPLES: usize = 1024;
 /// How long an exchange counts.
-const WINDOW_MICROS: u64 = 60_000_000;
+const WINDOW_MICROS: i64 = 60_000_000;
 
 /// Slopes are in units of 2^-22, about a quarter of a ppm.
 pub(super) const SLOPE_BITS: u32 = 22;
@@ -26,7 +26,10 @@ const MAX_SLOPE: i64 = 2600;
 const UNKNOWN_SLOPE: i64 = 1258;
 const KNOWN_SLOPE: i64 = 84;
 /// Exchanges over this time are enough to know the slope.
-const SLOPE_MICROS: u64 = 15_000_000;
+const SLOPE_MICROS: i64 = 15_000_000;
+/// Slopes looked at on either side of the likeliest, up to one that is 2^-8 times as likely.
+const STEPS: i64 = 12;
+const UNLIKELY: i64 = 8 * 1024;
 
 /// One exchange; times in µs of the client's clock.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +81,79 @@ pub(super) struct Envelope {
     samples: VecDeque<Sample>,
     /// The slope known from an earlier path.
     prior: Option<i64>,
+    /// The points of either direction that a line can touch; kept for their memory.
+    up: Vec<Point>,
+    down: Vec<Point>,
+}
+
+/// One direction of an exchange: its time, counted from the newest exchange, and the difference measured.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    time: i64,
+    height: i64,
+}
+
+impl Envelope {
+    pub fn push(&mut self, sample: Sample) {
+        let expired = |old: &Sample| sample.down_at.saturating_sub(old.down_at) > WINDOW_MICROS;
+        while self.samples.front().is_some_and(expired) || self.samples.len() >= MAX_SAMPLES {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+    }
+
+    /// How many exchanges there are.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// The path has changed at `since`: forgets what was measured on the old one, except for the slope.
+    pub fn restart(&mut self, since: i64, fit: &Fit) {
+        let first = self.samples.front().map_or(since, |first| first.up_at);
+        if since.saturating_sub(first) >= SLOPE_MICROS {
+            self.prior = Some(fit.slope);
+        }
+        self.samples.retain(|sample| sample.up_at >= since);
+    }
+
+    /// The line that all exchanges together speak for; `None` while there are none.
+    pub fn fit(&mut self) -> Option<Fit> {
+        let at = self.samples.back()?.down_at;
+        let up = |sample: &Sample| Point { time: sample.up_at - at, height: sample.up };
+        let down = |sample: &Sample| Point { time: sample.down_at - at, height: sample.down };
+        keep_lowest(&mut self.up, self.samples.iter().map(up));
+        keep_lowest(&mut self.down, self.samples.iter().map(down));
+        let problem = Problem::new(self);
+        let best = problem.likeliest();
+        let top = problem.lines(best);
+        let likelihood = problem.likelihood(best, &top);
+        // The likeliest slope lies at an edge of what is possible; the mean of all slopes, each weighted by its
+        // likelihood, errs less.
+        let (mut weights, mut slopes, mut offsets) = (0, 0, 0);
+        for side in [-1, 1] {
+            let step = problem.step(best, likelihood, side);
+            for count in 0..STEPS {
+                let slope = (best + side * step * count).clamp(-MAX_SLOPE, MAX_SLOPE);
+                let lines = problem.lines(slope);
+                // The middle belongs to both sides, to each with one half.
+                let share = if count == 0 { step } else { 2 * step };
+                let weight = share * weight(likelihood.saturating_sub(problem.likelihood(slope, &lines)));
+                weights += weight;
+                slopes += weight * (slope - best);
+                offsets += weight * (lines.double_offset() - top.double_offset());
+            }
+        }
+        let weights = weights.max(1);
+        let floor = top.up + top.down;
+        Some(Fit {
+            at,
+            offset: (top.double_offset() + offsets / weights) / 2,
+            slope: best + slopes / weights,
+            floor,
+            spread: (problem.mean - floor).max(0),
+            samples: self.samples.len(),
+        })
+    }
 }
 
 /// The lines of one slope: their heights at the newest exchange, and the times at which they touch a point.
@@ -88,77 +164,124 @@ struct Lines {
     down_touches: i64,
 }
 
-impl Envelope {
-    pub fn push(&mut self, sample: Sample) {
-        let expired = |old: &Sample| sample.down_at.saturating_sub(old.down_at) > WINDOW_MICROS as i64;
-        while self.samples.front().is_some_and(expired) || self.samples.len() >= MAX_SAMPLES {
-            self.samples.pop_front();
-        }
-        self.samples.push_back(sample);
+impl Lines {
+    const fn double_offset(&self) -> i64 {
+        self.up - self.down
     }
+}
 
-    /// The path has changed at `since`: forgets what was measured on the old one, except for the slope.
-    pub fn restart(&mut self, since: i64, fit: &Fit) {
-        let first = self.samples.front().map_or(since, |first| first.up_at);
-        if since.saturating_sub(first) >= SLOPE_MICROS as i64 {
-            self.prior = Some(fit.slope);
-        }
-        self.samples.retain(|sample| sample.up_at >= since);
-    }
+/// How likely a slope is, under waits that are distributed exponentially: `count · (sum of both lines' heights at their
+/// exchanges' mean times) / wait − (slope − prior)² / (2 · sigma²)`, a concave function.
+struct Problem<'a> {
+    up: &'a [Point],
+    down: &'a [Point],
+    /// How many exchanges there are.
+    count: i64,
+    /// The mean round-trip time, and the mean of the time between the two ends of an exchange, which is negative.
+    mean: i64,
+    mean_gap: i64,
+    /// The mean time that a packet waits, twice: for waits that are not exponential but uniform, the least of them are
+    /// half as frequent, and to believe the exchanges too little costs less than to believe them too much.
+    wait: i64,
+    prior: i64,
+    sigma: i64,
+}
 
-    /// The best line of all exchanges; `None` while there are none.
-    pub fn fit(&self) -> Option<Fit> {
-        let at = self.samples.back()?.down_at;
-        let count = self.samples.len() as i64;
-        let (mut longest, mut least, mut mean_gap) = (0, i64::MAX, 0);
-        for sample in &self.samples {
-            longest += sample.round_trip();
+impl<'a> Problem<'a> {
+    fn new(envelope: &'a Envelope) -> Self {
+        let Envelope { samples, prior, up, down } = envelope;
+        let count = samples.len().max(1) as i64;
+        let (mut sum, mut least, mut gaps) = (0, i64::MAX, 0);
+        for sample in samples {
+            sum += sample.round_trip();
             least = least.min(sample.round_trip());
-            mean_gap += sample.up_at - sample.down_at;
+            gaps += sample.up_at - sample.down_at;
         }
-        let (mean, mean_gap) = (longest / count, mean_gap / count);
-        let wait = ((mean - least) / 2).max(1);
-        // Maximises `count · (sum of both heights at their mean times) / wait − (slope − prior)² / (2 · sigma²)`, the
-        // likelihood under waits of that mean. It is concave, so the sign of its derivative leads to the maximum.
-        let (prior, sigma) = self.prior.map_or((0, UNKNOWN_SLOPE), |slope| (slope, KNOWN_SLOPE));
+        let (mean, mean_gap) = (sum / count, gaps / count);
+        let (prior, sigma) = prior.map_or((0, UNKNOWN_SLOPE), |slope| (slope, KNOWN_SLOPE));
+        Self { up, down, count, mean, mean_gap, wait: (mean - least).max(1), prior, sigma }
+    }
+
+    /// The slope of the greatest likelihood, by bisection over the sign of its derivative.
+    fn likeliest(&self) -> i64 {
         let (mut low, mut high) = (-MAX_SLOPE, MAX_SLOPE);
         while low < high {
             let slope = (low + high).div_euclid(2);
-            let lines = self.lines(at, slope);
-            let gain = count * (lines.down_touches - lines.up_touches + mean_gap) * sigma * sigma;
-            let cost = ((slope - prior) << SLOPE_BITS) * wait;
+            let lines = self.lines(slope);
+            let gain = self.count * (lines.down_touches - lines.up_touches + self.mean_gap) * self.sigma * self.sigma;
+            let cost = ((slope - self.prior) << SLOPE_BITS) * self.wait;
             if gain > cost {
                 low = slope + 1;
             } else {
                 high = slope;
             }
         }
-        let lines = self.lines(at, low);
-        let floor = lines.up + lines.down;
-        Some(Fit {
-            at,
-            offset: (lines.up - lines.down) / 2,
-            slope: low,
-            floor,
-            spread: (mean - floor).max(0),
-            samples: self.samples.len(),
-        })
+        low
     }
 
-    fn lines(&self, at: i64, slope: i64) -> Lines {
-        let mut lines = Lines { up: i64::MAX, up_touches: 0, down: i64::MAX, down_touches: 0 };
-        for sample in &self.samples {
-            // Within the window slope · time fits 64 bits by far.
-            let (up_time, down_time) = (sample.up_at - at, sample.down_at - at);
-            let up = sample.up - ((slope * up_time) >> SLOPE_BITS);
-            let down = sample.down + ((slope * down_time) >> SLOPE_BITS);
-            if up < lines.up {
-                (lines.up, lines.up_touches) = (up, up_time);
+    /// The logarithm of the likelihood, less a constant, in units of 1/1024 of a power of two.
+    fn likelihood(&self, slope: i64, lines: &Lines) -> i64 {
+        // 1024 / ln 2
+        const SCALE: i64 = 1477;
+        let heights = lines.up + lines.down + ((slope * self.mean_gap) >> SLOPE_BITS);
+        let off = slope - self.prior;
+        heights.saturating_mul(self.count * SCALE) / self.wait - off * off * SCALE / (2 * self.sigma * self.sigma)
+    }
+
+    /// How far apart slopes on one side of the best are to be looked at, so that [`STEPS`] of them reach the unlikely.
+    fn step(&self, best: i64, likelihood: i64, side: i64) -> i64 {
+        let mut step = 1;
+        while step < MAX_SLOPE / STEPS {
+            let slope = (best + side * step * STEPS).clamp(-MAX_SLOPE, MAX_SLOPE);
+            if likelihood.saturating_sub(self.likelihood(slope, &self.lines(slope))) > UNLIKELY {
+                break;
             }
-            if down < lines.down {
-                (lines.down, lines.down_touches) = (down, down_time);
+            step *= 2;
+        }
+        step
+    }
+
+    fn lines(&self, slope: i64) -> Lines {
+        let mut lines = Lines { up: i64::MAX, up_touches: 0, down: i64::MAX, down_touches: 0 };
+        // Within the window slope · time fits 64 bits by far.
+        for point in self.up {
+            let height = point.height - ((slope * point.time) >> SLOPE_BITS);
+            if height < lines.up {
+                (lines.up, lines.up_touches) = (height, point.time);
+            }
+        }
+        for point in self.down {
+            let height = point.height + ((slope * point.time) >> SLOPE_BITS);
+            if height < lines.down {
+                (lines.down, lines.down_touches) = (height, point.time);
             }
         }
         lines
     }
+}
+
+/// Keeps the points that a line of any slope can touch: those that lie in the cone above another one never do. Of some
+/// hundred points some dozens are left, which makes the search that follows cheap.
+fn keep_lowest(kept: &mut Vec<Point>, points: impl Iterator<Item = Point>) {
+    let hidden = |point: &Point, by: &Point| {
+        point.height >= by.height.saturating_add((MAX_SLOPE * (point.time - by.time).abs()) >> SLOPE_BITS)
+    };
+    kept.clear();
+    for point in points {
+        while kept.last().is_some_and(|last| hidden(last, &point)) {
+            kept.pop();
+        }
+        if !kept.last().is_some_and(|last| hidden(&point, last)) {
+            kept.push(point);
+        }
+    }
+}
+
+/// 2^(16 − less / 1024), with a straight line between whole powers.
+const fn weight(less: i64) -> i64 {
+    if less >= 16 * 1024 {
+        return 0;
+    }
+    let less = if less > 0 { less } else { 0 };
+    ((2048 - (less & 1023)) << 5) >> (less >> 10)
 }

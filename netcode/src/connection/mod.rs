@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::bits::BitWriter;
-use crate::channel::{MAX_CHANNELS, Table};
+use crate::channel::{Channel, MAX_CHANNELS, Table};
 use crate::clock::ServerClock;
 use crate::delivery::Blocks;
 use crate::error::{CloseReason, DisconnectReason, SendError};
@@ -31,7 +31,7 @@ use crate::meter::{Meter, Policer};
 use crate::rate::{RateConfig, RateControl};
 use crate::recovery::Recovery;
 use crate::replay::ReplayWindow;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Scheduler, Share};
 use crate::stats::Quality;
 use crate::time::Time;
 use crate::trace::{PathStep, Trace, TraceEvent, TraceState};
@@ -180,6 +180,7 @@ pub struct Connection {
     clock: Option<Box<ServerClock>>,
     inbound: Meter,
     outbound: Meter,
+    traced_rate: u32,
     trace: Option<Box<Trace>>,
 }
 
@@ -209,7 +210,7 @@ impl Connection {
             rate: RateControl::new(rate),
             policer: inbound_cap.map(|cap| Policer::new(cap, now)),
             mtu,
-            scheduler: Scheduler::new(table),
+            scheduler: Scheduler::new(&shares(table)),
             lanes: table.0.iter().map(Lane::new).collect(),
             manifest: Manifest::default(),
             malformed: 0,
@@ -223,6 +224,7 @@ impl Connection {
             clock: asks_time.then(Box::default),
             inbound: Meter::default(),
             outbound: Meter::default(),
+            traced_rate: 0,
             trace: None,
         }
     }
@@ -326,7 +328,7 @@ impl Connection {
 
     /// The peer's address changed: what was learned of the old path's length limit may not hold.
     pub(crate) fn on_path_changed(&mut self, now: Time, address: SocketAddr) {
-        self.mtu.on_path_changed(now);
+        self.mtu.on_established(now);
         self.record(now, || TraceEvent::Path { step: PathStep::Moved, address });
     }
 
@@ -352,3 +354,12 @@ impl Connection {
     }
 }
 
+fn shares(table: &Table) -> ArrayVec<Share, MAX_CHANNELS> {
+    let share = |channel: &Channel| Share {
+        priority: channel.priority,
+        weight: channel.weight,
+        min_bytes: channel.min_bytes,
+        max_bytes: channel.max_bytes,
+    };
+    table.0.iter().map(share).collect()
+}

@@ -244,11 +244,16 @@ impl Connection {
     fn on_ack(&mut self, now: Time, ack: &AckBlock, inbox: &mut Inbox) -> Result<(), AckedUnsent> {
         let next_pn = self.next_pn;
         let mut recovery = core::mem::take(&mut self.recovery);
+        let (samples, spurious) = (recovery.rtt().samples(), recovery.spurious());
         let result = recovery.on_ack(now, ack, next_pn, |settled| {
             let measures = settled.packet.eliciting && low16(settled.pn) == ack.largest;
             let delay = ack.delay_micros().filter(|_| measures).map(Duration::from_micros);
             self.settle(now, settled, delay, inbox);
         });
+        if recovery.rtt().samples() > samples {
+            self.rate.on_rtt(now, recovery.rtt().latest(), recovery.rtt().recent_min());
+        }
+        self.rate.on_spurious((recovery.spurious() - spurious) as u32);
         self.recovery = recovery;
         self.after_settling(now);
         result
@@ -280,13 +285,10 @@ impl Connection {
 
     pub(super) fn after_settling(&mut self, now: Time) {
         self.manifest.forget_before(self.recovery.oldest());
-        let (before, rtt) = (self.rate.rate(), self.recovery.rtt());
-        if rtt.samples() > 0 {
-            self.rate.on_rtt(now, rtt.smoothed_or_initial(), rtt.recent_min());
-        }
-        let after = self.rate.rate();
-        if before != after {
-            self.record(now, || TraceEvent::Rate { bytes_per_s: after });
+        let rate = self.rate.rate();
+        if rate != self.traced_rate {
+            self.traced_rate = rate;
+            self.record(now, || TraceEvent::Rate { bytes_per_s: rate });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Block transfers: large, one at a time each way, under the receiver's credit.
 //!
-//! A block is cut into chunks of [`SEGMENT_BYTES`](super::SEGMENT_BYTES). The sender may send a chunk when its index lies
+//! A block is cut into chunks of [`SEGMENT_BYTES`]. The sender may send a chunk when its index lies
 //! below the credit, which starts at the window (the channel's `queue_bytes` in chunks, known to both ends) and is raised
 //! to `delivered + window` each time that this gained a quarter of the window, and once more when all is delivered. That
 //! last credit, the block's chunks + window, tells the sender that the block is there: acknowledged chunks alone do not,

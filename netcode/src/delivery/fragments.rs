@@ -340,6 +340,8 @@ impl Reassembly {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use proptest::prelude::*;
 
     use super::super::lossy::{Lossy, Weather};
@@ -509,6 +511,65 @@ mod tests {
             }
             prop_assert!(seen.iter().all(|&times| times <= 1));
             prop_assert!(loss > 0.001 || reorder > 1 || complete == 300);
+        }
+    }
+
+    /// [`Reassembly`] with whole numbers and ordered maps.
+    #[derive(Default)]
+    struct Model {
+        partial: BTreeMap<u64, BTreeSet<u8>>,
+        done: BTreeSet<u64>,
+        newest: u64,
+        given_up: u64,
+    }
+
+    impl Model {
+        /// Whether the part completes its message; all parts are full.
+        fn accept(&mut self, id: u64, index: u8, last: u8, limit: usize) -> bool {
+            if self.done.contains(&id) || id + ID_WINDOW <= self.newest {
+                return false;
+            }
+            self.newest = self.newest.max(id);
+            self.partial.entry(id).or_default().insert(index);
+            if self.partial[&id].len() == usize::from(last) + 1 {
+                self.partial.remove(&id);
+                return self.done.insert(id);
+            }
+            loop {
+                let parts: usize = self.partial.values().map(BTreeSet::len).sum();
+                let oldest = self.partial.first_key_value().map_or(id, |(&oldest, _)| oldest);
+                let late = oldest + ID_WINDOW <= self.newest;
+                if !late && self.partial.len() <= MAX_PARTIAL && parts * SEGMENT_BYTES <= limit {
+                    return false;
+                }
+                if self.partial.remove(&oldest).is_none() {
+                    return false;
+                }
+                self.done.insert(oldest);
+                self.given_up += 1;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_parts_in_any_order_do_what_the_model_says(
+            limit in 1usize..40_000, start in prop_oneof![Just(0u64), 65_400u64..65_600],
+            steps in prop::collection::vec((0u64..12, 0u8..8), 1..600), pace in 1u64..20,
+        ) {
+            let (mut half, mut model) = (Reassembly::new(limit), Model::default());
+            // The channel's numbers are near `start` from the beginning.
+            (half.newest, model.newest) = (start, start);
+            for (step, (ahead, index)) in (0u64..).zip(steps) {
+                let id = (start + step / pace + ahead * ahead).saturating_sub(30);
+                let last = 1 + (id % 7) as u8;
+                let index = index % (last + 1);
+                let mut delivered = false;
+                half.accept(low16(id), index, last, &FULL, MAX, |_| delivered = true).unwrap();
+                prop_assert_eq!(delivered, model.accept(id, index, last, limit), "step {}", step);
+                prop_assert_eq!(half.given_up(), model.given_up, "step {}", step);
+                prop_assert!(half.bytes() <= quota(limit));
+            }
         }
     }
 

@@ -13,6 +13,8 @@
 
 pub mod blocks;
 pub mod fragments;
+#[cfg(test)]
+mod hostile;
 pub mod inbound;
 #[cfg(test)]
 mod lossy;

@@ -384,6 +384,21 @@ mod tests {
     }
 
     #[test]
+    fn what_two_packets_carry_is_not_repeated_early() {
+        let mut outbox = Outbox::new(100);
+        outbox.push(b"m").unwrap();
+        carry_all(&mut outbox);
+        outbox.on_probe();
+        assert_eq!(outbox.repeat(Time::NEVER, Duration::ZERO, |_| true), None, "due anyway");
+        carry_all(&mut outbox);
+        assert_eq!(outbox.repeat(Time::NEVER, Duration::ZERO, |_| true), None);
+        outbox.on_lost(0);
+        outbox.on_lost(0);
+        carry_all(&mut outbox);
+        assert_eq!(outbox.repeat(Time::NEVER, Duration::ZERO, |_| true), Some(0), "a resend may be repeated again");
+    }
+
+    #[test]
     fn marks_are_found_in_order_across_words_and_the_wrap() {
         let mut marks = Marks::NONE;
         for number in [250, 256, 300, 505] {

@@ -533,6 +533,7 @@ impl ServerEndpoint {
             return;
         }
         peer.connection.handle_timeout(now, &mut self.inbox);
+        peer.path.take_if(|path| path.is_idle(now));
         if peer.connection.is_closed() {
             self.slots.free(conn);
             return;

@@ -61,15 +61,32 @@ def drop_cause(action: Callable[..., object], *arguments: object, **options: obj
     return None
 
 
-def check_channel_table(t: Tally, v: dict[str, Any]) -> None:
-    """C-8."""
-    rows = v["channels"]
-    table = tuple(
-        zw.Channel(r["name"], zw.ChannelKind(r["kind"]), r["longest_message"], r["queue"]) for r in rows
+TABLES = {"standard": zw.STANDARD_CHANNELS, "lab": zw.LAB_CHANNELS}
+
+
+def read_channel(v: dict[str, Any]) -> zw.Channel:
+    """A row of one of the file's channel tables."""
+    return zw.Channel(
+        v["name"],
+        zw.ChannelKind(v["kind"]),
+        v["priority"],
+        v["weight"],
+        v["least"],
+        v["most"],
+        v["longest_message"],
+        v["queue"],
+        v["overflow"],
     )
-    t.equal("channel table: standard", table, zw.STANDARD_CHANNELS)
-    t.equal("channel table: canonical", zw.channels_canonical(table).hex(), v["canonical"])
-    t.equal("channel table: hash", zw.fnv1a(zw.channels_canonical(table)), number(v["hash"]))
+
+
+def check_channel_tables(t: Tally, v: list[dict[str, Any]]) -> None:
+    """C-12."""
+    t.equal("channel tables: names", sorted(case["name"] for case in v), sorted(TABLES))
+    for case in v:
+        name, table = f"channel table {case['name']}", tuple(map(read_channel, case["channels"]))
+        t.equal(name, table, TABLES[case["name"]])
+        t.equal(f"{name}: canonical", zw.channels_canonical(table).hex(), case["canonical"])
+        t.equal(f"{name}: hash", zw.fnv1a(zw.channels_canonical(table)), number(case["hash"]))
 
 
 def read_field(v: dict[str, Any]) -> zw.Field:
@@ -145,6 +162,9 @@ def attempt_of(v: dict[str, Any], token: bytes) -> zw.Attempt:
         zw.CipherSuite(v["cipher"]),
         number(v["client_time"]),
         private_key=bytes.fromhex(v["client_private"]),
+        highest=v["highest"],
+        features=number(v["features"]),
+        longest_packet=v["longest_packet"],
     )
 
 
@@ -211,15 +231,58 @@ def check_keys(t: Tally, name: str, v: dict[str, Any], token: bytes) -> None:
     t.equal(f"{name}: X25519", server.exchange(peer).hex(), v["shared"])
     hello, accept = bytes.fromhex(v["hello_with_cookie"]), bytes.fromhex(v["accept"])
     t.equal(f"{name}: transcript", zw.transcript(hello, accept).hex(), v["transcript"])
-    keys = attempt_of(v, token).keys_for(accept)
-    for key, (label, expected) in zip(keys, sorted(v["keys"].items(), key=lambda item: order_of(item[0]))):
-        t.equal(f"{name}: key {label}", key.key.hex(), expected["key"])
-        t.equal(f"{name}: IV {label}", key.iv.hex(), expected["iv"])
+    keys, expected = attempt_of(v, token).keys_for(accept), v["keys"]
+    t.equal(f"{name}: key handshake", describe_key(keys.handshake), pick(expected["handshake"], "key", "iv"))
+    for label, secret in (("c2s", keys.c2s), ("s2c", keys.s2c)):
+        t.equal(f"{name}: secret {label}", secret.hex(), expected[label]["secret"])
+        got = describe_key(zw.phase_key(keys.suite, secret))
+        t.equal(f"{name}: key {label}", got, pick(expected[label], "key", "iv"))
 
 
-def order_of(label: str) -> int:
-    """The place of a key in :class:`zonewire.Keys`."""
-    return zw.Keys._fields.index(label)
+def describe_key(key: zw.SealingKey) -> dict[str, str]:
+    """A key as the file writes it."""
+    return {"key": key.key.hex(), "iv": key.iv.hex()}
+
+
+def pick(v: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Some of the entries."""
+    return {key: v[key] for key in keys}
+
+
+def check_key_phases(t: Tally, v: list[dict[str, Any]]) -> None:
+    """K-2, K-5, K-6: one direction through its phases, for each cipher."""
+    for case in v:
+        suite = zw.CipherSuite(case["cipher"])
+        name, secret = f"key phases {suite.name}", bytes.fromhex(case["phases"][0]["secret"])
+        receiver = zw.ReceiveKeys(suite, secret)
+        for phase, expected in enumerate(case["phases"]):
+            label, key = f"{name}, phase {phase}", zw.phase_key(suite, secret)
+            t.equal(f"{label}: secret", secret.hex(), expected["secret"])
+            t.equal(f"{label}: key", describe_key(key), pick(expected, "key", "iv"))
+            secret = zw.next_secret(secret)
+            t.equal(f"{label}: next secret", secret.hex(), expected["next_secret"])
+            for packet in expected["packets"]:
+                check_phase_packet(t, label, packet, key, phase)
+                datagram, pn = bytes.fromhex(packet["datagram"]), number(packet["number"])
+                header = zw.HEADER_TO_CLIENT if packet["to"] == "client" else zw.HEADER_TO_SERVER
+                bit = datagram[0] & zw.PHASE_FLAG
+                opened = receiver.open(pn, bit, datagram[header:], datagram[:header], 0.0)
+                t.equal(f"{label}: opened by its bit", opened.hex(), packet["plaintext"])
+            t.equal(f"{label}: the receiver's phase", receiver.phase, phase)
+
+
+def check_phase_packet(t: Tally, label: str, v: dict[str, Any], key: zw.SealingKey, phase: int) -> None:
+    """A packet of one phase, opened and sealed."""
+    datagram, plaintext, pn = bytes.fromhex(v["datagram"]), bytes.fromhex(v["plaintext"]), number(v["number"])
+    to_client = v["to"] == "client"
+    t.equal(f"{label}: bit 0 of the flags", datagram[0], zw.DATA_FLAGS | phase & 1)
+    t.equal(f"{label}: opened", zw.open_data(key, pn, datagram, to_client=to_client), plaintext)
+    if to_client:
+        sealed = zw.seal_to_client(key, pn, plaintext, phase)
+    else:
+        connection = int.from_bytes(datagram[1:5], "little")
+        sealed = zw.seal_to_server(key, connection, pn, plaintext, phase)
+    t.equal(f"{label}: sealed", sealed, datagram)
 
 
 def check_accept(t: Tally, name: str, v: dict[str, Any], token: bytes) -> None:
@@ -250,7 +313,7 @@ def check_packets(t: Tally, name: str, v: dict[str, Any], token: bytes) -> None:
         label = f"{name}: packet '{packet['name']}'"
         datagram, plaintext = bytes.fromhex(packet["datagram"]), bytes.fromhex(packet["plaintext"])
         pn, to_client = number(packet["number"]), packet["to"] == "client"
-        key = keys.s2c if to_client else keys.c2s
+        key = zw.phase_key(keys.suite, keys.s2c if to_client else keys.c2s)
         zw.check_header(datagram, to_client=to_client)
         t.equal(f"{label} opened", zw.open_data(key, pn, datagram, to_client=to_client), plaintext)
         if to_client:
@@ -287,43 +350,88 @@ def check_dropped_headers(t: Tally, v: list[dict[str, Any]]) -> None:
 
 def describe_frame(frame: zw.Frame) -> dict[str, Any]:
     """A frame as the file writes it."""
-    if frame.channel == zw.CONTROL:
-        reason = frame.close_reason
-        return {"control": "ping"} if reason is None else {"control": "close", "reason": int(reason)}
-    described: dict[str, Any] = {"body": frame.body.hex(), "channel": frame.channel}
-    return described if frame.number is None else {**described, "number": frame.number}
+    match frame:
+        case zw.Message(channel, body, head):
+            return {"channel": channel, "body": body.hex(), **describe_head(head)}
+        case zw.Snapshot(body):
+            return {"snapshot": body.hex()}
+        case zw.Close(reason):
+            return {"control": "close", "reason": int(reason)}
+        case zw.PathChallenge(data):
+            return {"control": "path_challenge", "data": data.hex()}
+        case zw.PathResponse(data):
+            return {"control": "path_response", "data": data.hex()}
+        case zw.TimeRequest(at_once, client_time):
+            return {"control": "time_request", "at_once": at_once, "client_time": client_time}
+        case zw.TimeReply(client_time, server_time, held):
+            times = {"client_time": client_time, "server_time": str(server_time), "held": held}
+            return {"control": "time_reply", **times}
+    return {"control": "ping" if isinstance(frame, zw.Ping) else "mtu_probe"}
+
+
+def describe_head(head: zw.Head) -> dict[str, Any]:
+    """The head of a message as the file writes it."""
+    match head:
+        case zw.Part(part_id, last, index):
+            return {"part": {"id": part_id, "last": last, "index": index}}
+        case zw.Segment(segment, first, last):
+            return {"number": segment, "first": first, "last": last}
+        case zw.Chunk(block, total, index):
+            return {"chunk": {"id": block, "total": total, "index": index}}
+        case zw.Credit(block, limit):
+            return {"credit": {"id": block, "limit": limit}}
+        case zw.Cancel(block, by_sender):
+            return {"cancel": {"id": block, "by_sender": by_sender}}
+    return {}
+
+
+def decode_case(case: dict[str, Any]) -> zw.Plaintext:
+    """Parses a plaintext of the file with its table and features, to whom it says."""
+    return zw.Plaintext.decode(
+        bytes.fromhex(case["plaintext"]),
+        to_client=case.get("to", "client") == "client",
+        channels=TABLES[case.get("table", "standard")],
+        features=number(str(case.get("features", int(zw.ALL_FEATURES)))),
+    )
 
 
 def check_plaintexts(t: Tally, v: list[dict[str, Any]]) -> None:
     """Section 9, both ways."""
     for case in v:
-        plaintext = bytes.fromhex(case["plaintext"])
-        parsed = zw.Plaintext.decode(plaintext)
+        plaintext, table = bytes.fromhex(case["plaintext"]), TABLES[case.get("table", "standard")]
+        parsed = decode_case(case)
         described = {
             "ack": parsed.ack._asdict() if parsed.ack else None,
             "tick": parsed.tick,
             "frames": [describe_frame(frame) for frame in parsed.frames],
         }
         t.equal(f"plaintext: {case['name']}", described, case["parsed"])
-        written = parsed.encode()
-        if case["name"] == "a short length in the long form":  # F-5: may be written so, is not by this client
-            t.equal(f"plaintext: {case['name']}, read again", zw.Plaintext.decode(written), parsed)
+        probe = bool(parsed.frames) and isinstance(parsed.frames[-1], zw.MtuProbe)
+        written = parsed.encode(table, len(plaintext) if probe else 0)
+        if case["name"] in MAY_BE_WRITTEN_SO:
+            again = decode_case({**case, "plaintext": written.hex()})
+            t.equal(f"plaintext: {case['name']}, read again", again, parsed)
         else:
             t.equal(f"plaintext: {case['name']}, written", written, plaintext)
 
 
+MAY_BE_WRITTEN_SO = ("a short length in the long form",)  # F-5: it may, but not by this client
+
+
 def check_malformed_plaintexts(t: Tally, v: list[dict[str, Any]]) -> None:
-    """F-1 to F-8, and F-9 with a snapshot to the server."""
+    """F-1 to F-9."""
     for case in v:
-        t.equal(f"malformed: {case['name']}", broken_rule(bytes.fromhex(case["plaintext"])), case["rule"])
-    snapshot = zw.Plaintext(None, 1, (zw.Frame(zw.SNAPSHOT_CHANNEL, b"\2\0"),)).encode()
-    t.equal("malformed: a snapshot to the server", broken_rule(snapshot, to_client=False), "F-9")
+        t.equal(f"malformed: {case['name']}", broken_rule(case), case["rule"])
+    snapshot = zw.Plaintext(None, 1, (zw.Snapshot(b"\2\0"),)).encode().hex()
+    t.equal(
+        "malformed: a snapshot to the server", broken_rule({"plaintext": snapshot, "to": "server"}), "F-9"
+    )
 
 
-def broken_rule(plaintext: bytes, to_client: bool = True) -> str | None:
+def broken_rule(case: dict[str, Any]) -> str | None:
     """The rule that a plaintext breaks."""
     try:
-        zw.Plaintext.decode(plaintext, to_client=to_client)
+        decode_case(case)
     except zw.Malformed as error:
         return error.rule
     return None
@@ -386,11 +494,12 @@ def check_all(t: Tally, path: Path = VECTORS) -> None:
     v = json.loads(path.read_text(encoding="utf-8"))
     token = bytes.fromhex(v["token"]["bytes"])
     sections: dict[str, Callable[[Any], None]] = {
-        "channel_table": lambda s: check_channel_table(t, s),
+        "channel_tables": lambda s: check_channel_tables(t, s),
         "dropped_by_client": lambda s: check_dropped_by_client(t, s, v["handshakes"][0], token),
         "dropped_headers": lambda s: check_dropped_headers(t, s),
         "expansion": lambda s: check_expansion(t, s),
         "handshakes": lambda s: check_handshakes(t, s, token),
+        "key_phases": lambda s: check_key_phases(t, s),
         "inputs": lambda s: check_inputs(t, s),
         "malformed_plaintexts": lambda s: check_malformed_plaintexts(t, s),
         "messages": lambda s: check_messages(t, s),

@@ -1,4 +1,4 @@
-"""Zonewire protocol 1, the client's side, written from SPEC.md alone.
+"""Zonewire protocol 2, the client's side, written from SPEC.md alone.
 
 Nothing here touches a socket or a clock: callers hand in datagrams and times and get datagrams back.
 Rule numbers (``H-9``) are those of SPEC.md. Needs Python 3.11 and the package ``cryptography``.
@@ -13,10 +13,10 @@ import ipaddress
 import math
 import os
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -24,28 +24,35 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 # Constants (G-1, G-9, section 12).
-PROTOCOL_VERSION = 1
-MAX_PACKET = 1200
+PROTOCOL_VERSION = 2
+BASE_PACKET, MAX_PACKET = 1200, 1452
 HELLO_BYTES, RETRY_BYTES, ACCEPT_BYTES, REFUSE_BYTES = 1200, 52, 152, 36
 TOKEN_BYTES, TAG_BYTES = 292, 16
 MIN_TO_CLIENT, MIN_TO_SERVER = 20, 24
-DATA_FLAGS = 0x40
+HEADER_TO_CLIENT, HEADER_TO_SERVER = 3, 7
+DATA_FLAGS, PHASE_FLAG = 0x40, 0x01
+TICK_END = 1 << 40
 REPLAY_WINDOW = 1024
 MAX_FRAMES = 64
 MAX_MALFORMED = 3
 MAX_RETRIES = 8
-RELIABLE_WINDOW = 256
 MASK_BITS = 32
 MASK_ALL = (1 << MASK_BITS) - 1
 ACK_DELAY_UNIT = 250e-6
+ACK_WITHIN, ACK_AFTER_PACKETS = 0.06, 8
+ACK_WAIT = 0.03  # of this client: well within ACK_WITHIN
 UNPROVEN_WAIT = 1.0
 KEEPALIVE = 1.0
 CLOSES, CLOSE_SPACING = 3, 0.05
-CONTROL = 15
+ROLL_PACKETS, ROLL_SECONDS, OLD_KEY_SECONDS = 1 << 22, 3600.0, 3.0
+PIECE = 1024  # bytes of a part, a segment, a chunk
+MAX_PARTS, MAX_INCOMPLETE = 8, 8
+RELIABLE_WINDOW = 256
+SEGMENT_COST = 64
 SLOTS = 4096
 HISTORY = 64
 INPUTS_PER_MESSAGE = 8
-PACKET_NUMBER_END = 1 << 32
+PACKET_NUMBER_END = 1 << 48
 
 
 class Drop(Exception):
@@ -163,7 +170,7 @@ def to_signed(value: int, width: int) -> int:
 
 
 def fnv1a(data: bytes) -> int:
-    """FNV-1a with 64 bits (C-8)."""
+    """FNV-1a with 64 bits (C-12)."""
     value = 0xCBF29CE484222325
     for byte in data:
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
@@ -317,6 +324,17 @@ class CipherSuite(IntEnum):
         return AESGCM(key) if self is CipherSuite.AES_128_GCM else ChaCha20Poly1305(key)
 
 
+class Features(IntFlag):
+    """Optional parts (G-10)."""
+
+    NONE = 0
+    MTU = 1 << 0
+    CLOCK = 1 << 1
+
+
+ALL_FEATURES = Features.MTU | Features.CLOCK
+
+
 class RefuseReason(IntEnum):
     """Reasons of a REFUSE (section 6)."""
 
@@ -332,18 +350,34 @@ class RefuseReason(IntEnum):
     SCHEMA_MISMATCH = 10
 
 
+class Refusal(NamedTuple):
+    """What a REFUSE says; the versions only with ``VERSION_MISMATCH``."""
+
+    reason: RefuseReason
+    versions: tuple[int, int] | None = None
+
+
 class Refused(Exception):
     """The attempt is over with this reason (E-2, E-3, A-7)."""
 
-    def __init__(self, reason: RefuseReason, proven: bool) -> None:
-        super().__init__(f"{reason.name}, {'proven' if proven else 'unproven'}")
+    def __init__(self, reason: RefuseReason, proven: bool, versions: tuple[int, int] | None = None) -> None:
+        spoken = f", versions {versions[0]} to {versions[1]}" if versions else ""
+        super().__init__(f"{reason.name}, {'proven' if proven else 'unproven'}{spoken}")
         self.reason = reason
         self.proven = proven
+        self.versions = versions
+
+    def next_version(self, spoken: Iterable[int]) -> int | None:
+        """The version of a new attempt, the highest of the range that is ``spoken`` here (E-4)."""
+        if self.versions is None or self.proven:
+            return None
+        low, high = self.versions
+        return max((version for version in spoken if low <= version <= high), default=None)
 
 
 @dataclass(frozen=True)
 class SealingKey:
-    """Key and IV of one direction (K-2)."""
+    """Key and IV of one direction in one phase (K-2)."""
 
     suite: CipherSuite
     key: bytes
@@ -367,11 +401,16 @@ class SealingKey:
 
 
 class Keys(NamedTuple):
-    """The three keys of K-2."""
+    """The handshake key, and secret 0 of both directions (K-2)."""
 
     handshake: SealingKey
-    c2s: SealingKey
-    s2c: SealingKey
+    c2s: bytes
+    s2c: bytes
+
+    @property
+    def suite(self) -> CipherSuite:
+        """The cipher that all of them are for."""
+        return self.handshake.suite
 
 
 def transcript(hello: bytes, accept: bytes) -> bytes:
@@ -381,17 +420,30 @@ def transcript(hello: bytes, accept: bytes) -> bytes:
 
 def derive_keys(suite: CipherSuite, script: bytes, shared: bytes, psk: bytes) -> Keys:
     """The key schedule (K-2)."""
+    secret = shared + psk
+    handshake = cut_key(suite, hkdf(script, secret, b"zonewire v2 handshake", suite.key_bytes + 12))
+    c2s = hkdf(script, secret, b"zonewire v2 c2s", 32)
+    return Keys(handshake, c2s, hkdf(script, secret, b"zonewire v2 s2c", 32))
 
-    def derive(label: str) -> SealingKey:
-        okm = hkdf(script, shared + psk, f"zonewire v1 {label}".encode(), suite.key_bytes + 12)
-        return SealingKey(suite, okm[: suite.key_bytes], okm[suite.key_bytes :])
 
-    return Keys(derive("handshake"), derive("c2s"), derive("s2c"))
+def phase_key(suite: CipherSuite, secret: bytes) -> SealingKey:
+    """Packet key and IV of the phase with this secret (K-2)."""
+    return cut_key(suite, hkdf(b"", secret, b"zonewire v2 key", suite.key_bytes + 12))
+
+
+def next_secret(secret: bytes) -> bytes:
+    """The secret of the next phase (K-2)."""
+    return hkdf(b"", secret, b"zonewire v2 roll", 32)
+
+
+def cut_key(suite: CipherSuite, okm: bytes) -> SealingKey:
+    """The first ``n`` and the following 12 bytes (K-2)."""
+    return SealingKey(suite, okm[: suite.key_bytes], okm[suite.key_bytes :])
 
 
 def handshake_mac_key(psk: bytes) -> bytes:
     """The MAC key of section 3."""
-    return hkdf(b"", psk, b"zonewire v1 handshake mac", 32)
+    return hkdf(b"", psk, b"zonewire v2 handshake mac", 32)
 
 
 def with_cookie(hello: bytes, cookie: bytes) -> bytes:
@@ -415,21 +467,28 @@ class Hello:
     public_key: bytes
     token: bytes
     version: int = PROTOCOL_VERSION
+    highest: int = PROTOCOL_VERSION
+    features: int = 0
+    longest_packet: int = MAX_PACKET
+
+    LAYOUT = "<BBBB8sQQQQ32x32s292sH"
 
     def encode(self, mac_key: bytes) -> bytes:
         """The 1200 bytes with a zero cookie."""
         head = struct.pack(
-            "<BBBx8sQQQQ32x32s292s",
+            self.LAYOUT,
             1,
             self.version,
             self.suite,
+            self.highest,
             b"ZONEWIRE",
             self.client_time,
             self.channel_hash,
             self.schema_hash,
-            0,
+            self.features,
             self.public_key,
             self.token,
+            self.longest_packet,
         )
         body = head.ljust(HELLO_BYTES - TAG_BYTES, b"\0")
         return body + mac16(mac_key, body)
@@ -472,6 +531,11 @@ class Accepted:
         more = (self.idle_ms, self.channel_hash, self.schema_hash, self.down_cap, self.up_cap, self.features)
         return struct.pack(self.LAYOUT, *fields, *more)
 
+    def is_sound(self, offered: int) -> bool:
+        """A-6."""
+        numbers = self.rate != 0 and self.idle_ms != 0 and self.tick < TICK_END
+        return numbers and self.longest_packet >= BASE_PACKET and self.features & ~offered == 0
+
 
 class Established(NamedTuple):
     """What an accepted attempt yields."""
@@ -494,28 +558,43 @@ class Attempt:
         channel_hash: int | None = None,
         schema_hash: int | None = None,
         version: int = PROTOCOL_VERSION,
+        highest: int = PROTOCOL_VERSION,
+        features: int = ALL_FEATURES,
+        longest_packet: int = MAX_PACKET,
     ) -> None:
         self.suite = suite
+        self.offered = int(features)
         self._psk = psk
         self._private = X25519PrivateKey.from_private_bytes(private_key or os.urandom(32))
+        self._spent = False
         self._channel_hash = STANDARD_CHANNELS_HASH if channel_hash is None else channel_hash
         self._schema_hash = STANDARD_SCHEMA.hash() if schema_hash is None else schema_hash
         self.mac_key = handshake_mac_key(psk)
-        public = self._private.public_key().public_bytes_raw()
         self.hello = Hello(
-            suite, client_time, self._channel_hash, self._schema_hash, public, bundle_token, version
+            suite,
+            client_time,
+            self._channel_hash,
+            self._schema_hash,
+            self._private.public_key().public_bytes_raw(),
+            bundle_token,
+            version,
+            highest,
+            self.offered,
+            longest_packet,
         ).encode(self.mac_key)
         self.mac = self.hello[-TAG_BYTES:]
         self.retries = 0
         self.waiting = True
-        self._unproven: tuple[RefuseReason, float] | None = None
+        self._unproven: tuple[Refusal, float] | None = None
 
     def receive(self, datagram: bytes, now: float) -> Established | bytes | None:
         """Handles one datagram: the connection, a HELLO to send at once (R-2), or nothing yet.
 
         Raises :class:`Drop` for what is dropped and :class:`Refused` when the attempt is over.
         """
-        kind = datagram[0] if datagram else 0
+        if not datagram:
+            raise Drop("too_short")  # G-9
+        kind = datagram[0]
         if kind == 2:
             return self._retry(datagram)
         if kind == 3:
@@ -529,7 +608,8 @@ class Attempt:
         """Believes an unproven REFUSE one second after it came (E-3)."""
         if self._unproven and now >= self._unproven[1] + UNPROVEN_WAIT:
             self.waiting = False
-            raise Refused(self._unproven[0], proven=False)
+            refusal = self._unproven[0]
+            raise Refused(refusal.reason, False, refusal.versions)
 
     def _retry(self, datagram: bytes) -> bytes:
         """R-2."""
@@ -542,22 +622,26 @@ class Attempt:
 
     def _refuse(self, datagram: bytes, now: float) -> None:
         """E-1 to E-3."""
-        known = len(datagram) > 1 and datagram[1] in RefuseReason._value2member_map_
-        self._check_form(datagram, REFUSE_BYTES, known and datagram[2:4] == bytes(2))
-        reason = RefuseReason(datagram[1])
+        known = len(datagram) > 3 and datagram[1] in RefuseReason._value2member_map_
+        ranged = known and datagram[1] == RefuseReason.VERSION_MISMATCH
+        self._check_form(datagram, REFUSE_BYTES, ranged or known and datagram[2:4] == bytes(2))
+        refusal = Refusal(RefuseReason(datagram[1]), (datagram[2], datagram[3]) if ranged else None)
         if hmac.compare_digest(datagram[20:], mac16(self.mac_key, datagram[:20])):
             self.waiting = False
-            raise Refused(reason, proven=True)
-        self._unproven = self._unproven or (reason, now)
+            raise Refused(refusal.reason, True, refusal.versions)
+        self._unproven = self._unproven or (refusal, now)
 
     def _accept(self, datagram: bytes) -> Established:
         """A-1 to A-7."""
         self._check_form(datagram, ACCEPT_BYTES, datagram[1:4] == bytes(3))
         if not hmac.compare_digest(datagram[136:], mac16(self.mac_key, datagram[:136])):
             raise Drop("bad_mac")
+        if self._spent:  # A-4
+            raise Drop("not_expected")
+        self._spent = True
         keys = self.keys_for(datagram)
         accepted = Accepted.decode(keys.handshake.open(0, datagram[52:136], datagram[:52]))
-        if accepted.rate == 0 or accepted.idle_ms == 0 or accepted.features != 0:
+        if not accepted.is_sound(self.offered):
             raise Drop("malformed")
         self.waiting = False
         if accepted.channel_hash != self._channel_hash:
@@ -586,6 +670,66 @@ class Attempt:
             raise Drop("not_expected")
 
 
+class SendKeys:
+    """The sender's keys of one direction, phase by phase (K-4, K-5)."""
+
+    def __init__(self, suite: CipherSuite, secret: bytes, roll_packets: int = ROLL_PACKETS) -> None:
+        self.phase = 0
+        self.key = phase_key(suite, secret)
+        self._suite = suite
+        self._secret = secret
+        self._roll_packets = roll_packets
+        self._first = 0  # the first number of this phase
+        self._since: float | None = None
+        self._acknowledged = False
+
+    def roll(self, number: int, now: float) -> None:
+        """Goes on to the next phase, if it is time to; ``number`` is the next packet's."""
+        self._since = now if self._since is None else self._since
+        due = number - self._first >= self._roll_packets or now - self._since >= ROLL_SECONDS
+        if due and self._acknowledged:
+            self._secret = next_secret(self._secret)
+            self.key = phase_key(self._suite, self._secret)
+            self.phase, self._first, self._since, self._acknowledged = self.phase + 1, number, now, False
+
+    def acknowledged(self, number: int) -> None:
+        """Notes that a packet of this side was acknowledged."""
+        self._acknowledged = self._acknowledged or number >= self._first
+
+
+class ReceiveKeys:
+    """The receiver's keys of one direction (K-6)."""
+
+    def __init__(self, suite: CipherSuite, secret: bytes) -> None:
+        self.phase = 0
+        self._suite = suite
+        self._present = phase_key(suite, secret)
+        self._next_secret = next_secret(secret)
+        self._next: SealingKey | None = None
+        self._before: SealingKey | None = None
+        self._before_until = 0.0
+        self._lowest = PACKET_NUMBER_END  # of the numbers that the present phase has opened
+
+    def open(self, number: int, bit: int, sealed: bytes, aad: bytes, now: float) -> bytes:
+        """The plaintext of a packet with this phase bit; only one key is tried (P-7)."""
+        if self._before is not None and now >= self._before_until:
+            self._before = None
+        if bit == self.phase & 1:
+            plain = self._present.open(number, sealed, aad)
+            self._lowest = min(self._lowest, number)
+            return plain
+        if self._before is not None and number < self._lowest:
+            return self._before.open(number, sealed, aad)
+        if self._next is None:
+            self._next = phase_key(self._suite, self._next_secret)
+        plain = self._next.open(number, sealed, aad)
+        self._before, self._before_until = self._present, now + OLD_KEY_SECONDS
+        self._present, self._next = self._next, None
+        self._next_secret = next_secret(self._next_secret)
+        self.phase, self._lowest = self.phase + 1, number
+        return plain
+
+
 # --- 11 Channels: the table -----------------------------------------------------------------------
 
 
@@ -595,7 +739,14 @@ class ChannelKind(IntEnum):
     UNRELIABLE = 0
     SEQUENCED = 1
     SNAPSHOT = 2
-    RELIABLE = 3
+    RELIABLE_ORDERED = 3
+    RELIABLE_UNORDERED = 4
+    BLOCK = 5
+
+    @property
+    def reliable(self) -> bool:
+        """Whether messages go in segments (C-4)."""
+        return self in (ChannelKind.RELIABLE_ORDERED, ChannelKind.RELIABLE_UNORDERED)
 
 
 class Channel(NamedTuple):
@@ -603,22 +754,40 @@ class Channel(NamedTuple):
 
     name: str
     kind: ChannelKind
+    priority: int
+    weight: int
+    least: int
+    most: int
     longest: int
     queue: int
+    overflow: int = 0
+
+    def canonical(self) -> bytes:
+        """C-12."""
+        numbers = (self.kind, self.priority, self.weight, self.least, self.most, self.longest, self.queue)
+        return text(self.name) + struct.pack("<BBBIIIIB", *numbers, self.overflow)
 
 
 STANDARD_CHANNELS = (
-    Channel("snapshot", ChannelKind.SNAPSHOT, 1100, 0),
-    Channel("input", ChannelKind.SEQUENCED, 64, 0),
-    Channel("session", ChannelKind.RELIABLE, 1024, 16384),
+    Channel("snapshot", ChannelKind.SNAPSHOT, 2, 1, 512, 0, 1352, 0),
+    Channel("input", ChannelKind.SEQUENCED, 1, 1, 0, 0, 64, 0),
+    Channel("session", ChannelKind.RELIABLE_ORDERED, 3, 1, 0, 0, 1024, 16384),
+)
+LAB_CHANNELS = (
+    *STANDARD_CHANNELS,
+    Channel("ordered", ChannelKind.RELIABLE_ORDERED, 3, 1, 0, 0, 65536, 262144),
+    Channel("unordered", ChannelKind.RELIABLE_UNORDERED, 3, 1, 0, 0, 65536, 262144),
+    Channel("datagram", ChannelKind.UNRELIABLE, 4, 1, 0, 0, 8192, 65536, 1),
+    Channel("state", ChannelKind.SEQUENCED, 4, 1, 0, 0, 1100, 0),
+    Channel("block", ChannelKind.BLOCK, 7, 1, 0, 0, 16777216, 262144),
 )
 SNAPSHOT_CHANNEL, INPUT_CHANNEL, SESSION_CHANNEL = range(3)
+ORDERED_CHANNEL, UNORDERED_CHANNEL, DATAGRAM_CHANNEL, STATE_CHANNEL, BLOCK_CHANNEL = range(3, 8)
 
 
 def channels_canonical(channels: Sequence[Channel]) -> bytes:
-    """What the hash of the channel table is taken over (C-8)."""
-    rows = (text(c.name) + struct.pack("<BII", c.kind, c.longest, c.queue) for c in channels)
-    return bytes([len(channels)]) + b"".join(rows)
+    """What the hash of the channel table is taken over (C-12)."""
+    return bytes([len(channels)]) + b"".join(channel.canonical() for channel in channels)
 
 
 def text(value: str) -> bytes:
@@ -628,6 +797,7 @@ def text(value: str) -> bytes:
 
 
 STANDARD_CHANNELS_HASH = fnv1a(channels_canonical(STANDARD_CHANNELS))
+LAB_CHANNELS_HASH = fnv1a(channels_canonical(LAB_CHANNELS))
 
 
 # --- 8 Data packets -------------------------------------------------------------------------------
@@ -635,31 +805,33 @@ STANDARD_CHANNELS_HASH = fnv1a(channels_canonical(STANDARD_CHANNELS))
 
 def check_header(datagram: bytes, *, to_client: bool) -> None:
     """P-1 to P-3: what can be said of a data packet without keys."""
-    if not datagram or datagram[0] >> 6 != 1:
+    if not datagram:
+        raise Drop("too_short")  # G-9
+    if datagram[0] >> 6 != 1:
         raise Drop("unknown_type")
     if len(datagram) > MAX_PACKET:
         raise Drop("wrong_length")
     if len(datagram) < (MIN_TO_CLIENT if to_client else MIN_TO_SERVER):
         raise Drop("too_short")
-    if datagram[0] != DATA_FLAGS:
+    if datagram[0] & ~PHASE_FLAG != DATA_FLAGS:
         raise Drop("reserved_bits")
 
 
-def seal_to_server(key: SealingKey, connection: int, number: int, plaintext: bytes) -> bytes:
+def seal_to_server(key: SealingKey, connection: int, number: int, plaintext: bytes, phase: int = 0) -> bytes:
     """A data packet to the server (section 8)."""
-    header = struct.pack("<BIH", DATA_FLAGS, connection, number & 0xFFFF)
+    header = struct.pack("<BIH", DATA_FLAGS | phase & PHASE_FLAG, connection, number & 0xFFFF)
     return header + key.seal(number, plaintext, header)
 
 
-def seal_to_client(key: SealingKey, number: int, plaintext: bytes) -> bytes:
+def seal_to_client(key: SealingKey, number: int, plaintext: bytes, phase: int = 0) -> bytes:
     """A data packet to the client (section 8)."""
-    header = struct.pack("<BH", DATA_FLAGS, number & 0xFFFF)
+    header = struct.pack("<BH", DATA_FLAGS | phase & PHASE_FLAG, number & 0xFFFF)
     return header + key.seal(number, plaintext, header)
 
 
 def open_data(key: SealingKey, number: int, datagram: bytes, *, to_client: bool) -> bytes:
-    """The plaintext of a data packet whose full number is known (P-7)."""
-    header = 3 if to_client else 7
+    """The plaintext of a data packet whose full number and key are known (P-7)."""
+    header = HEADER_TO_CLIENT if to_client else HEADER_TO_SERVER
     return key.open(number, datagram[header:], datagram[:header])
 
 
@@ -692,7 +864,7 @@ class Received:
 
     def mask(self) -> int:
         """The 32 numbers below the largest; those below zero count (L-1)."""
-        below_zero = MASK_ALL << self.largest & MASK_ALL
+        below_zero = MASK_ALL << self.largest & MASK_ALL if self.largest < MASK_BITS else 0
         return self._bits >> 1 & MASK_ALL | below_zero
 
 
@@ -718,27 +890,130 @@ class Ack(NamedTuple):
     mask: int
 
 
-class Frame(NamedTuple):
-    """One frame; ``number`` only on reliable channels, without its expansion (F-6)."""
+@dataclass(frozen=True)
+class Part:
+    """Head of a part of an unreliable message (C-2)."""
+
+    id: int
+    last: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Head of a segment of a reliable message, its number without expansion (C-4)."""
+
+    number: int
+    first: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Head of a chunk of a block (C-9)."""
+
+    id: int
+    total: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Head of a credit (C-10)."""
+
+    id: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Head of a cancel (C-11)."""
+
+    id: int
+    by_sender: bool
+
+
+Head = Part | Segment | Chunk | Credit | Cancel | None
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message, or a piece of one, on a channel."""
 
     channel: int
     body: bytes
-    number: int | None = None
-
-    @property
-    def close_reason(self) -> CloseReason | None:
-        """The reason, if this is a close (F-7)."""
-        if self.channel == CONTROL and self.body[0] == 1:
-            return CloseReason(self.body[1])
-        return None
+    head: Head = None
 
 
-PING = Frame(CONTROL, b"\0")
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot, up to the packet's end (F-4)."""
+
+    body: bytes
 
 
-def close_frame(reason: CloseReason) -> Frame:
-    """A close (F-7)."""
-    return Frame(CONTROL, bytes([1, reason]))
+@dataclass(frozen=True)
+class Ping:
+    """Asks for an ack."""
+
+
+@dataclass(frozen=True)
+class Close:
+    """Ends the connection (W-5)."""
+
+    reason: CloseReason
+
+
+@dataclass(frozen=True)
+class PathChallenge:
+    """Asks whether the client can be reached at an address (W-7)."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class PathResponse:
+    """The answer (W-8)."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class MtuProbe:
+    """Zeros up to the packet's end (L-8)."""
+
+
+@dataclass(frozen=True)
+class TimeRequest:
+    """Asks for the server's time (W-9)."""
+
+    at_once: bool
+    client_time: int
+
+
+@dataclass(frozen=True)
+class TimeReply:
+    """The answer: when the request arrived, and how long it waited, in microseconds."""
+
+    client_time: int
+    server_time: int
+    held: int
+
+
+Control = Ping | Close | PathChallenge | PathResponse | MtuProbe | TimeRequest | TimeReply
+Frame = Message | Snapshot | Control
+CONTROL_KINDS: dict[type, int] = {
+    Ping: 0,
+    Close: 1,
+    PathChallenge: 2,
+    PathResponse: 3,
+    MtuProbe: 4,
+    TimeRequest: 5,
+    TimeReply: 6,
+}
+NEEDED_FEATURE = {MtuProbe: Features.MTU, TimeRequest: Features.CLOCK, TimeReply: Features.CLOCK}
+TO_CLIENT_ONLY: tuple[type, ...] = (Snapshot, PathChallenge, TimeReply)
+TO_SERVER_ONLY: tuple[type, ...] = (PathResponse, TimeRequest)
 
 
 @dataclass(frozen=True)
@@ -749,30 +1024,22 @@ class Plaintext:
     tick: int | None = None
     frames: tuple[Frame, ...] = ()
 
-    def encode(self, channels: Sequence[Channel] = STANDARD_CHANNELS) -> bytes:
-        """Writes the bit stream of section 9."""
+    def encode(self, channels: Sequence[Channel] | None = None, length: int = 0) -> bytes:
+        """Writes the bit stream of section 9; an mtu probe at its end fills up to ``length`` bytes."""
         out = BitWriter()
-        self._write_preamble(out)
+        write_preamble(out, self.ack, self.tick)
         for frame in self.frames:
-            write_frame(out, frame, channels)
-        if not self.frames or out.position % 8:
-            out.bits(0, 1)  # no more
-        return out.finish()
-
-    def _write_preamble(self, out: BitWriter) -> None:
-        out.bits(self.ack is not None, 1)
-        if self.ack:
-            every = self.ack.mask == MASK_ALL
-            out.bits(self.ack.largest, 16).bits(self.ack.delay, 8).bits(every, 1)
-            if not every:
-                out.bits(self.ack.mask, MASK_BITS)
-        out.bits(self.tick is not None, 1)
-        if self.tick is not None:
-            out.bits(self.tick, 16)
+            write_frame(out, frame, STANDARD_CHANNELS if channels is None else channels)
+        return out.finish().ljust(length, b"\0")
 
     @classmethod
     def decode(
-        cls, data: bytes, *, to_client: bool = True, channels: Sequence[Channel] = STANDARD_CHANNELS
+        cls,
+        data: bytes,
+        *,
+        to_client: bool = True,
+        channels: Sequence[Channel] | None = None,
+        features: int = ALL_FEATURES,
     ) -> Plaintext:
         """Parses a plaintext, F-1 to F-9; raises :class:`Malformed`."""
         stream = BitReader(data)
@@ -780,7 +1047,16 @@ class Plaintext:
             ack, tick = read_ack(stream), read_tick(stream)
         except EndOfData:
             raise Malformed("F-1") from None
-        return cls(ack, tick, tuple(read_frames(stream, to_client, channels)))
+        rules = FrameRules(to_client, STANDARD_CHANNELS if channels is None else channels, features)
+        return cls(ack, tick, tuple(read_frames(stream, rules)))
+
+
+class FrameRules(NamedTuple):
+    """What decides which frames may come."""
+
+    to_client: bool
+    channels: Sequence[Channel]
+    features: int
 
 
 def read_ack(stream: BitReader) -> Ack | None:
@@ -796,7 +1072,20 @@ def read_tick(stream: BitReader) -> int | None:
     return stream.bits(16) if stream.flag() else None
 
 
-def read_frames(stream: BitReader, to_client: bool, channels: Sequence[Channel]) -> list[Frame]:
+def write_preamble(out: BitWriter, ack: Ack | None, tick: int | None) -> None:
+    """The preamble (section 9)."""
+    out.bits(ack is not None, 1)
+    if ack:
+        every = ack.mask == MASK_ALL
+        out.bits(ack.largest, 16).bits(ack.delay, 8).bits(every, 1)
+        if not every:
+            out.bits(ack.mask, MASK_BITS)
+    out.bits(tick is not None, 1)
+    if tick is not None:
+        out.bits(tick, 16)
+
+
+def read_frames(stream: BitReader, rules: FrameRules) -> list[Frame]:
     """The frames up to the end of the packet (F-2, F-8)."""
     frames: list[Frame] = []
     while stream.left or not frames:
@@ -810,71 +1099,154 @@ def read_frames(stream: BitReader, to_client: bool, channels: Sequence[Channel])
             break
         if len(frames) == MAX_FRAMES:
             raise Malformed("F-8")
-        frames.append(read_frame(stream, to_client, channels))
+        frames.append(read_frame(stream, rules))
     return frames
 
 
-def read_frame(stream: BitReader, to_client: bool, channels: Sequence[Channel]) -> Frame:
+def read_frame(stream: BitReader, rules: FrameRules) -> Frame:
     """One frame behind its ``more`` (F-3 to F-9)."""
     try:
-        channel = stream.bits(4)
-        if channel != CONTROL and channel >= len(channels):
-            raise Malformed("F-3")
-        to_end = stream.flag()
-        is_snapshot = channel != CONTROL and channels[channel].kind is ChannelKind.SNAPSHOT
-        if to_end != is_snapshot:
-            raise Malformed("F-4")
-        if is_snapshot:
-            if not to_client:
-                raise Malformed("F-9")
-            return Frame(channel, read_to_end(stream, channels[channel].longest))
-        body = stream.octets(stream.bits(11 if stream.flag() else 6))
+        if not stream.flag():
+            return read_message(stream, rules.channels)
+        is_snapshot = stream.flag()
+        frame = read_snapshot(stream, rules.channels) if is_snapshot else read_control(stream, rules.features)
     except EndOfData:
         raise Malformed("F-5") from None
-    return read_control(body) if channel == CONTROL else read_message(channel, channels[channel], body)
+    if isinstance(frame, TO_SERVER_ONLY if rules.to_client else TO_CLIENT_ONLY):
+        raise Malformed("F-9")
+    return frame
 
 
-def read_to_end(stream: BitReader, longest: int) -> bytes:
-    """The body of a snapshot frame (F-4)."""
-    if stream.bits(-stream.position % 8) != 0:
+def read_snapshot(stream: BitReader, channels: Sequence[Channel]) -> Snapshot:
+    """A snapshot behind its form (F-4)."""
+    longest = [channel.longest for channel in channels if channel.kind is ChannelKind.SNAPSHOT]
+    if not longest or stream.bits(-stream.position % 8) != 0:
         raise Malformed("F-4")
     length = stream.left // 8
-    if not 1 <= length <= longest:
+    if not 1 <= length <= longest[0]:
         raise Malformed("F-4")
-    return stream.octets(length)
+    return Snapshot(stream.octets(length))
 
 
-def read_control(body: bytes) -> Frame:
-    """A ping or a close (F-7)."""
-    is_close = len(body) == 2 and body[0] == 1 and body[1] in CloseReason._value2member_map_
-    if body != PING.body and not is_close:
+def read_control(stream: BitReader, features: int) -> Control:
+    """A control frame behind its form (F-7)."""
+    kinds = {number: kind for kind, number in CONTROL_KINDS.items()}
+    kind = kinds.get(stream.bits(4))
+    if kind is None or NEEDED_FEATURE.get(kind, 0) & ~features:
         raise Malformed("F-7")
-    return Frame(CONTROL, body)
+    if kind is Ping:
+        return Ping()
+    if kind is Close:
+        reason = stream.bits(8)
+        if reason not in CloseReason._value2member_map_:
+            raise Malformed("F-7")
+        return Close(CloseReason(reason))
+    if kind is MtuProbe:
+        if stream.bits(stream.left) != 0:
+            raise Malformed("F-7")
+        return MtuProbe()
+    if kind is TimeRequest:
+        return TimeRequest(stream.flag(), stream.bits(32))
+    if kind is TimeReply:
+        return TimeReply(stream.bits(32), stream.bits(64), stream.bits(32))
+    data = stream.octets(8)
+    return PathChallenge(data) if kind is PathChallenge else PathResponse(data)
 
 
-def read_message(index: int, channel: Channel, body: bytes) -> Frame:
-    """A frame of a message channel (F-5, F-6)."""
-    number = None
-    if channel.kind is ChannelKind.RELIABLE:
-        if len(body) < 2:
+def read_message(stream: BitReader, channels: Sequence[Channel]) -> Message:
+    """A message behind its form (F-3 to F-6)."""
+    index = stream.bits(4)
+    if index >= len(channels):
+        raise Malformed("F-3")
+    channel = channels[index]
+    if channel.kind is ChannelKind.SNAPSHOT:
+        raise Malformed("F-4")
+    length = stream.bits(11 if stream.flag() else 6)
+    head = read_head(stream, channel.kind)
+    if length > longest_payload(channel, head):
+        raise Malformed("F-6")
+    return Message(index, stream.octets(length), head)
+
+
+def longest_payload(channel: Channel, head: Head) -> int:
+    """F-6."""
+    if head is None:
+        return channel.longest
+    return PIECE if isinstance(head, Part | Segment | Chunk) else 0
+
+
+def read_head(stream: BitReader, kind: ChannelKind) -> Head:
+    """The head of a message on a channel of this kind (section 9, F-6)."""
+    if kind.reliable:
+        return Segment(stream.bits(16), stream.flag(), stream.flag())
+    if kind is ChannelKind.UNRELIABLE and stream.flag():
+        part = Part(stream.bits(16), stream.bits(3), stream.bits(3))
+        if part.last == 0 or part.index > part.last:
             raise Malformed("F-6")
-        number, body = int.from_bytes(body[:2], "little"), body[2:]
-    if len(body) > channel.longest:
-        raise Malformed("F-5")
-    return Frame(index, body, number)
+        return part
+    return read_block_head(stream) if kind is ChannelKind.BLOCK else None
+
+
+def read_block_head(stream: BitReader) -> Chunk | Credit | Cancel:
+    """The head of a frame on a block channel."""
+    op, block = stream.bits(2), stream.bits(16)
+    if op == 0:
+        return Chunk(block, stream.bits(24) + 1, stream.bits(14))
+    if op == 1:
+        return Credit(block, stream.bits(15))
+    if op == 2:
+        return Cancel(block, stream.flag())
+    raise Malformed("F-6")
 
 
 def write_frame(out: BitWriter, frame: Frame, channels: Sequence[Channel]) -> None:
     """One frame with its ``more`` (section 9)."""
-    to_end = frame.channel != CONTROL and channels[frame.channel].kind is ChannelKind.SNAPSHOT
-    out.bits(1, 1).bits(frame.channel, 4).bits(to_end, 1)
-    if to_end:
-        out.align().octets(frame.body)
-        return
-    number = b"" if frame.number is None else frame.number.to_bytes(2, "little")
-    body = number + frame.body
-    is_long = len(body) > 63
-    out.bits(is_long, 1).bits(len(body), 11 if is_long else 6).octets(body)
+    out.bits(1, 1)
+    if isinstance(frame, Message):
+        write_message(out.bits(0, 1), frame, channels[frame.channel].kind)
+    elif isinstance(frame, Snapshot):
+        out.bits(0b11, 2).align().octets(frame.body)
+    else:
+        write_control(out.bits(0b01, 2), frame)
+
+
+def write_control(out: BitWriter, frame: Control) -> None:
+    """A control frame behind its form."""
+    out.bits(CONTROL_KINDS[type(frame)], 4)
+    match frame:
+        case Close(reason):
+            out.bits(reason, 8)
+        case PathChallenge(data) | PathResponse(data):
+            out.octets(data)
+        case TimeRequest(at_once, client_time):
+            out.bits(at_once, 1).bits(client_time, 32)
+        case TimeReply(client_time, server_time, held):
+            out.bits(client_time, 32).bits(server_time, 64).bits(held, 32)
+
+
+def write_message(out: BitWriter, frame: Message, kind: ChannelKind) -> None:
+    """A message behind its form."""
+    is_long = len(frame.body) > 63
+    out.bits(frame.channel, 4).bits(is_long, 1).bits(len(frame.body), 11 if is_long else 6)
+    write_head(out, frame.head, kind)
+    out.octets(frame.body)
+
+
+def write_head(out: BitWriter, head: Head, kind: ChannelKind) -> None:
+    """The head of a message on a channel of this kind."""
+    if kind is ChannelKind.UNRELIABLE:
+        out.bits(head is not None, 1)
+    match head:
+        case Part(number, last, index):
+            out.bits(number, 16).bits(last, 3).bits(index, 3)
+        case Segment(number, first, last):
+            out.bits(number, 16).bits(first, 1).bits(last, 1)
+        case Chunk(number, total, index):
+            out.bits(0, 2).bits(number, 16).bits(total - 1, 24).bits(index, 14)
+        case Credit(number, limit):
+            out.bits(1, 2).bits(number, 16).bits(limit, 15)
+        case Cancel(number, by_sender):
+            out.bits(2, 2).bits(number, 16).bits(by_sender, 1)
 
 
 # --- 11 Channels: receiving -----------------------------------------------------------------------
@@ -894,37 +1266,512 @@ class SequencedReceiver:
         return True
 
 
+@dataclass
+class Incomplete:
+    """A message of which some parts are here (C-2)."""
+
+    last: int
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here."""
+        return sum(map(len, self.parts.values()))
+
+
+class PartsReceiver:
+    """Puts unreliable messages together (C-2, C-3)."""
+
+    REMEMBERED = 1024
+
+    def __init__(self, channel: Channel) -> None:
+        self._longest = channel.longest
+        self._queue = channel.queue
+        self._newest: int | None = None
+        self._held: dict[int, Incomplete] = {}
+        self._done: deque[int] = deque(maxlen=self.REMEMBERED)  # delivered or given up
+
+    def receive(self, part: Part, body: bytes) -> bytes | None:
+        """The message, if this was the part that was missing."""
+        full = part.index < part.last
+        if len(body) == 0 or full and len(body) != PIECE:
+            raise Malformed("C-3")
+        if part.last * PIECE + (1 if full else len(body)) > self._longest:
+            raise Malformed("C-3")
+        number = part.id if self._newest is None else expand(self._newest, part.id)
+        self._newest = number if self._newest is None else max(self._newest, number)
+        if number in self._done:
+            return None
+        message = self._held.setdefault(number, Incomplete(part.last))
+        if message.last != part.last:
+            raise Malformed("C-3")
+        message.parts[part.index] = body
+        if len(message.parts) == message.last + 1:
+            self._forget(number)
+            return b"".join(body for _, body in sorted(message.parts.items()))
+        while len(self._held) > MAX_INCOMPLETE or sum(m.size for m in self._held.values()) > self._queue:
+            self._forget(min(self._held))
+        return None
+
+    def _forget(self, number: int) -> None:
+        del self._held[number]
+        self._done.append(number)
+
+
+class Flags(NamedTuple):
+    """What is remembered of a segment: where messages begin and end."""
+
+    first: bool
+    last: bool
+
+
 class ReliableReceiver:
-    """A reliable-ordered channel's receiving end (C-2 to C-5)."""
+    """A reliable channel's receiving end, ordered or unordered (C-4 to C-7)."""
 
-    def __init__(self, queue: int) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.expected = 0
-        self._queue = queue
-        self._held: dict[int, bytes] = {}
+        self._ordered = channel.kind is ChannelKind.RELIABLE_ORDERED
+        self._longest = channel.longest
+        self._queue = channel.queue
+        self._deliver_next = 0  # ordered: the number that the next message begins with
+        self._flags: dict[int, Flags] = {}  # received: from expected - 1 on, and what is held
+        self._bodies: dict[int, bytes] = {}  # held: not delivered yet
 
-    def receive(self, low: int, body: bytes) -> list[bytes]:
+    @property
+    def held_bytes(self) -> int:
+        """What C-7 counts."""
+        return sum(len(body) + SEGMENT_COST for body in self._bodies.values())
+
+    def receive(self, segment: Segment, body: bytes) -> list[bytes]:
         """The messages that are delivered by this one, in order."""
-        number = expand(self.expected, low)
-        if number < self.expected:  # C-3
+        number = expand(self.expected, segment.number)
+        if number < self.expected or number in self._flags:  # C-5
             return []
-        if number > self.expected:
-            self._hold(number, body)
-            return []
-        self._held[number] = body
-        delivered = []
-        while self.expected in self._held:  # C-4
-            delivered.append(self._held.pop(self.expected))
+        self._check(number, segment, body)
+        self._flags[number] = Flags(segment.first, segment.last)
+        self._bodies[number] = body
+        if sum(len(self._bodies[i]) for i in self._run(number)) > self._longest:
+            raise Malformed("C-7")
+        while self.expected in self._flags:
             self.expected += 1
+        delivered = self._deliver_in_order() if self._ordered else self._deliver_whole(number)
+        for old in [i for i in self._flags if i < self.expected - 1 and i not in self._bodies]:
+            del self._flags[old]
         return delivered
 
-    def _hold(self, number: int, body: bytes) -> None:
-        """C-5."""
-        if number in self._held:
+    def _check(self, number: int, segment: Segment, body: bytes) -> None:
+        """C-7, but for the length of the message."""
+        before, after = self._flags.get(number - 1), self._flags.get(number + 1)
+        begins = number == 0 if before is None else before.last
+        known_before = number == 0 or before is not None
+        faults = (
+            number >= self.expected + RELIABLE_WINDOW,
+            self.held_bytes + len(body) + SEGMENT_COST > self._queue,
+            not segment.last and len(body) != PIECE,
+            known_before and segment.first != begins,
+            after is not None and after.first != segment.last,
+        )
+        if any(faults):
+            raise Malformed("C-7")
+
+    def _run(self, number: int) -> range:
+        """The held segments around one that belong to its message."""
+        start = end = number
+        while not self._flags[start].first and start - 1 in self._bodies:
+            start -= 1
+        while not self._flags[end].last and end + 1 in self._bodies:
+            end += 1
+        return range(start, end + 1)
+
+    def _take(self, run: range) -> list[bytes]:
+        """Delivers a run, if it is a whole message."""
+        if not (self._flags[run[0]].first and self._flags[run[-1]].last):
+            return []
+        return [b"".join(self._bodies.pop(i) for i in run)]
+
+    def _deliver_whole(self, number: int) -> list[bytes]:
+        """C-6, unordered."""
+        return self._take(self._run(number))
+
+    def _deliver_in_order(self) -> list[bytes]:
+        """C-6, ordered."""
+        delivered: list[bytes] = []
+        while self._deliver_next in self._bodies:
+            run = self._run(self._deliver_next)
+            message = self._take(run)
+            if not message:
+                break
+            delivered += message
+            self._deliver_next = run.stop
+        return delivered
+
+
+class BlockReceiver:
+    """A block channel's receiving end (C-9 to C-11)."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.number = -1
+        self.over = True
+        self.total = 0
+        self.limit = 0
+        self._longest = channel.longest
+        self._window = channel.queue // PIECE
+        self._chunks: dict[int, bytes] = {}
+        self._in_order = 0
+        self.say: Credit | Cancel | None = None  # to be sent, until acknowledged
+
+    def receive(self, chunk: Chunk, body: bytes) -> bytes | None:
+        """The block, if this was the chunk that was missing."""
+        number = expand(max(self.number, 0), chunk.id)
+        if number > self.number:
+            self._begin(number, chunk.total)
+        if number < self.number or self.over:  # C-9, C-11
+            return None
+        chunks = -(-self.total // PIECE)
+        length = min(PIECE, self.total - chunk.index * PIECE)
+        if chunk.total != self.total or chunk.index >= min(chunks, self.limit) or len(body) != length:
+            raise Malformed("C-10")
+        self._chunks[chunk.index] = body
+        while self._in_order in self._chunks:
+            self._in_order += 1
+        if self._in_order == chunks:
+            self._end()
+            return b"".join(self._chunks[i] for i in range(chunks))
+        wanted = self._in_order + self._window
+        if wanted - self.limit >= max(1, self._window // 4) and self.limit < chunks:
+            self.limit = wanted
+            self.say = Credit(number & 0xFFFF, wanted)
+        return None
+
+    def cancelled(self, cancel: Cancel) -> None:
+        """The sender gives a block up, perhaps one of which no chunk came (C-11)."""
+        number = expand(max(self.number, 0), cancel.id)
+        if number >= self.number:
+            self.number = number
+            self._end()
+            self._chunks.clear()
+
+    def cancel(self) -> None:
+        """This side wants no more of the present block (C-11)."""
+        if not self.over:
+            self._end()
+            self.say = Cancel(self.number & 0xFFFF, by_sender=False)
+
+    def _begin(self, number: int, total: int) -> None:
+        if total > self._longest:
+            raise Malformed("C-10")
+        self.number, self.total, self.over, self.limit = number, total, False, self._window
+        self._chunks, self._in_order, self.say = {}, 0, None
+
+    def _end(self) -> None:
+        self.over, self.say = True, None
+
+
+# --- 11 Channels: sending -------------------------------------------------------------------------
+
+Outcome = Callable[[bool], None]  # told True when a packet was acknowledged, False when it counts as lost
+
+
+def ignore(_acknowledged: bool) -> None:
+    """What becomes of it is of no interest."""
+
+
+def frame_bits(frame: Frame, channels: Sequence[Channel]) -> int:
+    """The length of a frame that is no snapshot."""
+    out = BitWriter()
+    write_frame(out, frame, channels)
+    return out.position
+
+
+class Packer:
+    """Collects frames for one packet."""
+
+    def __init__(self, channels: Sequence[Channel], room_bits: int) -> None:
+        self.frames: list[Frame] = []
+        self.outcomes: list[Outcome] = []
+        self._channels = channels
+        self._room = room_bits
+
+    def add(self, frame: Frame, outcome: Outcome = ignore) -> bool:
+        """Adds a frame, if there is room."""
+        bits = frame_bits(frame, self._channels)
+        if bits > self._room or len(self.frames) == MAX_FRAMES:
+            return False
+        self._room -= bits
+        self.frames.append(frame)
+        self.outcomes.append(outcome)
+        return True
+
+
+class DatagramSender:
+    """The sending end of unreliable and sequenced channels (C-1, C-2)."""
+
+    def __init__(self, index: int, channel: Channel) -> None:
+        self._index = index
+        self._longest = channel.longest
+        self._parts = channel.kind is ChannelKind.UNRELIABLE
+        self._counter = 0
+        self._queue: deque[Message] = deque()
+
+    def send(self, message: bytes) -> None:
+        """Queues a message; only the newest of a sequenced channel."""
+        if len(message) > self._longest:
+            raise ValueError("longer than the channel allows")
+        if not self._parts:
+            self._queue.clear()
+        if not self._parts or len(message) <= PIECE:
+            self._queue.append(Message(self._index, message))
             return
-        held = sum(map(len, self._held.values())) + len(body)
-        if number >= self.expected + RELIABLE_WINDOW or held > self._queue:
-            raise Malformed("C-5")
-        self._held[number] = body
+        pieces = cut(message)
+        for i, piece in enumerate(pieces):
+            self._queue.append(Message(self._index, piece, Part(self._counter & 0xFFFF, len(pieces) - 1, i)))
+        self._counter += 1
+
+    def waits(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._queue)
+
+    def fill(self, packer: Packer) -> None:
+        """Adds what fits; each message once."""
+        while self._queue and packer.add(self._queue[0]):
+            self._queue.popleft()
+
+
+def cut(message: bytes) -> list[bytes]:
+    """Pieces of 1024 bytes, the last one with what is left; one of an empty message."""
+    return [message[at : at + PIECE] for at in range(0, len(message), PIECE)] or [b""]
+
+
+@dataclass
+class OutSegment:
+    """A segment that is not forgotten yet."""
+
+    head: Segment
+    body: bytes
+    acknowledged: bool = False
+
+
+class ReliableSender:
+    """A reliable channel's sending end (C-4, C-8)."""
+
+    def __init__(self, index: int, channel: Channel) -> None:
+        self._index = index
+        self._longest = channel.longest
+        self._queue = channel.queue
+        self._next = 0
+        self._waiting: deque[tuple[bytes, bool, bool]] = deque()  # not sent yet
+        self._out: dict[int, OutSegment] = {}  # from the oldest message on that is not whole
+        self._again: set[int] = set()
+
+    def send(self, message: bytes) -> None:
+        """Queues a message."""
+        if len(message) > self._longest:
+            raise ValueError("longer than the channel allows")
+        pieces = cut(message)
+        for i, piece in enumerate(pieces):
+            self._waiting.append((piece, i == 0, i == len(pieces) - 1))
+
+    @property
+    def done(self) -> bool:
+        """Whether all is acknowledged."""
+        return not self._waiting and not self._out
+
+    def waits(self) -> bool:
+        """Whether there is something that may be sent now (C-8)."""
+        return bool(self._again) or bool(self._waiting) and self._may_go(self._waiting[0][0])
+
+    def fill(self, packer: Packer) -> None:
+        """Adds what fits, lost segments first."""
+        for number in sorted(self._again):
+            if not self._put(packer, number):
+                return
+            self._again.discard(number)
+        while self._waiting and self._may_go(self._waiting[0][0]):
+            piece, first, last = self._waiting[0]
+            self._out[self._next] = OutSegment(Segment(self._next & 0xFFFF, first, last), piece)
+            if not self._put(packer, self._next):
+                del self._out[self._next]
+                return
+            self._waiting.popleft()
+            self._next += 1
+
+    def _may_go(self, piece: bytes) -> bool:
+        used = sum(len(segment.body) + SEGMENT_COST for segment in self._out.values())
+        return len(self._out) < RELIABLE_WINDOW and used + len(piece) + SEGMENT_COST <= self._queue
+
+    def _put(self, packer: Packer, number: int) -> bool:
+        segment = self._out[number]
+        message = Message(self._index, segment.body, segment.head)
+        return packer.add(message, lambda acknowledged: self._outcome(number, acknowledged))
+
+    def _outcome(self, number: int, acknowledged: bool) -> None:
+        segment = self._out.get(number)
+        if segment is None or segment.acknowledged:
+            return
+        if not acknowledged:
+            self._again.add(number)
+            return
+        self._again.discard(number)
+        segment.acknowledged = True
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forgets, from the oldest on, the messages that are acknowledged as a whole."""
+        whole: list[int] = []
+        message: list[int] = []
+        for number, segment in self._out.items():  # in the order of their numbers
+            if not segment.acknowledged:
+                break
+            message.append(number)
+            if segment.head.last:
+                whole, message = whole + message, []
+        for number in whole:
+            del self._out[number]
+
+
+class BlockSender:
+    """A block channel's sending end (C-9 to C-11)."""
+
+    def __init__(self, index: int, channel: Channel) -> None:
+        self.number = -1
+        self.sent: list[int] = []  # numbers of the blocks that arrived as a whole
+        self.refused: list[int] = []  # those that the receiver did not want
+        self._index = index
+        self._longest = channel.longest
+        self._window = channel.queue // PIECE
+        self._blocks: deque[bytes] = deque()
+        self._data = b""
+        self._limit = 0
+        self._next = 0
+        self._missing: set[int] = set()  # not acknowledged
+        self._again: set[int] = set()
+        self._cancels: list[Cancel] = []  # to be sent, until acknowledged
+
+    def send(self, block: bytes) -> None:
+        """Queues a block."""
+        if not 1 <= len(block) <= self._longest:
+            raise ValueError("a block of 1 byte up to what the channel allows")
+        self._blocks.append(block)
+        self._begin()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._missing and not self._blocks
+
+    def cancel(self) -> None:
+        """Gives the present block up (C-11)."""
+        if self._missing:
+            self._cancels.append(Cancel(self.number & 0xFFFF, by_sender=True))
+            self._drop()
+
+    def credit(self, credit: Credit) -> None:
+        """C-10."""
+        if self._known(credit.id) and self._missing:
+            self._limit = max(self._limit, credit.limit)
+
+    def cancelled(self, cancel: Cancel) -> None:
+        """The receiver wants no more of a block (C-11)."""
+        if self._known(cancel.id) and self._missing:
+            self.refused.append(self.number)
+            self._drop()
+
+    def waits(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._cancels or self._again) or self._next < min(self._limit, self._count)
+
+    def fill(self, packer: Packer) -> None:
+        """Adds what fits, lost chunks first."""
+        while self._cancels:
+            if not self._put_cancel(packer, self._cancels[0]):
+                return
+            self._cancels.pop(0)
+        for index in sorted(self._again):
+            if not self._put(packer, index):
+                return
+            self._again.discard(index)
+        while self._next < min(self._limit, self._count) and self._put(packer, self._next):
+            self._next += 1
+
+    @property
+    def _count(self) -> int:
+        return -(-len(self._data) // PIECE)
+
+    def _known(self, low: int) -> bool:
+        """Whether this is the present block; one that was never begun is malformed (C-11)."""
+        number = expand(max(self.number, 0), low)
+        if number > self.number:
+            raise Malformed("C-11")
+        return number == self.number
+
+    def _begin(self) -> None:
+        if self._blocks and not self._missing:
+            self._data = self._blocks.popleft()
+            self.number += 1
+            self._limit, self._next, self._again = self._window, 0, set()
+            self._missing = set(range(self._count))
+
+    def _drop(self) -> None:
+        self._data, self._missing, self._again, self._next = b"", set(), set(), 0
+        self._begin()
+
+    def _put(self, packer: Packer, index: int) -> bool:
+        number = self.number
+        head = Chunk(number & 0xFFFF, len(self._data), index)
+        message = Message(self._index, self._data[index * PIECE : (index + 1) * PIECE], head)
+        return packer.add(message, lambda acknowledged: self._outcome(number, index, acknowledged))
+
+    def _outcome(self, number: int, index: int, acknowledged: bool) -> None:
+        if number != self.number or index not in self._missing:
+            return
+        if not acknowledged:
+            self._again.add(index)
+            return
+        self._missing.discard(index)
+        self._again.discard(index)
+        if not self._missing:
+            self.sent.append(number)
+            self._drop()
+
+    def _put_cancel(self, packer: Packer, cancel: Cancel) -> bool:
+        message = Message(self._index, b"", cancel)
+        return packer.add(message, lambda acknowledged: self._cancel_outcome(cancel, acknowledged))
+
+    def _cancel_outcome(self, cancel: Cancel, acknowledged: bool) -> None:
+        if not acknowledged and cancel not in self._cancels:
+            self._cancels.append(cancel)
+
+
+class BlockSayer:
+    """Sends what a block's receiver says, until it is acknowledged (C-10, C-11)."""
+
+    def __init__(self, index: int, receiver: BlockReceiver) -> None:
+        self._index = index
+        self._receiver = receiver
+        self._sent: Credit | Cancel | None = None
+
+    def waits(self) -> bool:
+        """Whether there is something to send."""
+        return self._receiver.say is not None and self._receiver.say is not self._sent
+
+    def fill(self, packer: Packer) -> None:
+        """Adds a credit or a cancel."""
+        said = self._receiver.say
+        if said is None or said is self._sent:
+            return
+        message = Message(self._index, b"", said)
+        if packer.add(message, lambda acknowledged: self._outcome(said, acknowledged)):
+            self._sent = said
+
+    def _outcome(self, said: Credit | Cancel, acknowledged: bool) -> None:
+        if self._receiver.say is not said:
+            return
+        if acknowledged:
+            self._receiver.say = None
+        self._sent = None
+
+
+Sender = DatagramSender | ReliableSender | BlockSender | BlockSayer
 
 
 # --- 13 Schema ------------------------------------------------------------------------------------
@@ -1375,44 +2222,267 @@ def decode_message(body: bytes) -> Welcome | Notice:
 # --- 8 to 12 The connection -----------------------------------------------------------------------
 
 
+class Clocks:
+    """Estimates how far the server's clock is ahead of this one, in microseconds (W-9)."""
+
+    KEPT = 200
+
+    def __init__(self) -> None:
+        self._asked: dict[int, int] = {}
+        self._forth: deque[int] = deque(maxlen=self.KEPT)  # server's clock minus this one, and the way there
+        self._back: deque[int] = deque(maxlen=self.KEPT)  # the same, less the way back
+        self.held: list[int] = []
+
+    def ask(self, now: float, at_once: bool) -> TimeRequest:
+        """A request, made now."""
+        sent = microseconds(now)
+        self._asked[sent & 0xFFFFFFFF] = sent
+        return TimeRequest(at_once, sent & 0xFFFFFFFF)
+
+    def take(self, reply: TimeReply, now: float) -> bool:
+        """Takes a reply; whether it answers a request that was made here."""
+        sent = self._asked.pop(reply.client_time, None)
+        if sent is None:
+            return False
+        self._forth.append(reply.server_time - sent)
+        self._back.append(reply.server_time + reply.held - microseconds(now))
+        self.held.append(reply.held)
+        return True
+
+    @property
+    def samples(self) -> int:
+        """Replies that were taken."""
+        return len(self.held)
+
+    @property
+    def offset(self) -> float:
+        """Server's clock minus this one; the same delay both ways assumed."""
+        return (min(self._forth) + max(self._back)) / 2
+
+    @property
+    def uncertainty(self) -> float:
+        """Half of the smallest round trip: the estimate can be off by no more."""
+        return (min(self._forth) - max(self._back)) / 2
+
+
+def microseconds(now: float) -> int:
+    """A time as this client's clock on the wire."""
+    return int(now * 1e6)
+
+
 @dataclass
-class Connection:
-    """A connected client: takes and makes data packets, keeps the world (sections 8 to 16)."""
+class Sent:
+    """A packet that was sent."""
 
-    established: Established
-    now: float
-    world: World = field(init=False)
-    server_tick: int = field(init=False)
-    welcome: Welcome | None = None
-    notices: list[str] = field(default_factory=list)
-    close_reason: CloseReason | None = None
-    must_close: CloseReason | None = None
-    drops: Counter[str] = field(default_factory=Counter)
-    received: Received = field(default_factory=Received)
-    rtt: float = 0.0
-    on_snapshot: Callable[[Applied], None] = lambda applied: None
+    at: float
+    size: int
+    eliciting: bool
+    outcomes: list[Outcome]
+    lost: bool = False
 
-    def __post_init__(self) -> None:
-        self.world = World(self.established.accepted.rate)
-        self.server_tick = self.established.accepted.tick
-        self.last_received = self.last_sent = self.now
-        self.answer_wanted = False
-        self._largest_at = self.now
-        self._next_number = 0
-        self._newest_snapshot = -1
+
+class RoundTrip:
+    """The round-trip time as L-5 describes its use."""
+
+    def __init__(self) -> None:
+        self.smoothed = 0.0
+        self.deviation = 0.0
+
+    def sample(self, value: float) -> None:
+        """Takes a sample (L-2)."""
+        if self.smoothed == 0.0:
+            self.smoothed, self.deviation = value, value / 2
+            return
+        self.deviation += (abs(self.smoothed - value) - self.deviation) / 4
+        self.smoothed += (value - self.smoothed) / 8
+
+    @property
+    def late(self) -> float:
+        """How long to wait for a packet when a later one was acknowledged."""
+        return max(0.005, (self.smoothed or 0.2) * 9 / 8)
+
+    @property
+    def silence(self) -> float:
+        """How long to wait when nothing comes back."""
+        return (self.smoothed or 0.2) + max(0.005, 4 * self.deviation) + ACK_WITHIN
+
+
+class Flight:
+    """Packets that were sent, and what became of them (L-2, L-4, L-5)."""
+
+    THRESHOLD = 3
+
+    def __init__(self) -> None:
+        self.next_number = 0
+        self.rtt = RoundTrip()
+        self.bytes = 0  # neither acknowledged nor lost
+        self.lost = 0
+        self._sent: dict[int, Sent] = {}
+        self._largest = -1
+        self._silences = 0
+        self._newest_eliciting = 0.0
+
+    def add(self, packet: Sent) -> None:
+        """Notes a packet with the next number."""
+        self._sent[self.next_number] = packet
+        self.next_number += 1
+        if packet.eliciting:
+            self.bytes += packet.size
+            self._newest_eliciting = packet.at
+        while (oldest := next(iter(self._sent))) < self.next_number - REPLAY_WINDOW:
+            self._lose(self._sent.pop(oldest))
+
+    def acknowledged(self, ack: Ack, now: float) -> list[int]:
+        """Takes an ack; the numbers that are new (L-1, L-4)."""
+        largest = expand(max(self.next_number - 1, 0), ack.largest)
+        if largest >= self.next_number:
+            raise Malformed("L-4")
+        newest = self._sent.get(largest)
+        if newest is not None and ack.delay != 255:  # L-2
+            self.rtt.sample(max(1e-5, now - newest.at - ack.delay * ACK_DELAY_UNIT))
+        numbers = [largest, *(largest - 1 - i for i in range(MASK_BITS) if ack.mask >> i & 1)]
+        new = [number for number in numbers if number in self._sent]
+        for number in new:
+            packet = self._sent.pop(number)
+            self._settle(packet)
+            for outcome in packet.outcomes:
+                outcome(True)
+        if new:
+            self._silences = 0
+        self._largest = max(self._largest, largest)
+        return new
+
+    def find_lost(self, now: float) -> bool:
+        """Finds what is lost; whether nothing comes back at all, so that a probe is due (L-5)."""
+        for number, packet in self._sent.items():
+            late = number <= self._largest - self.THRESHOLD or now - packet.at > self.rtt.late
+            if number < self._largest and late:
+                self._lose(packet)
+        wait = self.rtt.silence * (1 << min(self._silences, 5))
+        if self.bytes == 0 or now - self._newest_eliciting < wait:
+            return False
+        self._silences += 1
+        for packet in [p for p in self._sent.values() if p.outcomes and not p.lost][:2]:
+            self._lose(packet)
+        return True
+
+    def _lose(self, packet: Sent) -> None:
+        if packet.lost:
+            return
+        self._settle(packet)
+        packet.lost = True
+        self.lost += packet.eliciting
+        for outcome in packet.outcomes:
+            outcome(False)
+
+    def _settle(self, packet: Sent) -> None:
+        """Takes a packet out of what is on its way."""
+        if packet.eliciting and not packet.lost:
+            self.bytes -= packet.size
+
+
+@dataclass
+class Terms:
+    """What a connection was agreed on."""
+
+    is_client: bool
+    connection: int
+    suite: CipherSuite
+    send_secret: bytes
+    receive_secret: bytes
+    channels: Sequence[Channel]
+    features: int
+    longest_sent: int
+    cap: int = 0  # bytes a second that this side may send; 0: no limit
+    roll_packets: int = ROLL_PACKETS
+
+
+class Peer:
+    """One end of a connection: takes and makes data packets (sections 7 to 12).
+
+    A client's, but for what ``Terms.is_client`` turns around; so two of them can be tried against each other.
+    """
+
+    WINDOW = 60_000  # bytes on their way; the rate control of L-6 is a sender's own affair
+    BURST = 16  # packets at a time
+
+    def __init__(self, terms: Terms, now: float) -> None:
+        self.terms = terms
+        self.inbox: dict[int, list[bytes]] = {i: [] for i in range(len(terms.channels))}
+        self.close_reason: CloseReason | None = None
+        self.must_close: CloseReason | None = None
+        self.drops: Counter[str] = Counter()
+        self.frames_seen: Counter[str] = Counter()
+        self.received = Received()
+        self.flight = Flight()
+        self.clocks = Clocks()
+        self.send_keys = SendKeys(terms.suite, terms.send_secret, terms.roll_packets)
+        self.receive_keys = ReceiveKeys(terms.suite, terms.receive_secret)
+        self.longest_now = BASE_PACKET  # of what may be sent (G-1, L-8)
+        self.longest_received = 0
+        self.last_received = self.last_sent = now
+        self.acks_at_once = 0
+        self._ack_due: float | None = None
+        self._unacknowledged = 0
+        self._largest_at = now
         self._malformed = 0
-        self._sent_at: dict[int, float] = {}
-        self._session = ReliableReceiver(STANDARD_CHANNELS[SESSION_CHANNEL].queue)
-        self._input = SequencedReceiver()
+        self._urgent: deque[Control] = deque()
+        self._budget, self._budget_at = terms.cap / 4, now
+        self._parts: dict[int, PartsReceiver] = {}
+        self._sequenced: dict[int, SequencedReceiver] = {}
+        self._reliable: dict[int, ReliableReceiver] = {}
+        self.block_receivers: dict[int, BlockReceiver] = {}
+        self.block_senders: dict[int, BlockSender] = {}
+        self.senders: dict[int, DatagramSender | ReliableSender] = {}
+        for index, channel in enumerate(terms.channels):
+            self._add_channel(index, channel)
+        order = sorted(range(len(terms.channels)), key=lambda i: terms.channels[i].priority)
+        sayers = {i: BlockSayer(i, receiver) for i, receiver in self.block_receivers.items()}
+        groups = (sayers, self.senders, self.block_senders)
+        self._fillers: list[Sender] = [ends[i] for ends in groups for i in order if i in ends]
+
+    def _add_channel(self, index: int, channel: Channel) -> None:
+        """Both ends of a channel."""
+        if channel.kind is ChannelKind.BLOCK:
+            self.block_receivers[index] = BlockReceiver(channel)
+            self.block_senders[index] = BlockSender(index, channel)
+        elif channel.kind.reliable:
+            self._reliable[index] = ReliableReceiver(channel)
+            self.senders[index] = ReliableSender(index, channel)
+        elif channel.kind is not ChannelKind.SNAPSHOT:
+            self._parts[index] = PartsReceiver(channel)
+            self._sequenced[index] = SequencedReceiver()
+            self.senders[index] = DatagramSender(index, channel)
+
+    # What the application asks for
+
+    def send(self, channel: int, message: bytes) -> None:
+        """Queues a message or a block."""
+        if channel in self.block_senders:
+            self.block_senders[channel].send(message)
+        else:
+            self.senders[channel].send(message)
+
+    def ask_time(self, now: float, at_once: bool = True) -> None:
+        """Asks for the server's time in the next packet (W-9)."""
+        self._urgent.append(self.clocks.ask(now, at_once))
 
     @property
     def over(self) -> bool:
         """Whether the peer closed, or this side must (W-6, S-10, P-8)."""
         return self.close_reason is not None or self.must_close is not None
 
-    def idle(self, now: float) -> bool:
-        """W-4."""
-        return now - self.last_received > self.established.accepted.idle_ms / 1000
+    @property
+    def rtt(self) -> float:
+        """The smoothed round-trip time; 0 before the first sample."""
+        return self.flight.rtt.smoothed
+
+    @property
+    def answer_wanted(self) -> bool:
+        """Whether something waits for an ack (L-3)."""
+        return self._ack_due is not None
+
+    # Receiving
 
     def receive(self, datagram: bytes, now: float) -> None:
         """Handles one datagram, P-1 to P-11; what is dropped is counted."""
@@ -1422,48 +2492,66 @@ class Connection:
             self.drops[drop.cause] += 1
 
     def _take(self, datagram: bytes, now: float) -> None:
-        if datagram and datagram[0] in (2, 3, 4):
+        header = HEADER_TO_CLIENT if self.terms.is_client else HEADER_TO_SERVER
+        if self.terms.is_client and datagram and datagram[0] in (2, 3, 4):
             raise Drop("not_expected")
-        check_header(datagram, to_client=True)
-        number = self.received.number_of(int.from_bytes(datagram[1:3], "little"))
-        plain = open_data(self.established.keys.s2c, number, datagram, to_client=True)
+        check_header(datagram, to_client=self.terms.is_client)
+        if not self.terms.is_client and datagram[1:5] != self.terms.connection.to_bytes(4, "little"):
+            raise Drop("unknown_connection")
+        number = self.received.number_of(int.from_bytes(datagram[header - 2 : header], "little"))
+        bit = datagram[0] & PHASE_FLAG
+        plain = self.receive_keys.open(number, bit, datagram[header:], datagram[:header], now)
         if self.over:
             raise Drop("closed")
         self.last_received = now
+        self.longest_received = max(self.longest_received, len(datagram))
+        self._handle(plain, number, now)
+
+    def _handle(self, plain: bytes, number: int, now: float) -> None:
+        """P-8 to P-11."""
         try:
-            packet = Plaintext.decode(plain)
+            packet = Plaintext.decode(
+                plain,
+                to_client=self.terms.is_client,
+                channels=self.terms.channels,
+                features=self.terms.features,
+            )
             self._check_late(packet, number)
-            self._handle_ack(packet.ack, now)
-            self._count(number, now)
-            self._handle_frames(packet, number, now)
+            if packet.ack is not None:
+                for new in self.flight.acknowledged(packet.ack, now):
+                    self.send_keys.acknowledged(new)
         except Malformed as error:
-            self._count(number, now)
+            self._count(number, now, wants_ack=False)
+            self._count_malformed(error)
+            return
+        self._count(number, now, wants_ack=bool(packet.frames))
+        try:
+            self._note_tick(packet.tick)
+            for frame in packet.frames:
+                self.frames_seen[type(frame).__name__] += 1
+                self._handle_frame(frame, number, now)
+                if self.over:
+                    return
+        except Malformed as error:
             self._count_malformed(error)
 
     def _check_late(self, packet: Plaintext, number: int) -> None:
-        """P-10."""
-        carries = any(f.channel == SNAPSHOT_CHANNEL for f in packet.frames)
-        if carries and number < self._newest_snapshot:
-            raise Drop("late_snapshot")
+        """P-10, at the client."""
 
-    def _handle_ack(self, ack: Ack | None, now: float) -> None:
-        """L-2, L-4. Nothing sent here is reliable, so only the round trip is of interest."""
-        if ack is None:
-            return
-        if self._next_number == 0:
-            raise Malformed("L-4")
-        largest = expand(self._next_number - 1, ack.largest)
-        if largest >= self._next_number:
-            raise Malformed("L-4")
-        sent_at = self._sent_at.pop(largest, None)
-        if sent_at is not None and ack.delay != 255:
-            sample = max(0.0, now - sent_at - ack.delay * ACK_DELAY_UNIT)
-            self.rtt = sample if self.rtt == 0.0 else self.rtt + (sample - self.rtt) / 8
+    def _note_tick(self, tick: int | None) -> None:
+        """The preamble's tick, at the client (S-1)."""
 
-    def _count(self, number: int, now: float) -> None:
-        """Counts a number as received (P-8, P-11)."""
+    def _count(self, number: int, now: float, *, wants_ack: bool) -> None:
+        """Counts a number as received; says when an ack is due (P-8, P-11, L-3)."""
+        gap = number > self.received.largest + 1
         if self.received.add(number):
             self._largest_at = now
+        if not wants_ack:
+            return
+        self._unacknowledged += 1
+        due = now if gap or self._unacknowledged >= ACK_AFTER_PACKETS else now + ACK_WAIT
+        self.acks_at_once += due == now
+        self._ack_due = due if self._ack_due is None else min(due, self._ack_due)
 
     def _count_malformed(self, error: Malformed) -> None:
         """P-8."""
@@ -1472,39 +2560,216 @@ class Connection:
         if self._malformed == MAX_MALFORMED:
             self.must_close = CloseReason.PROTOCOL_ERROR
 
-    def _handle_frames(self, packet: Plaintext, number: int, now: float) -> None:
-        """P-11: the frames, one by one."""
-        tick = None
-        if packet.tick is not None:
-            tick = expand(self.server_tick, packet.tick)
-            self.server_tick = max(self.server_tick, tick)
-        for frame in packet.frames:
-            self.answer_wanted = True  # L-3
-            if frame.channel == CONTROL:
-                self.close_reason = frame.close_reason
-            elif frame.channel == SNAPSHOT_CHANNEL:
-                self._apply_snapshot(frame.body, number, tick)
-            elif frame.number is not None:
-                for body in self._session.receive(frame.number, frame.body):
-                    self._handle_message(body)
-            else:
-                self._input.accept(number)  # C-1; the server of today sends nothing there
-            if self.over:
-                return
+    def _handle_frame(self, frame: Frame, number: int, now: float) -> None:
+        """P-11: one frame."""
+        match frame:
+            case Message():
+                self._handle_message(frame, number)
+            case Close(reason):
+                self.close_reason = reason
+            case PathChallenge(data):  # W-8
+                self._urgent.append(PathResponse(data))
+                self._ack_due = now
+            case TimeReply():
+                self.clocks.take(frame, now)
+            case Snapshot(body):
+                self._handle_snapshot(body, number)
+            case PathResponse() | TimeRequest():
+                self._handle_at_server(frame, now)
 
-    def _apply_snapshot(self, body: bytes, number: int, tick: int | None) -> None:
+    def _handle_message(self, frame: Message, number: int) -> None:
+        """Section 11."""
+        done: bytes | None = None
+        match frame.head:
+            case Part():
+                done = self._parts[frame.channel].receive(frame.head, frame.body)
+            case Segment():
+                for body in self._reliable[frame.channel].receive(frame.head, frame.body):
+                    self._deliver(frame.channel, body)
+            case Chunk():
+                done = self.block_receivers[frame.channel].receive(frame.head, frame.body)
+            case Credit():
+                self.block_senders[frame.channel].credit(frame.head)
+            case Cancel(by_sender=True):
+                self.block_receivers[frame.channel].cancelled(frame.head)
+            case Cancel():
+                self.block_senders[frame.channel].cancelled(frame.head)
+            case None:
+                sequenced = self.terms.channels[frame.channel].kind is ChannelKind.SEQUENCED
+                if not sequenced or self._sequenced[frame.channel].accept(number):
+                    done = frame.body
+        if done is not None:
+            self._deliver(frame.channel, done)
+
+    def _deliver(self, channel: int, body: bytes) -> None:
+        """Takes a message that is whole."""
+        self.inbox[channel].append(body)
+
+    def _handle_snapshot(self, body: bytes, number: int) -> None:
+        """At the client."""
+
+    def _handle_at_server(self, frame: PathResponse | TimeRequest, now: float) -> None:
+        """At the server."""
+
+    # Sending
+
+    def poll(self, now: float) -> list[bytes]:
+        """The packets that are due now: data, acks, what was lost, a sign of life."""
+        if self.over:
+            return []
+        silent = self.flight.find_lost(now)
+        out: list[bytes] = []
+        if silent:
+            out.append(self.make(now, () if self._waits() else [Ping()]))
+        while len(out) < self.BURST and (self._urgent or self._waits() and self._may_send(now)):
+            out.append(self.make(now))
+        if self._ack_due is not None and now >= self._ack_due:
+            out.append(self.make(now))
+        if now >= self.last_sent + KEEPALIVE:  # W-3
+            out.append(self.make(now, [Ping()]))
+        return out
+
+    def make(self, now: float, frames: Sequence[Frame] = (), tick: int | None = None) -> bytes:
+        """The next data packet, with an ack if anything came yet, and with what waits (K-4, L-1, L-2)."""
+        ack, low_tick = self._ack(now), None if tick is None else tick & 0xFFFF
+        head = BitWriter()
+        write_preamble(head, ack, low_tick)
+        packer = Packer(self.terms.channels, 8 * self._room(self.longest_now) - head.position)
+        for frame in frames:
+            if not packer.add(frame):
+                raise ValueError("more than a packet takes")
+        while self._urgent and packer.add(self._urgent[0]):
+            self._urgent.popleft()
+        if self._may_send(now):
+            for filler in self._fillers:
+                filler.fill(packer)
+        plain = Plaintext(ack, low_tick, tuple(packer.frames)).encode(self.terms.channels)
+        return self.seal(now, plain, packer.outcomes, bool(packer.frames))
+
+    def make_alone(self, now: float, frame: Frame) -> bytes:
+        """A packet with nothing but one frame: a close (W-5)."""
+        return self.seal(now, Plaintext(self._ack(now), None, (frame,)).encode(self.terms.channels))
+
+    def probe_mtu(self, now: float, size: int) -> bytes:
+        """A packet of ``size`` bytes that ends in an mtu probe (L-8)."""
+        plain = Plaintext(self._ack(now), None, (MtuProbe(),)).encode(self.terms.channels, self._room(size))
+        return self.seal(now, plain, [lambda acknowledged: self._probed(size, acknowledged)])
+
+    def _probed(self, size: int, acknowledged: bool) -> None:
+        if acknowledged:
+            self.longest_now = max(self.longest_now, min(size, self.terms.longest_sent))
+
+    def seal(
+        self, now: float, plain: bytes, outcomes: Sequence[Outcome] = (), eliciting: bool = True
+    ) -> bytes:
+        """Seals a plaintext with the next number (K-4)."""
+        number = self.flight.next_number
+        if number >= PACKET_NUMBER_END:
+            raise OverflowError("packet numbers are used up (K-4)")
+        self.send_keys.roll(number, now)
+        key, phase = self.send_keys.key, self.send_keys.phase
+        if self.terms.is_client:
+            datagram = seal_to_server(key, self.terms.connection, number, plain, phase)
+        else:
+            datagram = seal_to_client(key, number, plain, phase)
+        self.flight.add(Sent(now, len(datagram), eliciting, list(outcomes)))
+        self.last_sent, self._ack_due, self._unacknowledged = now, None, 0
+        self._spend(len(datagram), now)
+        return datagram
+
+    def skip_number(self) -> None:
+        """Leaves a number out, as if its packet were lost on the way."""
+        self.flight.next_number += 1
+
+    def _room(self, size: int) -> int:
+        """The longest plaintext in a packet of ``size`` bytes."""
+        header = HEADER_TO_SERVER if self.terms.is_client else HEADER_TO_CLIENT
+        return min(size, self.terms.longest_sent) - header - TAG_BYTES
+
+    def _waits(self) -> bool:
+        return any(filler.waits() for filler in self._fillers)
+
+    def _may_send(self, now: float) -> bool:
+        self._spend(0, now)
+        return self.flight.bytes < self.WINDOW and (self.terms.cap == 0 or self._budget > 0)
+
+    def _spend(self, count: int, now: float) -> None:
+        """Keeps to 9/10 of the limit (P-12), with a quarter of a second's worth to spare."""
+        cap = self.terms.cap
+        grown = self._budget + (now - self._budget_at) * cap * 0.9
+        self._budget, self._budget_at = min(grown, cap / 4) - count, now
+
+    def _ack(self, now: float) -> Ack | None:
+        if self.received.largest < 0:
+            return None
+        delay = min(255, int((now - self._largest_at) / ACK_DELAY_UNIT))
+        return Ack(self.received.largest & 0xFFFF, delay, self.received.mask())
+
+
+class Connection(Peer):
+    """A connected client: a peer that keeps the world (sections 8 to 16)."""
+
+    def __init__(
+        self,
+        established: Established,
+        now: float,
+        channels: Sequence[Channel] = STANDARD_CHANNELS,
+        roll_packets: int = ROLL_PACKETS,
+    ) -> None:
+        accepted, keys = established
+        terms = Terms(
+            is_client=True,
+            connection=accepted.connection,
+            suite=keys.suite,
+            send_secret=keys.c2s,
+            receive_secret=keys.s2c,
+            channels=channels,
+            features=accepted.features,
+            longest_sent=min(accepted.longest_packet, MAX_PACKET),
+            cap=accepted.up_cap,
+            roll_packets=roll_packets,
+        )
+        super().__init__(terms, now)
+        self.established = established
+        self.world = World(accepted.rate)
+        self.server_tick = accepted.tick
+        self.welcome: Welcome | None = None
+        self.notices: list[str] = []
+        self.on_snapshot: Callable[[Applied], None] = lambda applied: None
+        self._tick: int | None = None
+        self._newest_snapshot = -1
+
+    def idle(self, now: float) -> bool:
+        """W-4."""
+        return now - self.last_received > self.established.accepted.idle_ms / 1000
+
+    def _check_late(self, packet: Plaintext, number: int) -> None:
+        """P-10."""
+        carries = any(isinstance(frame, Snapshot) for frame in packet.frames)
+        if carries and number < self._newest_snapshot:
+            raise Drop("late_snapshot")
+
+    def _note_tick(self, tick: int | None) -> None:
+        """S-1."""
+        self._tick = None if tick is None else expand(self.server_tick, tick)
+        self.server_tick = max(self.server_tick, self._tick or 0)
+
+    def _handle_snapshot(self, body: bytes, number: int) -> None:
         """S-1, S-10."""
         self._newest_snapshot = number
         try:
-            if tick is None:
+            if self._tick is None:
                 raise SnapshotError("a snapshot in a packet without a tick")
-            self.on_snapshot(self.world.apply(body, tick))
+            self.on_snapshot(self.world.apply(body, self._tick))
         except SnapshotError as error:
             self.drops[f"snapshot: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR
 
-    def _handle_message(self, body: bytes) -> None:
-        """M-1 to M-3."""
+    def _deliver(self, channel: int, body: bytes) -> None:
+        """M-1 to M-3; an input that goes the wrong way is ignored (C-13)."""
+        if channel != SESSION_CHANNEL:
+            super()._deliver(channel, body)
+            return
         try:
             message = decode_message(body)
         except MessageError as error:
@@ -1515,26 +2780,3 @@ class Connection:
             self.welcome = message
         else:
             self.notices.append(message.text)
-
-    def make(self, now: float, frames: Sequence[Frame] = (), tick: int | None = None) -> bytes:
-        """The next data packet, with an ack if anything came yet (K-4, L-1, L-2)."""
-        low_tick = None if tick is None else tick & 0xFFFF
-        plain = Plaintext(self._ack(now), low_tick, tuple(frames)).encode()
-        self.answer_wanted = False
-        return self.seal(now, plain)
-
-    def seal(self, now: float, plain: bytes) -> bytes:
-        """Seals a plaintext with the next number (K-4)."""
-        number, self._next_number = self._next_number, self._next_number + 1
-        if number >= PACKET_NUMBER_END:
-            raise OverflowError("packet numbers are used up (K-4)")
-        self.last_sent = now
-        self._sent_at[number] = now
-        self._sent_at.pop(number - REPLAY_WINDOW, None)
-        return seal_to_server(self.established.keys.c2s, self.established.accepted.connection, number, plain)
-
-    def _ack(self, now: float) -> Ack | None:
-        if self.received.largest < 0:
-            return None
-        delay = min(255, int((now - self._largest_at) / ACK_DELAY_UNIT))
-        return Ack(self.received.largest & 0xFFFF, delay, self.received.mask())

@@ -7,6 +7,7 @@ use netcode::client::{ClientConfig, ClientState};
 use netcode::crypto::{Aead, ClusterKey, Psk};
 use netcode::emulator::LinkConfig;
 use netcode::error::{DisconnectReason, RefuseReason};
+use netcode::features::Features;
 use netcode::handshake::{
     ACCEPT, ACCEPT_BYTES, HELLO, HELLO_BYTES, REFUSE, RETRY, RETRY_BYTES, Refusal, Versions, write_refuse,
 };
@@ -19,7 +20,7 @@ use crate::pair::{Pair, SCHEMA_HASH, Told, UNIX_MS, claims, client_addr, server_
 const MS: Duration = Duration::from_millis(1);
 
 fn config() -> ClientConfig {
-    ClientConfig::new(SCHEMA_HASH)
+    ClientConfig { features: Features::NONE, ..ClientConfig::new(SCHEMA_HASH) }
 }
 
 /// Sender (server or not), first byte and length of everything sent.
@@ -38,8 +39,8 @@ fn a_handshake_takes_one_round_trip_and_two_datagrams() {
         pair.add_client(&bundle, ClientConfig { aead, ..config() });
         pair.run_until(Time::from_millis(100));
         assert!(pair.clients[0].is_connected());
-        // The client's first data packet: header 7, tag 16, and a ping in two bytes and a half.
-        assert_eq!(wire(&pair), [(false, HELLO, HELLO_BYTES), (true, ACCEPT, ACCEPT_BYTES), (false, 0x40, 26)]);
+        // The client's first data packet: header 7, tag 16, and a ping in nine bits.
+        assert_eq!(wire(&pair), [(false, HELLO, HELLO_BYTES), (true, ACCEPT, ACCEPT_BYTES), (false, 0x40, 25)]);
         assert!(pair.told.is_empty(), "the server has not heard from it yet");
         pair.run_until(Time::from_millis(150));
         assert!(matches!(pair.told[..], [Told::Connected(_, 12)]));
@@ -63,7 +64,7 @@ fn under_load_a_handshake_takes_two_round_trips_and_nothing_is_stored_before_the
     pair.run_until(Time::from_millis(200));
     assert!(pair.clients[0].is_connected());
     let both = [(false, HELLO, HELLO_BYTES), (true, RETRY, RETRY_BYTES)];
-    let after = [(false, HELLO, HELLO_BYTES), (true, ACCEPT, ACCEPT_BYTES), (false, 0x40, 26)];
+    let after = [(false, HELLO, HELLO_BYTES), (true, ACCEPT, ACCEPT_BYTES), (false, 0x40, 25)];
     assert_eq!(wire(&pair), [&both[..], &after[..]].concat());
 }
 

@@ -11,6 +11,7 @@ use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Ephemeral, Os
 use netcode::delivery::BlockEvent;
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::DisconnectReason;
+use netcode::features::Features;
 use netcode::handshake::Accepted;
 use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::rng::Rng;
@@ -199,10 +200,21 @@ impl Pair {
 
     /// A pair whose one client is connected over a network with that delay each way; nothing is under way.
     pub fn connected(seed: u64, delay: Duration) -> Self {
-        let mut pair = Self::new(seed, server_config());
+        Self::connected_as(seed, delay, server_config(), ClientConfig::new(SCHEMA_HASH))
+    }
+
+    /// The same without any feature, where each packet is counted.
+    pub fn plain(seed: u64, delay: Duration) -> Self {
+        let config = ClientConfig { features: Features::NONE, ..ClientConfig::new(SCHEMA_HASH) };
+        Self::connected_as(seed, delay, server_config(), config)
+    }
+
+    /// The same with configurations of one's own.
+    pub fn connected_as(seed: u64, delay: Duration, server: ServerConfig, client: ClientConfig) -> Self {
+        let mut pair = Self::new(seed, server);
         pair.net.set_default(LinkConfig { delay, ..LinkConfig::default() });
         let bundle = pair.bundle(&claims());
-        pair.add_client(&bundle, ClientConfig::new(SCHEMA_HASH));
+        pair.add_client(&bundle, client);
         pair.run_for(Duration::from_millis(200) + 4 * delay);
         assert!(pair.clients[0].is_connected() && pair.live.len() == 1);
         pair

@@ -52,3 +52,29 @@ impl<T: Copy + PartialEq> Signal<T> {
         self.due = self.value.is_some();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_newest_value_is_repeated_and_only_its_ack_ends_it() {
+        let mut signal = Signal::IDLE;
+        signal.raise(1);
+        assert_eq!(signal.carry(|_| false), None);
+        assert_eq!(signal.carry(|_| true), Some(1));
+        signal.raise(2);
+        signal.on_lost(1);
+        assert!(signal.is_due(), "the loss of an older value takes nothing from the newer");
+        assert_eq!(signal.carry(|_| true), Some(2));
+        signal.on_lost(1);
+        signal.on_acked(1);
+        assert!(!signal.is_due() && !signal.is_idle());
+        signal.on_lost(2);
+        assert_eq!(signal.carry(|_| true), Some(2));
+        signal.on_probe();
+        assert!(signal.is_due());
+        signal.on_acked(2);
+        assert!(!signal.is_due() && signal.is_idle());
+    }
+}

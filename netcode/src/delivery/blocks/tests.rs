@@ -169,6 +169,55 @@ fn acknowledged_chunks_of_a_cancelled_block_do_not_make_it_sent() {
 }
 
 #[test]
+fn a_cancel_that_overtakes_the_chunks_and_the_cancels_before_it_ends_them_all() {
+    let (mut a, mut b) = (Blocks::new(4096), Blocks::new(4096));
+    a.start(block(3000, 0)).unwrap();
+    let (_, chunk) = take(&mut a).unwrap();
+    b.accept(chunk.frame(), |_| ()).unwrap();
+    let (_, late) = take(&mut a).unwrap();
+    assert!(a.cancel_outgoing(0));
+    let (lost, _) = take(&mut a).unwrap();
+    a.start(block(3000, 1)).unwrap();
+    let (_, later) = take(&mut a).unwrap();
+    assert!(a.cancel_outgoing(1));
+    a.on_lost(lost);
+    assert_eq!(exchange(&mut a, &mut b), ["stopped 0"]);
+    for chunk in [late, later] {
+        b.accept(chunk.frame(), |_| panic!("cancelled before")).unwrap();
+    }
+    assert!(a.is_idle() && b.is_idle());
+}
+
+#[test]
+fn a_chunk_that_a_probe_and_a_loss_make_due_is_sent_again_once() {
+    let mut a = Blocks::new(4096);
+    a.start(block(4096, 0)).unwrap();
+    let items: Vec<_> = core::iter::from_fn(|| take(&mut a)).map(|(item, _)| item).collect();
+    a.on_acked(items[1], |_| ());
+    a.on_probe();
+    a.on_lost(items[0]);
+    let again: Vec<_> = core::iter::from_fn(|| take(&mut a)).map(|(item, _)| item).collect();
+    assert_eq!(again, [items[0], items[2]]);
+}
+
+#[test]
+fn credit_is_given_by_quarters_of_the_window_and_not_beyond_the_block_until_its_end() {
+    let (mut a, mut b) = (Blocks::new(16 * 1024), Blocks::new(16 * 1024));
+    a.start(block(30 * 1024, 0)).unwrap();
+    let mut limits = Vec::new();
+    while let Some((_, chunk)) = take(&mut a) {
+        b.accept(chunk.frame(), |_| ()).unwrap();
+        while let Some((item, frame)) = take(&mut b) {
+            let Owned::Credit { limit, .. } = frame else { panic!("{frame:?}") };
+            limits.push(limit);
+            a.accept(frame.frame(), |_| ()).unwrap();
+            b.on_acked(item, |_| ());
+        }
+    }
+    assert_eq!(limits, [20, 24, 28, 32, 30 + 16]);
+}
+
+#[test]
 fn frames_that_no_honest_peer_sends_are_refused_and_change_nothing() {
     let full = [0; SEGMENT_BYTES];
     let mut b = Blocks::new(4096);
@@ -260,6 +309,8 @@ struct Run {
     /// What the sender was told, or did, last of each block.
     told: Vec<Option<&'static str>>,
     quota: usize,
+    /// Without probes, a loss that is not made good leaves the run stuck.
+    probes: bool,
 }
 
 impl Run {
@@ -268,7 +319,7 @@ impl Run {
         let channels = ["there", "back"].map(|name| Lossy::new(weather, rng.fork(name)));
         let ends = [Blocks::new(queue_bytes), Blocks::new(queue_bytes)];
         let (blocks, seen, told) = (Vec::new(), Vec::new(), Vec::new());
-        Self { ends, channels, rng, blocks, seen, told, quota: quota(queue_bytes) }
+        Self { ends, channels, rng, blocks, seen, told, quota: quota(queue_bytes), probes: seed.is_multiple_of(2) }
     }
 
     fn start(&mut self, longest: u64) {
@@ -323,8 +374,11 @@ impl Run {
                 self.cancel();
             }
             if self.rng.chance(0.01) {
-                let (paused, end) = (self.rng.chance(0.3), self.rng.below(2) as usize);
+                let paused = self.rng.chance(0.3);
                 self.ends[1].pause(paused);
+            }
+            if self.probes && self.rng.chance(0.01) {
+                let end = self.rng.below(2) as usize;
                 self.ends[end].on_probe();
             }
             let from = self.rng.below(2) as usize;
