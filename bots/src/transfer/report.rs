@@ -211,7 +211,8 @@ impl fmt::Display for Report {
             f,
             "\nGoodput: cap x (1 - loss) x the payload's share of a packet. Delay of messages (200 bytes, 50/s): half an \
              RTT, and an RTT for each resend that the quantile needs; of blocks (64 KiB): half an RTT, and the length at the \
-             goodput's bound. Overhead: bytes sent per byte of payload, 1 / ((1 - loss) x share)."
+             goodput's bound. What waits for the server's next tick (50 ms) is in the delays, not in the bounds. Overhead: \
+             bytes sent per byte of payload, 1 / ((1 - loss) x share)."
         )
     }
 }
