@@ -177,7 +177,7 @@ pub fn dropped_headers() -> Value {
     let cases = [
         ("an unknown type", Direction::ToClient, datagram(0xc0, 40)),
         ("an unknown type", Direction::ToServer, datagram(0x80, 40)),
-        ("too long", Direction::ToClient, datagram(0x40, 1201)),
+        ("too long", Direction::ToClient, datagram(0x40, 1453)),
         ("no plaintext", Direction::ToClient, datagram(0x40, 19)),
         ("no plaintext", Direction::ToServer, datagram(0x40, 23)),
         ("a reserved bit", Direction::ToClient, datagram(0x42, 40)),
