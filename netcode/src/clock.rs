@@ -261,7 +261,7 @@ mod tests {
                 self.clock.on_reply(self.local(at), sent, received, Duration::from_micros(hold));
             }
             // A packet of inputs every 50 ms, and one more whenever the clock wants it.
-            if now % 50_000 != 0 && self.clock.next_time() > local {
+            if !now.is_multiple_of(50_000) && self.clock.next_time() > local {
                 return;
             }
             if let Some(at_once) = self.clock.poll_request(local) {
@@ -307,7 +307,7 @@ mod tests {
                     assert!((shown - passed).abs() <= passed * 31 / 1000 + 2, "seed {seed}: {shown} for {passed}");
                 }
                 before = served.map(|served| (local, served));
-                if world.now > 2_000_000 && world.now % 100_000 == 0 {
+                if world.now > 2_000_000 && world.now.is_multiple_of(100_000) {
                     let error = world.error().abs();
                     wrong[(world.now / 100_000 - 21) as usize] += u32::from(error > 1000);
                     worst = worst.max(error);
