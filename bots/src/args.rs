@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use netcode::emulator::LinkConfig;
 
 use crate::io::arena::ArenaRun;
+use crate::io::echo::EchoOptions;
+use crate::io::flood::{Flood, Junk};
 use crate::io::swarm::SwarmOptions;
 use crate::io::trace::Drawing;
 
@@ -33,6 +35,10 @@ pub enum Command {
     Arena(ArenaArgs),
     /// Goodput, delay and overhead of reliable messages and blocks over bad networks, beside what theory allows.
     Transfer(TransferArgs),
+    /// A server for those who write a client: it sends back what it gets, on a channel of every kind.
+    Echo(EchoArgs),
+    /// Sends junk to a server on this machine, as fast as it can.
+    Flood(FloodArgs),
     /// Draws a trace (of `swarm --trace`) as an SVG timeline, and prints what it adds up to.
     Trace(TraceArgs),
 }
@@ -113,6 +119,60 @@ pub struct TransferArgs {
     pub json: bool,
 }
 
+/// `bots echo`. The first line on stdout is a JSON object with the address and the channel table, each further one a connect
+/// bundle.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct EchoArgs {
+    /// Where it listens; port 0 = one that is free.
+    #[arg(long, value_name = "IP:PORT")]
+    listen: SocketAddr,
+    /// How many connect bundles to print; each is good for one connection.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    bundles: u32,
+    /// Roll the server's keys after so many packets.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    key_roll: Option<u64>,
+    /// End after so many seconds; without it: at SIGINT or SIGTERM.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    seconds: Option<f64>,
+}
+
+/// `bots flood`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct FloodArgs {
+    /// The server's UDP address, which must be on this machine (a loopback address).
+    #[arg(long, value_name = "IP:PORT", value_parser = loopback)]
+    server: SocketAddr,
+    /// Its HTTP address, where the token of a replayed HELLO comes from. Without it: the port of --server, then one above.
+    #[arg(long, value_name = "IP:PORT", value_parser = loopback)]
+    http: Option<SocketAddr>,
+    /// What is sent.
+    #[arg(long, value_enum)]
+    kind: JunkArg,
+    /// For how long.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    seconds: f64,
+    /// Datagrams a second; without it: as many as can be.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Decides the junk.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+}
+
+/// [`Junk`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum JunkArg {
+    /// Random bytes of random length.
+    Random,
+    /// Data packets with a valid header and random contents.
+    Header,
+    /// HELLOs whose token nobody issued, each another one.
+    Hello,
+    /// One valid HELLO, again and again.
+    ReplayedHello,
+}
+
 /// `bots trace`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TraceArgs {
@@ -181,6 +241,28 @@ impl TransferArgs {
     }
 }
 
+impl EchoArgs {
+    /// The server that they describe.
+    pub fn options(&self) -> EchoOptions {
+        let Self { listen, bundles, key_roll, seconds } = *self;
+        EchoOptions { listen, bundles, key_roll, seconds }
+    }
+}
+
+impl FloodArgs {
+    /// The flood that they describe.
+    pub fn flood(&self) -> Flood {
+        let Self { server, http, seconds, rate, seed, .. } = *self;
+        let kind = match self.kind {
+            JunkArg::Random => Junk::Random,
+            JunkArg::Header => Junk::Header,
+            JunkArg::Hello => Junk::Hello,
+            JunkArg::ReplayedHello => Junk::ReplayedHello,
+        };
+        Flood { server, http, kind, seconds, rate, seed }
+    }
+}
+
 impl TraceArgs {
     /// The picture that they ask for.
     pub fn drawing(&self) -> Drawing {
@@ -205,6 +287,11 @@ impl ArenaArgs {
 fn number(text: &str, min: f64, max: f64) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (min..=max).contains(&value) { Ok(value) } else { Err(format!("must be {min} to {max}")) }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "not IP:PORT".to_owned())?;
+    if address.ip().is_loopback() { Ok(address) } else { Err("only loopback addresses are flooded".into()) }
 }
 
 fn percent(text: &str) -> Result<f64, String> {

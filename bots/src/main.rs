@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         Command::Swarm(args) => swarm(&args),
         Command::Arena(args) => io::arena::run(&args.run()),
         Command::Transfer(args) => io::transfer::run(&args.options(), args.json),
+        Command::Echo(args) => io::echo::run(&args.options()),
+        Command::Flood(args) => io::flood::run(&args.flood()),
         Command::Trace(args) => io::trace::draw(&args.drawing()),
     };
     match result {

@@ -89,6 +89,15 @@ pub enum RunError {
     /// The arena's world cannot be made.
     #[error("no world can be made for this arena: {0}")]
     World(#[from] sim::ConfigError),
+    /// No tokens for the echo server's clients.
+    #[error(transparent)]
+    Issue(#[from] server::dev_token::IssueError),
+    /// No HELLO can be made.
+    #[error(transparent)]
+    Connect(#[from] netcode::error::ConnectError),
+    /// The server gave no token.
+    #[error("the server gave no token that is still good")]
+    NoToken,
     /// The transfer table's ends do not work.
     #[error("no table: {0}")]
     Transfer(#[from] bots::transfer::Broken),

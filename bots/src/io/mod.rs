@@ -2,7 +2,9 @@
 
 pub mod arena;
 pub mod clock;
+pub mod echo;
 pub mod error;
+pub mod flood;
 pub mod lines;
 pub mod sockets;
 pub mod swarm;
