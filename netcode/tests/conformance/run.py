@@ -31,6 +31,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 import echo_checks
+import rules
 import vectors
 import zonewire as zw
 from session import Link, Session, Weather, client_time, drive, play
@@ -605,11 +606,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_vectors(t: vectors.Tally) -> None:
-    """The test vectors, as one check."""
+def check_vectors(t: vectors.Tally, seed: int) -> None:
+    """The test vectors, as one check, and what needs no server."""
     quiet = vectors.Tally(quiet=True)
     vectors.check_all(quiet)
     t.check("test vectors", quiet.failed == 0, quiet.summary())
+    rules.check_all(alone := vectors.Tally(quiet=True), seed)
+    t.check("rules without vectors", alone.failed == 0, alone.summary())
 
 
 def check_servers(t: vectors.Tally, path: Path, port: Callable[[], int], seed: int) -> None:
@@ -638,7 +641,7 @@ def main() -> int:
     options, tally = arguments(), vectors.Tally()
     signal.signal(signal.SIGALRM, out_of_time)
     port = free_ports(options.port)
-    guarded(tally, "server", lambda: check_vectors(tally))
+    guarded(tally, "server", lambda: check_vectors(tally, options.seed))
     if options.server:
         guarded(tally, "server", lambda: check_servers(tally, options.server, port, options.seed))
     if options.bots:

@@ -1351,6 +1351,7 @@ class ReliableReceiver:
         self._flags[number] = Flags(segment.first, segment.last)
         self._bodies[number] = body
         if sum(len(self._bodies[i]) for i in self._run(number)) > self._longest:
+            del self._flags[number], self._bodies[number]
             raise Malformed("C-7")
         while self.expected in self._flags:
             self.expected += 1
