@@ -108,12 +108,9 @@ impl RateControl {
     /// A rate at its start; floor and start are cut to the cap.
     #[must_use]
     pub fn new(config: RateConfig) -> Self {
-        let floor = config.floor.min(config.cap).max(1);
-        let cap = config.cap.max(1);
-        let config = RateConfig { floor, cap, start: config.start.clamp(floor, cap), ..config };
         let mut control = Self {
             config,
-            rate: config.start,
+            rate: 1,
             tokens: 0,
             filled: Time::ZERO,
             doubling: true,
@@ -124,8 +121,21 @@ impl RateControl {
             lost: 0,
             judged_at: Time::ZERO,
         };
+        control.rate = control.start();
         control.tokens = control.burst();
         control
+    }
+
+    fn cap(&self) -> u32 {
+        self.config.cap.max(1)
+    }
+
+    fn floor(&self) -> u32 {
+        self.config.floor.clamp(1, self.cap())
+    }
+
+    fn start(&self) -> u32 {
+        self.config.start.clamp(self.floor(), self.cap())
     }
 
     /// Bytes per second.
@@ -143,10 +153,16 @@ impl RateControl {
 
     /// Sets the most that the rate may be, in bytes per second.
     pub fn set_cap(&mut self, cap: u32) {
-        let config = RateConfig { cap, ..self.config };
-        let fresh = Self::new(config);
-        self.config = fresh.config;
-        self.rate = self.rate.clamp(self.config.floor, self.config.cap);
+        self.config.cap = cap;
+        self.rate = self.rate.clamp(self.floor(), self.cap());
+    }
+
+    /// What is sent now takes another path, of which nothing is known: back to the start, unless the rate is lower.
+    pub fn on_path_changed(&mut self, now: Time) {
+        self.set_rate(now, self.rate.min(self.start()).into());
+        (self.doubling, self.queue, self.fell_at) = (true, 0, now);
+        (self.settled, self.lost) = (0, 0);
+        self.round = Round::new(now);
     }
 
     /// Whether `bytes` may be sent now.
@@ -270,22 +286,22 @@ impl RateControl {
         if self.is_used(now) {
             let more = if self.doubling { self.rate } else { step };
             self.set_rate(now, u64::from(self.rate) + u64::from(more));
-        } else if self.rate < self.config.start {
-            self.set_rate(now, u64::from(self.rate.saturating_add(step).min(self.config.start)));
+        } else if self.rate < self.start() {
+            self.set_rate(now, u64::from(self.rate.saturating_add(step).min(self.start())));
         }
     }
 
     /// Less than proportional to the rate, else flows that share a path would keep their ratio; but not the same at
     /// any rate either, for what is little at the cap would flood a path far narrower.
     fn step(&self) -> u32 {
-        let mean = (u64::from(self.rate) * u64::from(self.config.cap)).isqrt();
+        let mean = (u64::from(self.rate) * u64::from(self.cap())).isqrt();
         u32::try_from(STEP + mean / STEP_PART).unwrap_or(u32::MAX)
     }
 
     fn set_rate(&mut self, now: Time, rate: u64) {
         self.fill(now);
         let rate = u32::try_from(rate).unwrap_or(u32::MAX);
-        self.rate = rate.clamp(self.config.floor, self.config.cap);
+        self.rate = rate.clamp(self.floor(), self.cap());
     }
 
     /// Whether the round ran out of budget, and not by one burst alone.
@@ -459,6 +475,19 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_path_is_not_taken_for_a_queue_once_it_is_told() {
+        let mut world = world(1, path(None, 0.0), 1, 1_000_000);
+        world.run(5_000);
+        world.set_link(LinkConfig { delay: 100 * MS, ..path(None, 0.0) });
+        let now = world.now;
+        world.flows[0].recovery.on_path_changed(now);
+        world.flows[0].rate.on_path_changed(now);
+        assert_eq!(world.flows[0].rate.rate(), 32_000);
+        world.run(15_000);
+        assert_eq!(world.flows[0].rate.rate(), 1_000_000);
+    }
+
+    #[test]
     fn who_does_not_use_the_budget_neither_earns_more_nor_loses_it_to_chance() {
         for loss in [0.0, 0.05] {
             let mut world = World::new(7, path(None, loss));
@@ -477,6 +506,8 @@ mod tests {
         assert_eq!((rate.rate(), rate.tick_budget()), (20_000, 1_000));
         rate.set_cap(0);
         assert_eq!(rate.rate(), 1, "the least cap is a byte per second, not a division by zero");
+        rate.set_cap(50_000);
+        assert_eq!(rate.rate(), 16_000, "the floor is back with the cap");
         assert_eq!(RateControl::new(config(8_000)).rate(), 8_000, "a cap below the floor is obeyed");
     }
 
