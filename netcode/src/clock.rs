@@ -20,6 +20,8 @@ pub const MAX_INTERVAL: Duration = Duration::from_millis(250);
 /// Between them the interval is the clock's age divided by this: while little is known of the drift, what is known of
 /// the offset ages as fast as new exchanges come.
 const AGE_DIVISOR: u64 = 200;
+/// An estimate that is as good as this needs no packets of its own any more.
+const GOOD_ENOUGH: Duration = Duration::from_micros(500);
 /// Exchanges that took longer tell nothing.
 const MAX_ROUND_TRIP: u64 = 10_000_000;
 /// Times beyond this (36,000 years) are no times, and sums of them would overflow.
@@ -104,13 +106,19 @@ impl ServerClock {
         let age = now.saturating_since(started);
         let interval = Duration::from_micros(age.as_micros() as u64 / AGE_DIVISOR);
         self.next_request = now + interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
-        Some(now < self.burst_until)
+        Some(self.is_eager(now))
+    }
+
+    /// Whether requests are worth packets of their own: at first, and while the estimate is not good yet. On a calm path
+    /// that is over after a few, so that a crowd that joins at once does not cost the server two hundred answers each.
+    fn is_eager(&self, now: Time) -> bool {
+        now < self.burst_until && self.uncertainty().is_none_or(|bound| bound > GOOD_ENOUGH)
     }
 
     /// When a request is due that is worth a packet of its own; the others wake nobody up.
     #[must_use]
     pub fn next_time(&self) -> Time {
-        if self.started.is_none() || self.next_request < self.burst_until { self.next_request } else { Time::NEVER }
+        if self.started.is_none() || self.is_eager(self.next_request) { self.next_request } else { Time::NEVER }
     }
 
     /// Takes a reply that arrived at `now` to the request that was sent at `sent` (both on the client's clock): the
@@ -261,7 +269,7 @@ mod tests {
                 self.clock.on_reply(self.local(at), sent, received, Duration::from_micros(hold));
             }
             // A packet of inputs every 50 ms, and one more whenever the clock wants it.
-            if now % 50_000 != 0 && self.clock.next_time() > local {
+            if !now.is_multiple_of(50_000) && self.clock.next_time() > local {
                 return;
             }
             if let Some(at_once) = self.clock.poll_request(local) {
@@ -307,7 +315,7 @@ mod tests {
                     assert!((shown - passed).abs() <= passed * 31 / 1000 + 2, "seed {seed}: {shown} for {passed}");
                 }
                 before = served.map(|served| (local, served));
-                if world.now > 2_000_000 && world.now % 100_000 == 0 {
+                if world.now > 2_000_000 && world.now.is_multiple_of(100_000) {
                     let error = world.error().abs();
                     wrong[(world.now / 100_000 - 21) as usize] += u32::from(error > 1000);
                     worst = worst.max(error);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use netcode::Time;
 use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent, ClientState};
-use netcode::crypto::{Aead, Entropy, SessionKeys, handshake_mac_key};
+use netcode::crypto::{Aead, Entropy, PacketKey, SessionKeys, handshake_mac_key};
 use netcode::error::{DisconnectReason, RefuseReason};
 use netcode::features::Features;
 use netcode::handshake::{
@@ -254,10 +254,12 @@ impl World {
             self.sent[usize::from(flags & 0x7f) % self.sent.len()].clone()
         } else {
             let mut datagram = vec![0; S2C_HEADER];
-            Header::write(&mut datagram, None, self.next_pn);
+            Header::write(&mut datagram, None, self.next_pn, false);
             datagram.extend_from_slice(program.sized(MAX_DATAGRAM - S2C_HEADER - 16));
             let (aad, plaintext) = datagram.split_at_mut(S2C_HEADER);
-            let tag = keys.s2c.seal(self.next_pn, aad, plaintext).expect("a short plaintext");
+            let tag = PacketKey::from_secret(keys.aead, &keys.s2c)
+                .seal(self.next_pn, aad, plaintext)
+                .expect("a short plaintext");
             datagram.extend_from_slice(&tag);
             self.next_pn += 1 + u64::from(flags & 3);
             datagram

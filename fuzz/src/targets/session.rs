@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use netcode::Time;
 use netcode::channel::{SESSION, SNAPSHOT};
-use netcode::crypto::{Aead, Entropy, SessionKeys};
+use netcode::crypto::{Aead, Entropy, PacketKey, SessionKeys};
 use netcode::error::{CloseReason, DisconnectReason};
 use netcode::features::Features;
 use netcode::frame::{Parsed, write_control, write_message};
@@ -180,11 +180,11 @@ impl World {
     fn seal(&mut self, plaintext: &[u8], strange: bool) -> Vec<u8> {
         let pn = self.next_pn;
         let mut datagram = vec![0; C2S_HEADER];
-        Header::write(&mut datagram, Some(self.conn), pn);
+        Header::write(&mut datagram, Some(self.conn), pn, false);
         datagram.extend_from_slice(plaintext);
         let keys = if strange { &self.stranger } else { &self.keys };
         let (aad, plaintext) = datagram.split_at_mut(C2S_HEADER);
-        let tag = keys.c2s.seal(pn, aad, plaintext).expect("a short plaintext");
+        let tag = PacketKey::from_secret(keys.aead, &keys.c2s).seal(pn, aad, plaintext).expect("a short plaintext");
         datagram.extend_from_slice(&tag);
         datagram
     }
@@ -322,7 +322,9 @@ impl World {
         let header = Header::read(datagram, Direction::ToClient).expect("a data packet");
         assert_eq!(u64::from(header.pn), self.next_from_server & 0xffff, "numbers follow one another");
         let (aad, sealed) = datagram.split_at_mut(S2C_HEADER);
-        let plaintext = self.keys.s2c.open(self.next_from_server, aad, sealed).expect("sealed under the session's key");
+        let plaintext = PacketKey::from_secret(self.keys.aead, &self.keys.s2c)
+            .open(self.next_from_server, aad, sealed)
+            .expect("sealed under the session's key");
         assert_eq!(self.scratch.parse(plaintext, &fixture::CHANNELS.0), Ok(()), "the server breaks the protocol");
         self.next_from_server += 1;
     }

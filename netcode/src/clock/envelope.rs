@@ -285,3 +285,63 @@ const fn weight(less: i64) -> i64 {
     let less = if less > 0 { less } else { 0 };
     ((2048 - (less & 1023)) << 5) >> (less >> 10)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn what_is_not_kept_touches_no_line() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            // In the order of arrival, which is not quite that of time.
+            let mut time = -60_000_000;
+            let points: Vec<Point> = (0..500)
+                .map(|_| {
+                    time += rng.below(120_000) as i64;
+                    Point { time: time - rng.below(400_000) as i64, height: rng.below(20_000) as i64 }
+                })
+                .collect();
+            let mut kept = Vec::new();
+            keep_lowest(&mut kept, points.iter().copied());
+            assert!(kept.len() <= 100, "{}", kept.len());
+            for _ in 0..50 {
+                let slope = rng.below(2 * MAX_SLOPE as u64 + 1) as i64 - MAX_SLOPE;
+                let lowest = |points: &[Point]| {
+                    points.iter().map(|point| point.height - ((slope * point.time) >> SLOPE_BITS)).min()
+                };
+                let (all, some) = (lowest(&points).unwrap(), lowest(&kept).unwrap());
+                // The cone and the line are each rounded.
+                assert!((all..=all + 2).contains(&some), "seed {seed}: {some} instead of {all}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_halve_with_each_1024() {
+        assert_eq!((weight(-5), weight(0), weight(1024), weight(10 * 1024)), (1 << 16, 1 << 16, 1 << 15, 1 << 6));
+        assert_eq!((weight(i64::MAX), weight(i64::MIN)), (0, 1 << 16));
+        assert!((0..17_000).all(|less| weight(less) >= weight(less + 1)));
+    }
+
+    #[test]
+    fn without_waiting_the_line_is_exact() {
+        let mut envelope = Envelope::default();
+        for count in 0..400 {
+            let at = count * 100_000;
+            let offset = |at: i64| 7_000_000 + drifted(1000, at);
+            envelope.push(Sample {
+                up_at: at,
+                up: 30_000 + offset(at),
+                down_at: at + 70_000,
+                down: 40_000 - offset(at + 70_000),
+            });
+        }
+        let fit = envelope.fit().unwrap();
+        assert!((fit.slope - 1000).abs() <= 2, "{}", fit.slope);
+        let expected = 7_000_000 + drifted(1000, 50_000_000) - 5_000;
+        assert!((fit.offset(50_000_000) - expected).abs() <= 20, "{} for {expected}", fit.offset(50_000_000));
+        assert!((fit.floor - 70_000).abs() <= 60 && fit.spread <= 60, "{fit:?}");
+    }
+}

@@ -45,27 +45,8 @@ impl ServerEndpoint {
         if self.repeat_accept(from, &hello)? {
             return Ok(());
         }
-        let window = self.current_window(now);
-        // H-7
-        let place = self.prefixes.place(from.ip());
-        let mut standing = Standing::Unproven;
-        if window.opened >= self.config.retry_above || !self.prefixes.allows(now, place, standing) {
-            if !self.proves_its_address(now, from, &hello) {
-                return self.retry(now, from, &hello);
-            }
-            standing = Standing::Proven;
-        }
-        // H-8
-        let most = self.config.max_handshakes;
-        if window.agreed >= most
-            || window.opened >= most.saturating_mul(OPENS_PER_HANDSHAKE)
-            || self.half_open.len() >= usize::from(self.config.max_half_open)
-        {
-            return Err(Drop::Overload);
-        }
-        // H-16; last of the limits, so that what another one drops is not counted against the prefix.
-        if !self.prefixes.take(now, place, standing) {
-            return Err(Drop::PrefixLimited);
+        if !self.permit(now, from, &hello)? {
+            return self.retry(now, from, &hello);
         }
         self.window.opened += 1;
         let fields = hello.fields();
@@ -86,6 +67,31 @@ impl ServerEndpoint {
             Ok(conn) => self.accept(now, from, &hello, conn, claims, &psk, entropy),
             Err(reason) => self.refuse(from, &hello, reason.into(), Some(&mac_key)),
         }
+    }
+
+    /// Whether there is leave to work on a HELLO now (H-7, H-8, H-16); false when it must bring a cookie first.
+    fn permit(&mut self, now: Time, from: SocketAddr, hello: &RawHello<'_>) -> Result<bool, Drop> {
+        let window = self.current_window(now);
+        let place = self.prefixes.place(from.ip());
+        let mut standing = Standing::Unproven;
+        if window.opened >= self.config.retry_above || !self.prefixes.allows(now, place, standing) {
+            if !self.proves_its_address(now, from, hello) {
+                return Ok(false);
+            }
+            standing = Standing::Proven;
+        }
+        let most = self.config.max_handshakes;
+        if window.agreed >= most
+            || window.opened >= most.saturating_mul(OPENS_PER_HANDSHAKE)
+            || self.half_open.len() >= usize::from(self.config.max_half_open)
+        {
+            return Err(Drop::Overload);
+        }
+        // The last of the limits, so that what another one drops is not counted against the prefix.
+        if !self.prefixes.take(now, place, standing) {
+            return Err(Drop::PrefixLimited);
+        }
+        Ok(true)
     }
 
     /// The same HELLO again, while its client is half-open, gets the same ACCEPT again.

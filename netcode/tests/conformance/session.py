@@ -147,6 +147,8 @@ class Caller:
             self._connecting(now)
         elif self._closes_left:
             self._closing(now)
+        elif self.connection.must_close is not None and not self._close_at:
+            self._closes_left = zw.CLOSES
         elif not self.connection.over:
             self.playing(now)
             for datagram in self.connection.poll(now):
@@ -223,7 +225,8 @@ class Caller:
         if now >= self._close_at:
             self._close_at = now + zw.CLOSE_SPACING
             self._closes_left -= 1
-            self._put(self.up.make_alone(now, zw.Close(zw.CloseReason.REQUESTED)), now)
+            reason = self.up.must_close or zw.CloseReason.REQUESTED
+            self._put(self.up.make_alone(now, zw.Close(reason)), now)
 
 
 class Session(Caller):
@@ -292,7 +295,7 @@ def client_time() -> int:
     return time.monotonic_ns() // 1000
 
 
-def drive(sessions: Sequence[Session], until: Callable[[], bool], seconds: float) -> bool:
+def drive(sessions: Sequence[Caller], until: Callable[[], bool], seconds: float) -> bool:
     """Runs sessions until the condition holds; whether it came to hold in time."""
     deadline = time.monotonic() + seconds
     while (now := time.monotonic()) < deadline:
@@ -304,6 +307,6 @@ def drive(sessions: Sequence[Session], until: Callable[[], bool], seconds: float
     return until()
 
 
-def play(sessions: Sequence[Session], seconds: float) -> None:
+def play(sessions: Sequence[Caller], seconds: float) -> None:
     """Runs sessions for some time."""
     drive(sessions, lambda: False, seconds)

@@ -40,7 +40,7 @@ MASK_BITS = 32
 MASK_ALL = (1 << MASK_BITS) - 1
 ACK_DELAY_UNIT = 250e-6
 ACK_WITHIN, ACK_AFTER_PACKETS = 0.06, 8
-ACK_WAIT = 0.03  # of this client: well within ACK_WITHIN
+ACK_WAIT = 0.045  # of this client: well within ACK_WITHIN
 UNPROVEN_WAIT = 1.0
 KEEPALIVE = 1.0
 CLOSES, CLOSE_SPACING = 3, 0.05
@@ -1351,6 +1351,7 @@ class ReliableReceiver:
         self._flags[number] = Flags(segment.first, segment.last)
         self._bodies[number] = body
         if sum(len(self._bodies[i]) for i in self._run(number)) > self._longest:
+            del self._flags[number], self._bodies[number]
             raise Malformed("C-7")
         while self.expected in self._flags:
             self.expected += 1

@@ -305,7 +305,9 @@ fn the_round_trip_time_is_measured_right_though_every_ack_waits_for_its_tick() {
         pair.start_ticks();
         pair.run_for(10 * SECOND);
         let expected = u64::from(2 * delay + jitter) * 1000;
-        for quality in [pair.clients[0].endpoint.quality(pair.now), pair.server.quality(pair.now, pair.live[0]).unwrap()] {
+        for quality in
+            [pair.clients[0].endpoint.quality(pair.now), pair.server.quality(pair.now, pair.live[0]).unwrap()]
+        {
             let error = quality.rtt.abs_diff(expected);
             assert!(error <= 1000 + u64::from(jitter) * 700, "{delay} ms: {quality:?}");
             assert_eq!(quality.lost, quality.spurious, "late ones look lost for a while: {quality:?}");

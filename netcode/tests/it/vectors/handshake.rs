@@ -9,8 +9,8 @@ use netcode::error::{CloseReason, RefuseReason};
 use netcode::features::Features;
 use netcode::frame::Control;
 use netcode::handshake::{
-    Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, VERSION, cookie, read_refuse, read_retry, write_accept,
-    write_refuse, write_retry,
+    Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, Refusal, VERSION, Versions, cookie, read_refuse, read_retry,
+    write_accept, write_refuse, write_retry,
 };
 use netcode::packet::{ConnId, Direction, Header};
 use netcode::stats::Drop;
@@ -227,6 +227,10 @@ impl Handshake {
         let unproven = write_refuse(&mac, RefuseReason::TokenInvalid, None);
         assert_eq!(read_refuse(&proven, &mac, &mac_key), Ok((RefuseReason::TokenUsed.into(), true)));
         assert_eq!(read_refuse(&unproven, &mac, &mac_key), Ok((RefuseReason::TokenInvalid.into(), false)));
+        let mismatch =
+            Refusal { reason: RefuseReason::VersionMismatch, versions: Some(Versions { lowest: 2, highest: 3 }) };
+        let version = write_refuse(&mac, mismatch, Some(&mac_key));
+        assert_eq!(read_refuse(&version, &mac, &mac_key), Ok((mismatch, true)));
         json!({
             "cipher": self.aead.wire(),
             "client_private": hex(self.secrets[0].to_bytes()),
@@ -243,6 +247,7 @@ impl Handshake {
             "retry": hex(retry),
             "hello_with_cookie": hex(with_cookie),
             "refuse_proven": { "reason": RefuseReason::TokenUsed.wire(), "bytes": hex(proven) },
+            "refuse_version": { "lowest": 2, "highest": 3, "bytes": hex(version) },
             "refuse_unproven": { "reason": RefuseReason::TokenInvalid.wire(), "bytes": hex(unproven) },
             "accept": hex(&self.accept),
             "transcript": hex(self.transcript()),
@@ -258,6 +263,7 @@ impl Handshake {
                 "server_time": big(self.accepted.server_time),
                 "rate": self.accepted.rate,
                 "longest_packet": self.accepted.max_datagram,
+                "features": big(self.accepted.features.0),
                 "idle_ms": self.accepted.idle_ms,
                 "down_cap": self.accepted.down_cap,
                 "up_cap": self.accepted.up_cap,
@@ -312,6 +318,8 @@ pub fn dropped_by_client() -> Value {
     add("a REFUSE cut short", refuse.clone(), &|bytes| bytes.truncate(20));
     add("a REFUSE of an unknown reason", refuse.clone(), &|bytes| bytes[1] = 11);
     add("a REFUSE with a reserved byte", refuse.clone(), &|bytes| bytes[2] = 1);
+    let mismatch = write_refuse(&mac, RefuseReason::VersionMismatch, None).to_vec();
+    add("a REFUSE whose lowest version is above its highest", mismatch, &|bytes| bytes[2..4].copy_from_slice(&[3, 2]));
     add("a REFUSE of another attempt", refuse.clone(), &|bytes| bytes[8] ^= 1);
     add("a data packet", vec![0x40; 40], &|_| {});
     add("a HELLO", handshake.hello.to_vec(), &|_| {});
