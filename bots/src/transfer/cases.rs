@@ -195,7 +195,7 @@ pub(super) fn small_messages(options: &Options, outside: Outside<'_>) -> Result<
 pub(super) fn big_block(options: &Options, outside: Outside<'_>) -> Result<BigBlock, Broken> {
     let path = Path { rtt: Duration::from_millis(100), loss: 0.01, cap: options.cap, snapshot_bytes: SNAPSHOT_BYTES };
     let channel = number_of(Traffic::Block.channel())?;
-    let (mut seconds, mut sent, mut slowest) = (0.0, 0, 0.0_f64);
+    let (mut seconds, mut halves, mut sent, mut slowest) = (0.0, 0.0, 0, 0.0_f64);
     let (mut with, mut alone) = (Lost::default(), Lost::default());
     for at in 0..options.big_blocks.max(1) {
         let name = format!("big block {at}");
@@ -206,6 +206,7 @@ pub(super) fn big_block(options: &Options, outside: Outside<'_>) -> Result<BigBl
         let mut load = BlockLoad::new(channel, BIG_BLOCK, 1, start, Duration::ZERO);
         busy.run(start + REST, &mut load)?;
         let took = load.delays.first().map(|micros| *micros as f64 / 1e6).ok_or(Broken::Nothing)?;
+        halves += load.halves.first().map(|micros| *micros as f64 / 1e6).ok_or(Broken::Nothing)?;
         (seconds, slowest, sent) = (seconds + took, slowest.max(took), sent + busy.bytes_sent() - bytes);
         let (end, to) = (busy.now + AFTERMATH, busy.snapshots.due());
         busy.run(end, &mut Idle)?;
@@ -221,6 +222,7 @@ pub(super) fn big_block(options: &Options, outside: Outside<'_>) -> Result<BigBl
         seconds_mean: seconds / runs,
         seconds_max: slowest,
         share_of_cap: f64::from(BIG_BLOCK) * runs / seconds / cap,
+        middle_share_of_cap: f64::from(BIG_BLOCK / 2) * runs / halves / cap,
         sent_share_of_cap: sent as f64 / seconds / cap,
         share_bound: bound::goodput(Traffic::Block, options.cap, path.loss) / cap,
         snapshots_due: with.due,
