@@ -14,7 +14,7 @@ use netcode::Time;
 use netcode::crypto::{ClusterKey, CookieKey, Entropy, Psk};
 use netcode::packet::MAX_DATAGRAM;
 use netcode::rng::Rng;
-use netcode::server::SingleUse;
+use netcode::server::{PrefixLimits, SingleUse};
 use netcode::token::{ServerEntry, TokenClaims, issue};
 use server::shard::{Shard, ShardConfig};
 use server::zone::{ToShard, Zone, ZoneConfig};
@@ -175,6 +175,7 @@ impl Rig {
         shard.endpoint.max_connections = config.players;
         shard.endpoint.retry_above = u32::MAX;
         shard.endpoint.max_handshakes = u32::MAX;
+        shard.endpoint.prefixes = PrefixLimits::UNLIMITED;
         let single_use = Arc::new(SingleUse::new(usize::from(config.players)));
         Self {
             config,

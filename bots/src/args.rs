@@ -1,14 +1,19 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bots::behavior::Behavior;
+use bots::transfer;
 use clap::{Parser, Subcommand, ValueEnum};
 use netcode::emulator::LinkConfig;
 
 use crate::io::arena::ArenaRun;
+use crate::io::echo::EchoOptions;
+use crate::io::flood::{Flood, Junk};
 use crate::io::swarm::SwarmOptions;
+use crate::io::trace::Drawing;
 
 /// Zonewire's bots: a swarm against a real server, or a whole cluster on virtual time.
 ///
@@ -21,17 +26,25 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The two kinds of runs.
+/// What there is to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Many real clients over UDP against a running server.
     Swarm(SwarmArgs),
     /// Server, clients and a bad network in one thread on virtual time, checked at each step.
     Arena(ArenaArgs),
+    /// Goodput, delay and overhead of reliable messages and blocks over bad networks, beside what theory allows.
+    Transfer(TransferArgs),
+    /// A server for those who write a client: it sends back what it gets, on a channel of every kind.
+    Echo(EchoArgs),
+    /// Sends junk to a server on this machine, as fast as it can.
+    Flood(FloodArgs),
+    /// Draws a trace (of `swarm --trace`) as an SVG timeline, and prints what it adds up to.
+    Trace(TraceArgs),
 }
 
 /// `bots swarm`.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct SwarmArgs {
     /// The server: its UDP address (or its HTTP address, since tokens name the UDP one).
     #[arg(long, value_name = "IP:PORT")]
@@ -64,6 +77,9 @@ pub struct SwarmArgs {
     /// Decides what the clients do and which datagrams the emulated network loses.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
+    /// Write the first client's first connection to this file, as JSON lines; `bots trace` draws it.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Print the summary as one JSON object, last on stdout, also if the run could not be made.
     #[arg(long)]
     pub json: bool,
@@ -87,6 +103,85 @@ pub struct ArenaArgs {
     /// Print the report as one JSON object per seed on stdout.
     #[arg(long)]
     json: bool,
+}
+
+/// `bots transfer`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct TransferArgs {
+    /// Decides everything.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Bytes a second that the server may send.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..))]
+    cap: u32,
+    /// Print the table as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bots echo`. The first line on stdout is a JSON object with the address and the channel table, each further one a connect
+/// bundle.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct EchoArgs {
+    /// Where it listens; port 0 = one that is free.
+    #[arg(long, value_name = "IP:PORT")]
+    listen: SocketAddr,
+    /// How many connect bundles to print; each is good for one connection.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    bundles: u32,
+    /// Roll the server's keys after so many packets.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    key_roll: Option<u64>,
+    /// End after so many seconds; without it: at SIGINT or SIGTERM.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    seconds: Option<f64>,
+}
+
+/// `bots flood`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct FloodArgs {
+    /// The server's UDP address, which must be on this machine (a loopback address).
+    #[arg(long, value_name = "IP:PORT", value_parser = loopback)]
+    server: SocketAddr,
+    /// Its HTTP address, where the token of a replayed HELLO comes from. Without it: the port of --server, then one above.
+    #[arg(long, value_name = "IP:PORT", value_parser = loopback)]
+    http: Option<SocketAddr>,
+    /// What is sent.
+    #[arg(long, value_enum)]
+    kind: JunkArg,
+    /// For how long.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    seconds: f64,
+    /// Datagrams a second; without it: as many as can be.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Decides the junk.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+}
+
+/// [`Junk`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum JunkArg {
+    /// Random bytes of random length.
+    Random,
+    /// Data packets with a valid header and random contents.
+    Header,
+    /// HELLOs whose token nobody issued, each another one.
+    Hello,
+    /// One valid HELLO, again and again.
+    ReplayedHello,
+}
+
+/// `bots trace`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TraceArgs {
+    /// The trace.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where the picture goes. Without it: beside the trace, with the ending `.svg`.
+    #[arg(long, value_name = "FILE.svg")]
+    out: Option<PathBuf>,
 }
 
 /// [`Behavior`] on the command line.
@@ -134,7 +229,45 @@ impl SwarmArgs {
             link,
             threads: self.threads.into(),
             seed: self.seed,
+            trace: self.trace.clone(),
         }
+    }
+}
+
+impl TransferArgs {
+    /// The runs that they describe.
+    pub fn options(&self) -> transfer::Options {
+        transfer::Options { cap: self.cap, ..transfer::Options::new(self.seed) }
+    }
+}
+
+impl EchoArgs {
+    /// The server that they describe.
+    pub fn options(&self) -> EchoOptions {
+        let Self { listen, bundles, key_roll, seconds } = *self;
+        EchoOptions { listen, bundles, key_roll, seconds }
+    }
+}
+
+impl FloodArgs {
+    /// The flood that they describe.
+    pub fn flood(&self) -> Flood {
+        let Self { server, http, seconds, rate, seed, .. } = *self;
+        let kind = match self.kind {
+            JunkArg::Random => Junk::Random,
+            JunkArg::Header => Junk::Header,
+            JunkArg::Hello => Junk::Hello,
+            JunkArg::ReplayedHello => Junk::ReplayedHello,
+        };
+        Flood { server, http, kind, seconds, rate, seed }
+    }
+}
+
+impl TraceArgs {
+    /// The picture that they ask for.
+    pub fn drawing(&self) -> Drawing {
+        let out = self.out.clone().unwrap_or_else(|| self.file.with_extension("svg"));
+        Drawing { file: self.file.clone(), out }
     }
 }
 
@@ -154,6 +287,11 @@ impl ArenaArgs {
 fn number(text: &str, min: f64, max: f64) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (min..=max).contains(&value) { Ok(value) } else { Err(format!("must be {min} to {max}")) }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "not IP:PORT".to_owned())?;
+    if address.ip().is_loopback() { Ok(address) } else { Err("only loopback addresses are flooded".into()) }
 }
 
 fn percent(text: &str) -> Result<f64, String> {

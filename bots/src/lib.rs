@@ -2,6 +2,9 @@
 //!
 //! - [`swarm`]: many real clients; the binary gives them sockets, threads and a clock.
 //! - [`arena`]: the whole cluster, its clients and a bad network in one thread on virtual time, checked at each step.
+//! - [`trace`]: what happened on a connection, as JSON lines and as a picture.
+//! - [`transfer`]: goodput, delay and overhead of reliable messages and blocks over bad networks.
+//! - [`echo`]: a server that sends back what it gets, for whoever writes a client.
 //! - [`behavior`]: how bots play, in both.
 //!
 //! The library does no I/O, reads no clock and starts no thread.
@@ -9,4 +12,8 @@
 
 pub mod arena;
 pub mod behavior;
+pub mod echo;
+mod entropy;
 pub mod swarm;
+pub mod trace;
+pub mod transfer;

@@ -19,6 +19,10 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Swarm(args) => swarm(&args),
         Command::Arena(args) => io::arena::run(&args.run()),
+        Command::Transfer(args) => io::transfer::run(&args.options(), args.json),
+        Command::Echo(args) => io::echo::run(&args.options()),
+        Command::Flood(args) => io::flood::run(&args.flood()),
+        Command::Trace(args) => io::trace::draw(&args.drawing()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

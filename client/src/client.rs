@@ -7,15 +7,17 @@ use netcode::channel::INPUT;
 use netcode::client::{ClientEndpoint, ClientEvent, ClientState};
 use netcode::crypto::Ephemeral;
 use netcode::error::{CloseReason, ConnectError};
+use netcode::packet::ConnId;
 use netcode::snapshot::{Entity, View};
 use netcode::stats::{Drops, Quality, Traffic};
 use netcode::token::ConnectBundle;
+use netcode::trace::TraceEvent;
 use sim::{EntityId, Input};
 
 use crate::config::Config;
 use crate::event::Event;
 use crate::interpolation::{self, Pose};
-use crate::session::Session;
+use crate::session::{Misbehaved, Session};
 use crate::stats::Stats;
 
 /// Sees each message that arrives, before the client acts on it: channel, tick, bytes. For recorders and checkers.
@@ -88,7 +90,7 @@ impl Client {
         (due != Time::NEVER).then_some(due)
     }
 
-    /// Writes the next datagram into `out` (at least 1200 bytes) and returns its length; call until `None`.
+    /// Writes the next datagram into `out` (at least `MAX_DATAGRAM` bytes) and returns its length; call until `None`.
     pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
         let len = self.endpoint.poll_transmit(now, out)?;
         if self.endpoint.state() == ClientState::Connecting {
@@ -106,6 +108,22 @@ impl Client {
     pub fn close(&mut self, now: Time) {
         self.endpoint.close(now, CloseReason::Requested);
         self.pump(now, &mut |_, _, _| {});
+    }
+
+    /// From now on keeps what happens on the connection for [`poll_trace`](Self::poll_trace).
+    pub fn enable_trace(&mut self) {
+        self.endpoint.enable_trace();
+    }
+
+    /// The oldest event of the trace; whoever enabled it should take them at least once a second.
+    pub fn poll_trace(&mut self) -> Option<(Time, TraceEvent)> {
+        self.endpoint.poll_trace()
+    }
+
+    /// The connection's id at the server, once it accepted.
+    #[must_use]
+    pub fn conn(&self) -> Option<ConnId> {
+        self.endpoint.accepted().map(|accepted| accepted.conn)
     }
 
     /// Where the connection stands.
@@ -174,8 +192,8 @@ impl Client {
 
     /// Round-trip time, jitter and loss; zeroes before the connection stands.
     #[must_use]
-    pub fn quality(&self) -> Quality {
-        self.endpoint.quality()
+    pub fn quality(&self, now: Time) -> Quality {
+        self.endpoint.quality(now)
     }
 
     /// Packets and bytes so far.
@@ -197,7 +215,7 @@ impl Client {
             return;
         }
         let handshake = self.hello_at.take().map(|sent| now.saturating_since(sent).as_micros() as u64);
-        let packets = Some(self.endpoint.quality().rtt_min).filter(|rtt| *rtt > 0);
+        let packets = Some(self.endpoint.quality(now).rtt_min).filter(|rtt| *rtt > 0);
         let bounds = [self.rtt_min, handshake, packets];
         self.rtt_min = bounds.into_iter().flatten().min();
         if let Some(rtt_min) = self.rtt_min {
@@ -214,6 +232,8 @@ impl Client {
                     tap(channel, tick, bytes);
                     self.session.on_message(now, channel, tick, bytes)
                 }
+                // The channel table has none.
+                ClientEvent::Block { .. } => Err(Misbehaved),
                 ClientEvent::Disconnected(reason) => {
                     self.session.events.push_back(Event::Disconnected(reason));
                     Ok(())

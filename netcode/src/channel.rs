@@ -24,8 +24,8 @@ pub const MAX_UNRELIABLE: u32 = 8 * 1024;
 pub const MAX_RELIABLE: u32 = 64 * 1024;
 /// The longest block.
 pub const MAX_BLOCK: u32 = 16 * 1024 * 1024;
-/// The least that a reliable or block channel's queue holds: four segments with what is counted beside them.
-const LEAST_QUEUE: u32 = 8 * 1024;
+/// The least window of a block channel: four chunks.
+const LEAST_WINDOW: u32 = 4 * 1024;
 
 /// What a channel promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,11 +140,8 @@ impl Channel {
         let queue_holds_a_message = match self.kind {
             Kind::Sequenced | Kind::Snapshot => true,
             Kind::Unreliable => self.queue_bytes >= self.max_message,
-            // What a segment costs beside its bytes is counted too.
-            Kind::ReliableOrdered | Kind::ReliableUnordered => {
-                self.queue_bytes >= LEAST_QUEUE && self.queue_bytes / 5 * 4 >= self.max_message
-            }
-            Kind::Block => self.queue_bytes >= LEAST_QUEUE,
+            Kind::ReliableOrdered | Kind::ReliableUnordered => self.queue_bytes >= self.max_message,
+            Kind::Block => self.queue_bytes >= LEAST_WINDOW,
         };
         let drops_where_it_may = self.overflow == Overflow::Refuse || self.kind == Kind::Unreliable;
         queue_holds_a_message
@@ -275,7 +272,7 @@ mod tests {
         let breaches: [fn(&mut Channel); 7] = [
             |channel| channel.kind = Kind::Snapshot,
             |channel| channel.max_message = MAX_RELIABLE + 1,
-            |channel| channel.queue_bytes = 1024,
+            |channel| channel.queue_bytes = 1023,
             |channel| channel.priority = 8,
             |channel| channel.weight = 0,
             |channel| channel.overflow = Overflow::DropOldest,

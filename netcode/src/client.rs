@@ -5,19 +5,25 @@
 //! [`poll_timeout`](ClientEndpoint::poll_timeout) or a datagram.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use crate::channel::Table;
-use crate::connection::{Connection, Parameters};
+use crate::connection::{Connection, Parameters, Receiver};
 use crate::crypto::{Aead, Ephemeral, Psk, handshake_mac_key};
 use crate::error::{CloseReason, ConnectError, DisconnectReason, RefuseReason, SendError};
+use crate::delivery::{BlockEvent, Blocks};
+use crate::features::Features;
 use crate::frame::Parsed;
-use crate::handshake::{self, Accepted, HELLO_BYTES, Hello, Mac, RawAccept, RawHello};
-use crate::inbox::{Inbox, Record};
-use crate::packet::{ConnId, Direction, Header, MAX_DATAGRAM};
+use crate::handshake::{self, Accepted, HELLO_BYTES, Hello, Mac, RawAccept, RawHello, Versions};
+use crate::inbox::{self, Inbox, Record};
+use crate::keys::{KeyLimits, RxKeys, TxKeys};
+use crate::packet::{BASE_DATAGRAM, ConnId, Direction, Header, MAX_DATAGRAM};
+use crate::rate::RateConfig;
 use crate::seq::expand16;
 use crate::stats::{Drop, Drops, Quality, Traffic};
 use crate::time::Time;
 use crate::token::ConnectBundle;
+use crate::trace::TraceEvent;
 
 /// The first wait for an answer to a HELLO; each further one is 1.5 times as long.
 const FIRST_RESEND: Duration = Duration::from_millis(250);
@@ -37,16 +43,32 @@ pub struct ClientConfig {
     pub schema_hash: u64,
     /// The cipher for packets.
     pub aead: Aead,
+    /// What to offer to the server.
+    pub features: Features,
+    /// The longest datagram that this client takes; less than [`BASE_DATAGRAM`] counts as that.
+    pub max_datagram: u16,
     /// The attempt fails when no valid answer arrives for so long.
     pub handshake_timeout: Duration,
+    /// The most bytes a second to the server; the token may say less.
+    pub rate_cap: u32,
+    /// When the keys of what is sent are rolled.
+    pub key_limits: KeyLimits,
 }
 
 impl ClientConfig {
-    /// The standard channels, AES-128-GCM, 10 s for the handshake.
+    /// The standard channels, AES-128-GCM, all features, datagrams up to [`MAX_DATAGRAM`], 10 s for the handshake.
     #[must_use]
     pub fn new(schema_hash: u64) -> Self {
-        let handshake_timeout = Duration::from_secs(10);
-        Self { channels: Table::standard(), schema_hash, aead: Aead::default(), handshake_timeout }
+        Self {
+            channels: Table::standard(),
+            schema_hash,
+            aead: Aead::default(),
+            features: Features::ALL,
+            max_datagram: MAX_DATAGRAM as u16,
+            handshake_timeout: Duration::from_secs(10),
+            rate_cap: 1_000_000,
+            key_limits: KeyLimits::default(),
+        }
     }
 }
 
@@ -63,6 +85,13 @@ pub enum ClientEvent<'a> {
         tick: Option<u64>,
         /// Its bytes.
         bytes: &'a [u8],
+    },
+    /// Something about a block on its way, in either direction.
+    Block {
+        /// The channel.
+        channel: u8,
+        /// What happened.
+        event: BlockEvent<'a>,
     },
     /// The connection, or the attempt, is over; nothing follows.
     Disconnected(DisconnectReason),
@@ -111,6 +140,7 @@ pub struct ClientEndpoint {
     scratch: Parsed,
     traffic: Traffic,
     drops: Drops,
+    traced: bool,
 }
 
 impl ClientEndpoint {
@@ -129,13 +159,16 @@ impl ClientEndpoint {
             return Err(ConnectError::BadChannelTable);
         }
         let hello = Hello {
+            highest_version: Versions::SPOKEN.highest,
             aead: config.aead,
             client_time: now.as_micros(),
             channel_hash: config.channels.hash(),
             schema_hash: config.schema_hash,
+            features: config.features,
             cookie: [0; 32],
             public: ephemeral.public(),
             token: bundle.token.clone(),
+            max_datagram: config.max_datagram.max(BASE_DATAGRAM as u16),
         };
         let mac_key = handshake_mac_key(&bundle.psk);
         let mut bytes = Box::new([0; HELLO_BYTES]);
@@ -162,6 +195,7 @@ impl ClientEndpoint {
             scratch: Parsed::default(),
             traffic: Traffic::default(),
             drops: Drops::default(),
+            traced: false,
         })
     }
 
@@ -183,8 +217,35 @@ impl ClientEndpoint {
 
     /// Round-trip time, jitter and loss; zeroes before the connection stands.
     #[must_use]
-    pub fn quality(&self) -> Quality {
-        if let Phase::Established(connection) = &self.phase { connection.quality() } else { Quality::default() }
+    pub fn quality(&self, now: Time) -> Quality {
+        if let Phase::Established(connection) = &self.phase { connection.quality(now) } else { Quality::default() }
+    }
+
+    /// The server's clock by now, as the client estimates it: never jumps, never goes back. `None` before the first answer,
+    /// or when the server has no feature `clock`.
+    #[must_use]
+    pub fn server_time(&self, now: Time) -> Option<Time> {
+        self.connection().and_then(Connection::server_clock)?.server_time(now)
+    }
+
+    /// How often the keys were rolled: of what is sent, of what is received.
+    #[must_use]
+    pub fn key_generations(&self) -> (u64, u64) {
+        self.connection().map_or((0, 0), Connection::key_generations)
+    }
+
+    fn connection(&self) -> Option<&Connection> {
+        if let Phase::Established(connection) = &self.phase { Some(connection) } else { None }
+    }
+
+    /// What happens on the connection is recorded for [`poll_trace`](Self::poll_trace); to be called before it stands.
+    pub fn enable_trace(&mut self) {
+        self.traced = true;
+    }
+
+    /// The next event of the trace.
+    pub fn poll_trace(&mut self) -> Option<(Time, TraceEvent)> {
+        if let Phase::Established(connection) = &mut self.phase { connection.trace()?.poll() } else { None }
     }
 
     /// Packets and bytes so far.
@@ -210,7 +271,30 @@ impl ClientEndpoint {
     /// See [`SendError`].
     pub fn send(&mut self, now: Time, channel: u8, message: &[u8]) -> Result<(), SendError> {
         match &mut self.phase {
-            Phase::Established(connection) => connection.send(now, &self.config.channels, channel, message),
+            Phase::Established(connection) => connection.send(now, channel, message),
+            _ => Err(SendError::NotConnected),
+        }
+    }
+
+    /// Queues a block of 1 byte up to the channel's limit, on a block channel; returns its number there. At most one is on its
+    /// way and three wait.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_block(&mut self, channel: u8, bytes: Arc<[u8]>) -> Result<u64, SendError> {
+        match &mut self.phase {
+            Phase::Established(connection) => connection.send_block(channel, bytes),
+            _ => Err(SendError::NotConnected),
+        }
+    }
+
+    /// The blocks of a channel: to cancel one, or to pause what arrives.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn blocks(&mut self, channel: u8) -> Result<&mut Blocks, SendError> {
+        match &mut self.phase {
+            Phase::Established(connection) => connection.blocks(channel),
             _ => Err(SendError::NotConnected),
         }
     }
@@ -267,14 +351,23 @@ impl ClientEndpoint {
             self.fail(DisconnectReason::Refused(RefuseReason::SchemaMismatch));
             return Ok(());
         }
+        let tick = Duration::from_micros(1_000_000 / u64::from(accepted.rate.max(1)));
+        let aead = self.config.aead;
         let parameters = Parameters {
             conn: accepted.conn,
             direction: Direction::ToServer,
-            tx: keys.c2s,
-            rx: keys.s2c,
+            tx: TxKeys::new(aead, keys.c2s, self.config.key_limits, now),
+            rx: RxKeys::new(aead, keys.s2c),
             idle_timeout: Duration::from_millis(u64::from(accepted.idle_ms)),
+            features: accepted.features,
+            max_datagram: accepted.max_datagram.min(MAX_DATAGRAM as u16),
+            rate: RateConfig::capped(self.config.rate_cap, accepted.up_cap, tick),
+            inbound_cap: None,
         };
         let mut connection = Connection::new(parameters, &self.config.channels, now);
+        if self.traced {
+            connection.enable_trace(now);
+        }
         // The server waits for a first valid packet before it sends any data.
         connection.ping();
         self.server_tick = accepted.tick;
@@ -286,8 +379,9 @@ impl ClientEndpoint {
 
     fn on_refuse(&mut self, now: Time, datagram: &[u8]) -> Result<(), Drop> {
         let Phase::Connecting(attempt) = &mut self.phase else { return Err(Drop::NotExpected) };
-        let (reason, proven) = handshake::read_refuse(datagram, &attempt.mac, &attempt.mac_key)?;
-        // E-2, E-3
+        let (refusal, proven) = handshake::read_refuse(datagram, &attempt.mac, &attempt.mac_key)?;
+        let reason = refusal.reason;
+        // E-2, E-3; a client of one version has no other to fall back to, whatever the server speaks.
         if proven {
             self.fail(DisconnectReason::Refused(reason));
         } else if attempt.refusal.is_none() {
@@ -299,15 +393,23 @@ impl ClientEndpoint {
     fn on_data(&mut self, now: Time, datagram: &mut [u8]) -> Result<(), Drop> {
         let header = Header::read(datagram, Direction::ToClient)?;
         let Phase::Established(connection) = &mut self.phase else { return Err(Drop::NotExpected) };
-        let (reference, table) = (self.server_tick, &self.config.channels);
-        connection.receive(now, &header, datagram, reference, table, &mut self.scratch, &mut self.inbox)?;
+        let mut receiver = Receiver {
+            reference: self.server_tick,
+            table: &self.config.channels,
+            scratch: &mut self.scratch,
+            inbox: &mut self.inbox,
+        };
+        let received = connection.receive(now, &header, datagram, &mut receiver)?;
+        if let Some(drop) = received.dropped {
+            return Err(drop);
+        }
         if let Some(low) = self.scratch.preamble.tick {
             self.server_tick = self.server_tick.max(expand16(self.server_tick, low));
         }
         Ok(())
     }
 
-    /// Writes the next due datagram into `out` (at least 1200 bytes) and returns its length.
+    /// Writes the next due datagram into `out` (at least [`MAX_DATAGRAM`] bytes) and returns its length.
     pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
         let len = match &mut self.phase {
             Phase::Connecting(attempt) => {
@@ -320,7 +422,7 @@ impl ClientEndpoint {
                 HELLO_BYTES
             }
             Phase::Established(connection) => {
-                if !connection.wants_packet(now) && !connection.has_staged() {
+                if !connection.wants_packet(now) && !connection.has_staged(now) {
                     return None;
                 }
                 connection.build(now, self.tick, out, None, &mut self.inbox)?.len
@@ -365,6 +467,10 @@ impl ClientEndpoint {
         match record {
             Record::Message { channel, tick, bytes: range } => {
                 Some(ClientEvent::Message { channel, tick, bytes: bytes.get(range).unwrap_or_default() })
+            }
+            Record::Block { channel, event, bytes: range } => {
+                let event = inbox::with_bytes(event, bytes.get(range).unwrap_or_default());
+                Some(ClientEvent::Block { channel, event })
             }
             Record::Disconnected(reason) => Some(ClientEvent::Disconnected(reason)),
             Record::Accepted | Record::Admitted(_) | Record::Settled { .. } => accepted.map(ClientEvent::Connected),

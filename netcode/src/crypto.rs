@@ -12,6 +12,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hkdf, hmac};
 use thiserror::Error;
 
+#[cfg(debug_assertions)]
+pub mod nonce_log;
+
 /// Bytes of an AEAD tag and of a truncated handshake MAC.
 pub const TAG_BYTES: usize = 16;
 /// Bytes of an X25519 public key.
@@ -146,8 +149,22 @@ secret! {
     Psk
 }
 secret! {
+    /// What one direction's packet key of one phase is made from, and the next phase's secret (rule K-5).
+    Secret
+}
+secret! {
     /// The key of the stateless cookies: fresh for each server process.
     CookieKey
+}
+
+impl Secret {
+    /// The next phase's secret. There is no way back: whoever learns it cannot open what was sealed before.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        let mut next = [0; 32];
+        hkdf_sha256(&[], &[&self.0, &[]], b"zonewire v2 roll", &mut next);
+        Self(next)
+    }
 }
 
 /// The key under which a cluster's connect tokens are sealed.
@@ -261,7 +278,7 @@ pub fn equal_constant_time(a: &[u8], b: &[u8]) -> bool {
 #[must_use]
 pub fn handshake_mac_key(psk: &Psk) -> [u8; 32] {
     let mut key = [0; 32];
-    hkdf_sha256(&[], &[psk.as_bytes(), &[]], b"zonewire v1 handshake mac", &mut key);
+    hkdf_sha256(&[], &[psk.as_bytes(), &[]], b"zonewire v2 handshake mac", &mut key);
     key
 }
 
@@ -278,21 +295,39 @@ pub fn handshake_mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; TAG_BYTES] {
 pub struct PacketKey {
     key: LessSafeKey,
     iv: [u8; IV_BYTES],
+    /// Names the key by its bytes in the nonce log, which would not notice one key made twice otherwise.
+    #[cfg(debug_assertions)]
+    fingerprint: nonce_log::Fingerprint,
 }
 
 impl PacketKey {
-    fn derive(aead: Aead, salt: &[u8; 32], ikm: &[&[u8]; 2], info: &[u8]) -> Self {
+    /// One direction's key of the phase that `secret` belongs to (rule K-5).
+    #[must_use]
+    pub fn from_secret(aead: Aead, secret: &Secret) -> Self {
+        Self::derive(aead, &[], &[&secret.0, &[]], b"zonewire v2 key")
+    }
+
+    fn derive(aead: Aead, salt: &[u8], ikm: &[&[u8]; 2], info: &[u8]) -> Self {
         let mut okm = [0u8; 32 + IV_BYTES];
         let key_bytes = aead.key_bytes();
         let okm = &mut okm[..key_bytes + IV_BYTES];
         hkdf_sha256(salt, ikm, info, okm);
+        #[cfg(test)]
+        work::count(|work| work.keys += 1);
+        #[cfg(debug_assertions)]
+        let fingerprint = nonce_log::fingerprint(&sha256(&[okm]));
         let (key, iv_part) = okm.split_at(key_bytes);
         let mut iv = [0; IV_BYTES];
         iv.copy_from_slice(iv_part);
         let Ok(key) = UnboundKey::new(aead.algorithm(), key) else {
             unreachable!("the derived key has the algorithm's own length");
         };
-        Self { key: LessSafeKey::new(key), iv }
+        Self {
+            key: LessSafeKey::new(key),
+            iv,
+            #[cfg(debug_assertions)]
+            fingerprint,
+        }
     }
 
     /// The nonce of packet `pn` (rule K-3): the IV with its last eight bytes xored with the number, little endian.
@@ -309,6 +344,8 @@ impl PacketKey {
     /// # Errors
     /// [`CryptoError::AuthFailed`] only for a plaintext beyond the cipher's limit (many GiB).
     pub fn seal(&self, pn: u64, aad: &[u8], plaintext: &mut [u8]) -> Result<[u8; TAG_BYTES], CryptoError> {
+        #[cfg(debug_assertions)]
+        nonce_log::record(self.fingerprint, pn);
         let tag = self
             .key
             .seal_in_place_separate_tag(self.nonce(pn), aead::Aad::from(aad), plaintext)
@@ -323,6 +360,8 @@ impl PacketKey {
     /// # Errors
     /// [`CryptoError::AuthFailed`] when the tag does not match; the buffer's content is then garbage.
     pub fn open<'a>(&self, pn: u64, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], CryptoError> {
+        #[cfg(test)]
+        work::count(|work| work.openings += 1);
         self.key.open_in_place(self.nonce(pn), aead::Aad::from(aad), sealed).map_err(|_| CryptoError::AuthFailed)
     }
 }
@@ -333,15 +372,17 @@ impl fmt::Debug for PacketKey {
     }
 }
 
-/// The keys of one connection.
+/// What a handshake agrees on: the keys of one connection.
 #[derive(Debug)]
 pub struct SessionKeys {
+    /// The cipher of all of them.
+    pub aead: Aead,
     /// Seals the parameters inside the ACCEPT; used for that one message.
     pub handshake: PacketKey,
-    /// Client to server.
-    pub c2s: PacketKey,
-    /// Server to client.
-    pub s2c: PacketKey,
+    /// Client to server, phase 0.
+    pub c2s: Secret,
+    /// Server to client, phase 0.
+    pub s2c: Secret,
 }
 
 impl SessionKeys {
@@ -350,10 +391,16 @@ impl SessionKeys {
     #[must_use]
     pub fn derive(aead: Aead, secret: &SharedSecret, psk: &Psk, transcript: &[u8; 32]) -> Self {
         let ikm = [secret.as_bytes().as_slice(), psk.as_bytes().as_slice()];
+        let direction = |info: &[u8]| {
+            let mut bytes = [0; 32];
+            hkdf_sha256(transcript, &ikm, info, &mut bytes);
+            Secret(bytes)
+        };
         Self {
-            handshake: PacketKey::derive(aead, transcript, &ikm, b"zonewire v1 handshake"),
-            c2s: PacketKey::derive(aead, transcript, &ikm, b"zonewire v1 c2s"),
-            s2c: PacketKey::derive(aead, transcript, &ikm, b"zonewire v1 s2c"),
+            aead,
+            handshake: PacketKey::derive(aead, transcript, &ikm, b"zonewire v2 handshake"),
+            c2s: direction(b"zonewire v2 c2s"),
+            s2c: direction(b"zonewire v2 s2c"),
         }
     }
 }
@@ -395,6 +442,35 @@ fn token_key(cluster: &Psk, id: &[u8; 16]) -> (LessSafeKey, aead::Nonce) {
     (LessSafeKey::new(key), aead::Nonce::assume_unique_for_key(nonce))
 }
 
+/// Counts what this thread's packet keys did, for tests that bound the work a forger causes.
+#[cfg(test)]
+pub(crate) mod work {
+    use core::cell::Cell;
+
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Work {
+        /// Keys derived.
+        pub(crate) keys: u64,
+        /// AEAD openings tried.
+        pub(crate) openings: u64,
+    }
+
+    thread_local! {
+        static WORK: Cell<Work> = const { Cell::new(Work { keys: 0, openings: 0 }) };
+    }
+
+    pub(super) fn count(change: impl FnOnce(&mut Work)) {
+        let mut work = WORK.get();
+        change(&mut work);
+        WORK.set(work);
+    }
+
+    /// What was done since the last call.
+    pub(crate) fn take() -> Work {
+        WORK.take()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,14 +483,32 @@ mod tests {
     fn both_ciphers_round_trip_and_refuse_any_change() {
         for aead in [Aead::Aes128Gcm, Aead::ChaCha20Poly1305] {
             let keys = keys(aead);
+            let (c2s, s2c) = (PacketKey::from_secret(aead, &keys.c2s), PacketKey::from_secret(aead, &keys.s2c));
             let mut buffer = b"some plaintext".to_vec();
-            let tag = keys.c2s.seal(7, b"head", &mut buffer).unwrap();
+            let tag = c2s.seal(7, b"head", &mut buffer).unwrap();
             buffer.extend_from_slice(&tag);
             for (pn, aad) in [(8, b"head".as_slice()), (7, b"heaD")] {
-                assert!(keys.c2s.open(pn, aad, &mut buffer.clone()).is_err());
+                assert!(c2s.open(pn, aad, &mut buffer.clone()).is_err());
             }
-            assert!(keys.s2c.open(7, b"head", &mut buffer.clone()).is_err());
-            assert_eq!(keys.c2s.open(7, b"head", &mut buffer).unwrap(), b"some plaintext");
+            assert!(s2c.open(7, b"head", &mut buffer.clone()).is_err());
+            assert!(PacketKey::from_secret(aead, &keys.c2s.next()).open(7, b"head", &mut buffer.clone()).is_err());
+            assert_eq!(c2s.open(7, b"head", &mut buffer).unwrap(), b"some plaintext");
+        }
+    }
+
+    #[test]
+    fn a_chain_of_secrets_is_that_of_its_labels_and_never_comes_back() {
+        let keys = keys(Aead::Aes128Gcm);
+        let mut expected = [0; 32];
+        hkdf_sha256(&[], &[keys.c2s.as_bytes(), &[]], b"zonewire v2 roll", &mut expected);
+        assert_eq!(keys.c2s.next(), Secret::new(expected));
+        let mut seen = std::collections::BTreeSet::from([*keys.c2s.as_bytes(), *keys.s2c.as_bytes()]);
+        let mut chains = [keys.c2s, keys.s2c];
+        for _ in 0..1000 {
+            for secret in &mut chains {
+                *secret = secret.next();
+                assert!(seen.insert(*secret.as_bytes()));
+            }
         }
     }
 
@@ -441,7 +535,8 @@ mod tests {
     #[test]
     fn secrets_do_not_show_in_debug_output() {
         assert_eq!(format!("{:?}", Psk::new([7; 32])), "Psk(..)");
-        assert_eq!(format!("{:?}", keys(Aead::Aes128Gcm).c2s), "PacketKey(..)");
+        assert_eq!(format!("{:?}", keys(Aead::Aes128Gcm).c2s), "Secret(..)");
+        assert_eq!(format!("{:?}", keys(Aead::Aes128Gcm).handshake), "PacketKey(..)");
     }
 
     #[test]

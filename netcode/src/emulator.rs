@@ -33,8 +33,8 @@ pub struct Datagram {
 
 /// How many datagrams met which fate since the emulator was made.
 ///
-/// When nothing is in flight, `sent + duplicated` equals `delivered` plus the five ways to vanish:
-/// `lost`, `lost_in_burst`, `blocked`, `queue_full`, `dead_address`.
+/// When nothing is in flight, `sent + duplicated` equals `delivered` plus the six ways to vanish:
+/// `lost`, `lost_in_burst`, `blocked`, `too_long`, `queue_full`, `dead_address`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Handed to [`Emulator::send`].
@@ -49,6 +49,8 @@ pub struct Stats {
     pub lost_in_burst: u64,
     /// Sent over a blocked link.
     pub blocked: u64,
+    /// Longer than the link's MTU.
+    pub too_long: u64,
     /// Dropped because the queue before a rate limit was full.
     pub queue_full: u64,
     /// Sent to an address that no host has any more, or that died while they were under way.

@@ -116,6 +116,9 @@ pub enum SendError {
     /// There is no established connection.
     #[error("there is no established connection")]
     NotConnected,
+    /// A block of no bytes.
+    #[error("a block has at least one byte")]
+    EmptyBlock,
 }
 
 /// A bundle or configuration from which no connection can be started.

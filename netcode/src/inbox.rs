@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::collections::VecDeque;
 
+use crate::delivery::BlockEvent;
 use crate::error::DisconnectReason;
 use crate::packet::ConnId;
 use crate::token::TokenClaims;
@@ -16,6 +17,12 @@ pub(crate) enum Record {
     Message {
         channel: u8,
         tick: Option<u64>,
+        bytes: Range<usize>,
+    },
+    /// Something about a block. Of received data the bytes are kept apart; `event` has none.
+    Block {
+        channel: u8,
+        event: BlockEvent<'static>,
         bytes: Range<usize>,
     },
     /// At a server: the fate of a packet that carried a snapshot.
@@ -44,6 +51,23 @@ impl Inbox {
         self.push(conn, Record::Message { channel, tick, bytes: start..self.bytes.len() });
     }
 
+    pub(crate) fn block(&mut self, conn: ConnId, channel: u8, event: BlockEvent<'_>) {
+        let start = self.bytes.len();
+        let event = match event {
+            BlockEvent::Data { id, offset, bytes } => {
+                self.bytes.extend_from_slice(bytes);
+                BlockEvent::Data { id, offset, bytes: &[] }
+            }
+            BlockEvent::Started { id, total } => BlockEvent::Started { id, total },
+            BlockEvent::Received { id } => BlockEvent::Received { id },
+            BlockEvent::Stopped { id } => BlockEvent::Stopped { id },
+            BlockEvent::Progress { id, acked, total } => BlockEvent::Progress { id, acked, total },
+            BlockEvent::Sent { id } => BlockEvent::Sent { id },
+            BlockEvent::Refused { id } => BlockEvent::Refused { id },
+        };
+        self.push(conn, Record::Block { channel, event, bytes: start..self.bytes.len() });
+    }
+
     /// How many events wait: a place to [`insert`](Self::insert) at later.
     pub(crate) fn len(&self) -> usize {
         self.records.len()
@@ -61,5 +85,13 @@ impl Inbox {
             return None;
         };
         Some((conn, record, &self.bytes))
+    }
+}
+
+/// The event with its bytes.
+pub(crate) fn with_bytes<'a>(event: BlockEvent<'static>, bytes: &'a [u8]) -> BlockEvent<'a> {
+    match event {
+        BlockEvent::Data { id, offset, .. } => BlockEvent::Data { id, offset, bytes },
+        other => other,
     }
 }

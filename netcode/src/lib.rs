@@ -21,6 +21,7 @@
 //! use core::time::Duration;
 //! use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent};
 //! use netcode::crypto::{ClusterKey, CookieKey, Entropy, OsEntropy, Psk};
+//! use netcode::packet::MAX_DATAGRAM;
 //! use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 //! use netcode::token::{ServerEntry, TokenClaims, issue};
 //! use netcode::Time;
@@ -44,7 +45,7 @@
 //! let mut client = ClientEndpoint::connect(ClientConfig::new(0), &bundle, entropy.ephemeral()?, Time::ZERO)?;
 //!
 //! let mut now = Time::ZERO;
-//! let mut buffer = [0; 1200];
+//! let mut buffer = [0; MAX_DATAGRAM];
 //! while !matches!(server.poll_event(), Some(ServerEvent::Connected { .. })) {
 //!     now = now + Duration::from_millis(10);
 //!     while let Some(len) = client.poll_transmit(now, &mut buffer) {
@@ -63,20 +64,30 @@
 pub mod bits;
 pub mod channel;
 pub mod client;
+pub mod clock;
 pub mod connection;
 pub mod crypto;
+pub mod delivery;
 pub mod emulator;
 pub mod error;
+pub mod features;
+#[cfg(test)]
+mod flow;
 pub mod frame;
 pub mod handshake;
 mod inbox;
 pub mod input;
+pub mod keys;
 pub mod message;
+pub mod meter;
+pub mod mtu;
 pub mod packet;
+pub mod path;
+pub mod rate;
 pub mod recovery;
-pub mod reliable;
 pub mod replay;
 pub mod rng;
+pub mod scheduler;
 pub mod schema;
 pub mod seq;
 pub mod server;
@@ -84,5 +95,8 @@ pub mod snapshot;
 pub mod stats;
 pub mod time;
 pub mod token;
+pub mod trace;
+pub mod version;
+pub mod window;
 
 pub use time::Time;

@@ -5,8 +5,12 @@ use crate::crypto::TAG_BYTES;
 use crate::seq::low16;
 use crate::stats::Drop;
 
-/// The most bytes of any datagram of this protocol (the UDP payload), as a path of 1280 bytes MTU carries it.
-pub const MAX_DATAGRAM: usize = 1200;
+/// Bytes (UDP payload) that every path is taken to carry, as one of 1280 bytes MTU does: a HELLO's, and the most of a data
+/// packet until larger ones have been seen to arrive.
+pub const BASE_DATAGRAM: usize = 1200;
+/// The most bytes of any datagram of this protocol (the UDP payload), as a path of 1500 bytes MTU carries it over IPv6.
+pub const MAX_DATAGRAM: usize = 1452;
+const _: () = assert!(BASE_DATAGRAM <= MAX_DATAGRAM);
 /// Bytes of a server-to-client header: flags 1, packet number 2.
 pub const S2C_HEADER: usize = 3;
 /// Bytes of a client-to-server header: flags 1, connection id 4, packet number 2.
@@ -15,6 +19,8 @@ pub const C2S_HEADER: usize = 7;
 /// The first byte of a data packet: bits 7..6 are `01`, bits 5..1 reserved, bit 0 the key phase.
 pub const DATA_FLAGS: u8 = 0x40;
 const FORM_MASK: u8 = 0xc0;
+/// Bit 0 of the flags: the lowest bit of the key phase's number.
+const PHASE_BIT: u8 = 1;
 
 /// Names a connection at its server: worker 6 bits, slot 16 bits, generation 10 bits, from the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,15 +90,18 @@ pub struct Header {
     pub conn: Option<ConnId>,
     /// The low 16 bits of the packet number.
     pub pn: u16,
+    /// The lowest bit of the number of the key phase that the packet was sealed in.
+    pub phase: bool,
 }
 
 impl Header {
-    /// Writes the header of packet `pn`; `conn` is given for packets to the server. Returns its length.
+    /// Writes the header of packet `pn`, sealed in a phase with that bit; `conn` is given for packets to the server.
+    /// Returns its length.
     ///
     /// # Panics
     /// When `out` is shorter than the header.
-    pub fn write(out: &mut [u8], conn: Option<ConnId>, pn: u64) -> usize {
-        out[0] = DATA_FLAGS;
+    pub fn write(out: &mut [u8], conn: Option<ConnId>, pn: u64, phase: bool) -> usize {
+        out[0] = DATA_FLAGS | u8::from(phase);
         let pn = low16(pn).to_le_bytes();
         if let Some(conn) = conn {
             out[1..5].copy_from_slice(&conn.0.to_le_bytes());
@@ -120,14 +129,15 @@ impl Header {
         if datagram.len() <= direction.overhead() {
             return Err(Drop::TooShort);
         }
-        if flags != DATA_FLAGS {
+        if flags & !PHASE_BIT != DATA_FLAGS {
             return Err(Drop::ReservedBits);
         }
+        let phase = flags & PHASE_BIT != 0;
         match (direction, datagram) {
             (Direction::ToServer, &[_, a, b, c, d, e, f, ..]) => {
-                Ok(Self { conn: Some(ConnId(u32::from_le_bytes([a, b, c, d]))), pn: u16::from_le_bytes([e, f]) })
+                Ok(Self { conn: Some(ConnId(u32::from_le_bytes([a, b, c, d]))), pn: u16::from_le_bytes([e, f]), phase })
             }
-            (Direction::ToClient, &[_, a, b, ..]) => Ok(Self { conn: None, pn: u16::from_le_bytes([a, b]) }),
+            (Direction::ToClient, &[_, a, b, ..]) => Ok(Self { conn: None, pn: u16::from_le_bytes([a, b]), phase }),
             _ => Err(Drop::TooShort),
         }
     }
@@ -239,10 +249,14 @@ mod tests {
     fn headers_round_trip_and_reserved_bits_are_refused() {
         let mut datagram = [0u8; 40];
         let conn = ConnId::new(1, 2, 3);
-        assert_eq!(Header::write(&mut datagram, Some(conn), 0x1_2345), C2S_HEADER);
-        assert_eq!(Header::read(&datagram, Direction::ToServer), Ok(Header { conn: Some(conn), pn: 0x2345 }));
+        for (phase, flags) in [(true, 0x41), (false, 0x40)] {
+            assert_eq!(Header::write(&mut datagram, Some(conn), 0x1_2345, phase), C2S_HEADER);
+            assert_eq!(datagram[0], flags);
+            let header = Header { conn: Some(conn), pn: 0x2345, phase };
+            assert_eq!(Header::read(&datagram, Direction::ToServer), Ok(header));
+        }
         assert_eq!(worker_of(&datagram), Some(1));
-        for bit in 0..6 {
+        for bit in 1..6 {
             let mut bent = datagram;
             bent[0] |= 1 << bit;
             assert_eq!(Header::read(&bent, Direction::ToServer), Err(Drop::ReservedBits));
@@ -250,7 +264,7 @@ mod tests {
         assert_eq!(Header::read(&datagram[..23], Direction::ToServer), Err(Drop::TooShort));
         assert_eq!(Header::read(&[], Direction::ToClient), Err(Drop::TooShort));
         assert_eq!(Header::read(&[0x80; 40], Direction::ToClient), Err(Drop::UnknownType));
-        assert_eq!(Header::read(&[0x40; 1201], Direction::ToClient), Err(Drop::WrongLength));
+        assert_eq!(Header::read(&[0x40; MAX_DATAGRAM + 1], Direction::ToClient), Err(Drop::WrongLength));
     }
 
     #[test]

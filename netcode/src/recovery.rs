@@ -10,11 +10,14 @@ use crate::packet::AckBlock;
 use crate::seq::expand16;
 use crate::stats::Quality;
 use crate::time::Time;
+use crate::window::{LossWindow, MinWindow, Samples};
 
 /// How many later packets must be acknowledged before an earlier one counts as lost.
 pub const PACKET_THRESHOLD: u64 = 3;
 /// The most packets whose fate is tracked; beyond it the oldest counts as lost.
-pub const MAX_IN_FLIGHT: usize = 256;
+pub const MAX_IN_FLIGHT: usize = 1024;
+/// How far below its largest number an ack reaches. Lost packets are remembered as long as an ack can still name them.
+const ACK_REACH: u64 = 32;
 /// The round-trip time assumed before the first sample.
 const INITIAL_RTT: u64 = 200_000;
 /// Lower bound of the time threshold and of the probe timeout's variance term, in microseconds.
@@ -22,7 +25,7 @@ const GRANULARITY: u64 = 5_000;
 /// The most that the probe timeout is doubled.
 const MAX_BACKOFF: u32 = 5;
 
-/// Round-trip time by RFC 6298's smoothing.
+/// Round-trip time by RFC 6298's smoothing, in microseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Rtt {
     smoothed: u64,
@@ -30,6 +33,8 @@ pub struct Rtt {
     latest: u64,
     min: u64,
     samples: u64,
+    recent_min: MinWindow,
+    recent: Samples,
 }
 
 impl Rtt {
@@ -37,10 +42,13 @@ impl Rtt {
     ///
     /// Unlike in RFC 9002, 5.3, the delay is always taken out, also where that gives a new minimum: here acks ride in
     /// the packets of the tick, so *every* ack may have waited. A peer that overstates its delay only cheats itself.
-    pub fn sample(&mut self, elapsed: u64, ack_delay: u64) {
+    pub fn sample(&mut self, now: Time, elapsed: u64, ack_delay: u64) {
         let adjusted = elapsed.saturating_sub(ack_delay);
         self.min = if self.samples == 0 { adjusted } else { self.min.min(adjusted) };
         self.latest = adjusted;
+        let short = u32::try_from(adjusted).unwrap_or(u32::MAX);
+        self.recent_min.add(now, short);
+        self.recent.add(short);
         if self.samples == 0 {
             self.smoothed = adjusted;
             self.variance = adjusted / 2;
@@ -51,12 +59,33 @@ impl Rtt {
         self.samples += 1;
     }
 
-    fn smoothed_or_initial(&self) -> u64 {
+    /// How many samples there were. It grows exactly when [`Rtt::latest`] is a new one.
+    #[must_use]
+    pub const fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// The latest sample; 0 before the first.
+    #[must_use]
+    pub const fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// The smoothed round-trip time; 200 ms before the first sample.
+    #[must_use]
+    pub const fn smoothed_or_initial(&self) -> u64 {
         if self.samples == 0 { INITIAL_RTT } else { self.smoothed }
     }
 
-    fn loss_delay(&self) -> u64 {
-        (self.smoothed_or_initial().max(self.latest) * 9 / 8).max(GRANULARITY)
+    /// The smallest of the ten seconds before the latest sample; 0 before the first.
+    #[must_use]
+    pub fn recent_min(&self) -> u64 {
+        self.recent_min.min().map_or(self.min, u64::from)
+    }
+
+    fn loss_delay(&self) -> Duration {
+        let delay = self.smoothed_or_initial().max(self.latest).saturating_mul(9) / 8;
+        Duration::from_micros(delay.max(GRANULARITY))
     }
 
     fn probe_delay(&self, max_ack_delay: u64) -> u64 {
@@ -65,19 +94,39 @@ impl Rtt {
     }
 }
 
+/// What is remembered of a packet that was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// It carries something that the peer must acknowledge.
+    pub eliciting: bool,
+    /// It carries a snapshot.
+    pub snapshot: bool,
+    /// It tries whether the path takes a datagram of its size: its loss says nothing of the path's load, so it is not
+    /// counted and no probe timeout waits for it.
+    pub probe: bool,
+    /// Bytes of the datagram.
+    pub bytes: u16,
+}
+
+impl Packet {
+    /// Whether its fate counts, and its silence calls for a probe timeout.
+    const fn counts(self) -> bool {
+        self.eliciting && !self.probe
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     InFlight,
-    Settled,
+    Acked,
+    Lost,
 }
 
-/// A packet whose fate is open.
+/// A packet number from the first whose fate is open, or could still turn out different, to the last sent.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    pn: u64,
     time: Time,
-    eliciting: bool,
-    snapshot: bool,
+    packet: Packet,
     fate: Fate,
 }
 
@@ -88,8 +137,10 @@ pub struct Settled {
     pub pn: u64,
     /// Acknowledged, or given up.
     pub acked: bool,
-    /// Whether it carried a snapshot.
-    pub snapshot: bool,
+    /// What it was.
+    pub packet: Packet,
+    /// When it was sent.
+    pub sent: Time,
 }
 
 /// The peer acknowledged a packet that was never sent.
@@ -100,31 +151,61 @@ pub struct AckedUnsent;
 #[derive(Debug, Default)]
 pub struct Recovery {
     rtt: Rtt,
+    /// By packet number: the front one's is `first`.
     sent: VecDeque<Sent>,
+    first: u64,
+    /// No packet below this number is in flight.
+    open: u64,
     largest_acked: Option<u64>,
     acked: u64,
     lost: u64,
+    spurious: u64,
+    recent: LossWindow,
     backoff: u32,
-    /// When the newest ack-eliciting packet was sent.
-    last_eliciting: Time,
-    eliciting_in_flight: usize,
+    /// When the newest packet was sent for which a probe timeout waits.
+    last_counted: Time,
+    counted_in_flight: usize,
 }
 
 impl Recovery {
-    /// Records packet `pn`, which carries something the peer must acknowledge (`eliciting`), perhaps a snapshot.
-    /// Reports the packets that are given up for its sake.
-    pub fn on_sent(&mut self, now: Time, pn: u64, eliciting: bool, snapshot: bool, mut settled: impl FnMut(Settled)) {
-        if self.sent.len() >= MAX_IN_FLIGHT
-            && let Some(oldest) = self.sent.pop_front()
-            && oldest.fate == Fate::InFlight
+    /// Records packet `pn`, which was sent now; reports the packets that are given up for its sake.
+    ///
+    /// Numbers grow. One that was left out counts as settled; one that does not grow is ignored.
+    pub fn on_sent(&mut self, now: Time, pn: u64, packet: Packet, mut settled: impl FnMut(Settled)) {
+        if pn < self.next() {
+            return;
+        }
+        if self.sent.is_empty() || pn - self.next() >= MAX_IN_FLIGHT as u64 {
+            self.make_room(MAX_IN_FLIGHT, &mut settled);
+            self.first = pn;
+        }
+        let left_out = Sent { time: now, packet: Packet::default(), fate: Fate::Acked };
+        while self.next() < pn {
+            self.make_room(1, &mut settled);
+            self.sent.push_back(left_out);
+        }
+        self.make_room(1, &mut settled);
+        if packet.counts() {
+            self.last_counted = now;
+            self.counted_in_flight += 1;
+        }
+        self.sent.push_back(Sent { time: now, packet, fate: Fate::InFlight });
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.sent.len() as u64
+    }
+
+    fn make_room(&mut self, room: usize, settled: &mut impl FnMut(Settled)) {
+        while self.sent.len() + room > MAX_IN_FLIGHT
+            && let Some(&oldest) = self.sent.front()
         {
-            self.give_up(oldest, &mut settled);
+            if oldest.fate == Fate::InFlight {
+                self.give_up(self.first, oldest, settled);
+            }
+            self.sent.pop_front();
+            self.first += 1;
         }
-        if eliciting {
-            self.last_eliciting = now;
-            self.eliciting_in_flight += 1;
-        }
-        self.sent.push_back(Sent { pn, time: now, eliciting, snapshot, fate: Fate::InFlight });
     }
 
     /// Takes the peer's ack; reports every packet that it settles. `next_pn` is one past the last number sent.
@@ -144,73 +225,107 @@ impl Recovery {
         if largest > newest {
             return Err(AckedUnsent);
         }
-        for at in 0..self.sent.len() {
-            let Some(packet) = self.sent.get_mut(at) else { break };
-            if packet.pn > largest {
-                break;
+        for back in (0..=ACK_REACH).rev() {
+            let named = back == 0 || ack.mask >> (back - 1) & 1 == 1;
+            if let Some(pn) = largest.checked_sub(back).filter(|_| named) {
+                let delay = ack.delay_micros().filter(|_| back == 0);
+                self.acknowledge(now, pn, delay, &mut settled);
             }
-            let back = largest - packet.pn;
-            let named = back == 0 || (back <= 32 && ack.mask >> (back - 1) & 1 == 1);
-            if !named || packet.fate == Fate::Settled {
-                continue;
-            }
-            packet.fate = Fate::Settled;
-            let packet = *packet;
-            if packet.eliciting {
-                self.eliciting_in_flight -= 1;
-                self.acked += 1;
-                self.backoff = 0;
-                if back == 0
-                    && let Some(delay) = ack.delay_micros()
-                {
-                    let elapsed = now.saturating_since(packet.time).as_micros() as u64;
-                    self.rtt.sample(elapsed, delay);
-                }
-            }
-            settled(Settled { pn: packet.pn, acked: true, snapshot: packet.snapshot });
         }
         self.largest_acked = self.largest_acked.max(Some(largest));
         self.detect_losses(now, settled);
         Ok(())
     }
 
+    /// Settles one packet that an ack names; `delay` is given for the one that measures the round trip.
+    fn acknowledge(&mut self, now: Time, pn: u64, delay: Option<u64>, settled: &mut impl FnMut(Settled)) {
+        let Some(at) = pn.checked_sub(self.first) else { return };
+        let Some(entry) = usize::try_from(at).ok().and_then(|at| self.sent.get_mut(at)) else { return };
+        let Sent { time, packet, fate } = *entry;
+        entry.fate = Fate::Acked;
+        if fate == Fate::Acked {
+            return;
+        }
+        if packet.eliciting
+            && let Some(delay) = delay
+        {
+            self.rtt.sample(now, now.saturating_since(time).as_micros() as u64, delay);
+        }
+        if fate == Fate::Lost {
+            self.spurious += u64::from(packet.counts());
+            return;
+        }
+        if packet.counts() {
+            self.counted_in_flight = self.counted_in_flight.saturating_sub(1);
+            self.acked += 1;
+            self.recent.add(false);
+            self.backoff = 0;
+        }
+        settled(Settled { pn, acked: true, packet, sent: time });
+    }
+
     /// Gives up what the thresholds say is lost.
     pub fn detect_losses(&mut self, now: Time, mut settled: impl FnMut(Settled)) {
         let Some(largest) = self.largest_acked else { return };
-        let delay = Duration::from_micros(self.rtt.loss_delay());
-        for at in 0..self.sent.len() {
-            let Some(packet) = self.sent.get_mut(at) else { break };
-            if packet.pn >= largest {
+        let delay = self.rtt.loss_delay();
+        let mut still_open = None;
+        let mut pn = self.open.max(self.first);
+        // Each number is passed once or twice in all: what is left open lies less than the packet threshold below.
+        while pn < largest
+            && let Some(&entry) = self.sent.get((pn - self.first) as usize)
+        {
+            if entry.fate == Fate::InFlight {
+                if pn + PACKET_THRESHOLD <= largest || entry.time + delay <= now {
+                    self.give_up(pn, entry, &mut settled);
+                } else {
+                    still_open.get_or_insert(pn);
+                }
+            }
+            pn += 1;
+        }
+        self.open = still_open.unwrap_or(pn);
+        self.forget(largest);
+    }
+
+    /// Drops the settled packets at the front that no ack changes any more.
+    fn forget(&mut self, largest: u64) {
+        while let Some(front) = self.sent.front() {
+            let done = match front.fate {
+                Fate::InFlight => false,
+                Fate::Acked => true,
+                Fate::Lost => self.first + ACK_REACH < largest,
+            };
+            if !done {
                 break;
             }
-            let late = packet.pn + PACKET_THRESHOLD <= largest || packet.time + delay <= now;
-            if packet.fate == Fate::InFlight && late {
-                packet.fate = Fate::Settled;
-                let packet = *packet;
-                self.give_up(packet, &mut settled);
-            }
-        }
-        while self.sent.front().is_some_and(|packet| packet.fate == Fate::Settled) {
             self.sent.pop_front();
+            self.first += 1;
+        }
+        // A burst's memory is given back, by halves so that it costs little.
+        if self.sent.capacity() > 64 && self.sent.len() < self.sent.capacity() / 8 {
+            self.sent.shrink_to(self.sent.capacity() / 2);
         }
     }
 
     /// When a packet below the largest acknowledged one passes the time threshold.
     #[must_use]
     pub fn loss_time(&self) -> Time {
-        let first = self.sent.front().filter(|packet| Some(packet.pn) < self.largest_acked);
-        first.map_or(Time::NEVER, |packet| packet.time + Duration::from_micros(self.rtt.loss_delay()))
+        let Some(largest) = self.largest_acked else { return Time::NEVER };
+        let open = self.open.max(self.first)..largest;
+        let entries = open.map_while(|pn| self.sent.get((pn - self.first) as usize));
+        let first = entries.into_iter().find(|entry| entry.fate == Fate::InFlight);
+        first.map_or(Time::NEVER, |entry| entry.time + self.rtt.loss_delay())
     }
 
     /// When the peer's silence about ack-eliciting packets calls for a probe; `max_ack_delay` is the longest
     /// the peer may hold an ack, in microseconds.
     #[must_use]
     pub fn probe_time(&self, max_ack_delay: u64) -> Time {
-        if self.eliciting_in_flight == 0 {
+        if self.counted_in_flight == 0 {
             return Time::NEVER;
         }
         let delay = self.rtt.probe_delay(max_ack_delay) << self.backoff.min(MAX_BACKOFF);
-        self.last_eliciting + Duration::from_micros(delay)
+        self.last_counted + Duration::from_micros(delay)
     }
 
     /// A probe is about to be sent: the next one waits twice as long.
@@ -218,31 +333,72 @@ impl Recovery {
         self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
     }
 
-    /// The figures so far.
+    /// The oldest packet whose fate is open or could still turn out different; everything before it is settled.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.first
+    }
+
+    /// Share of the last settled packets that was lost, in parts per 10,000.
+    #[must_use]
+    pub fn loss_recent(&self) -> u32 {
+        self.recent.per_10_000()
+    }
+
+    /// The round-trip time.
+    #[must_use]
+    pub const fn rtt(&self) -> &Rtt {
+        &self.rtt
+    }
+
+    /// How many packets were acknowledged after they had been given up: they came late, out of order.
+    #[must_use]
+    pub const fn spurious(&self) -> u64 {
+        self.spurious
+    }
+
+    /// The figures so far: round-trip times and losses; the rest is for others to fill in.
     #[must_use]
     pub fn quality(&self) -> Quality {
+        let (p50, p99) = self.rtt.recent.median_and_p99();
         Quality {
             rtt: self.rtt.smoothed,
             rtt_min: self.rtt.min,
+            rtt_min_recent: self.rtt.recent_min(),
             rtt_latest: self.rtt.latest,
+            rtt_p50: u64::from(p50),
+            rtt_p99: u64::from(p99),
             jitter: self.rtt.variance,
             acked: self.acked,
             lost: self.lost,
+            spurious: self.spurious,
+            loss_recent: self.recent.per_10_000(),
+            ..Quality::default()
         }
     }
 
-    fn give_up(&mut self, packet: Sent, settled: &mut impl FnMut(Settled)) {
-        if packet.eliciting {
-            self.eliciting_in_flight = self.eliciting_in_flight.saturating_sub(1);
-            self.lost += 1;
+    fn give_up(&mut self, pn: u64, entry: Sent, settled: &mut impl FnMut(Settled)) {
+        let Sent { time, packet, .. } = entry;
+        if let Some(entry) = self.sent.get_mut((pn - self.first) as usize) {
+            entry.fate = Fate::Lost;
         }
-        settled(Settled { pn: packet.pn, acked: false, snapshot: packet.snapshot });
+        if packet.counts() {
+            self.counted_in_flight = self.counted_in_flight.saturating_sub(1);
+            self.lost += 1;
+            self.recent.add(true);
+        }
+        settled(Settled { pn, acked: false, packet, sent: time });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const MESSAGE: Packet = Packet { eliciting: true, snapshot: false, probe: false, bytes: 100 };
+    const SNAPSHOT: Packet = Packet { snapshot: true, ..MESSAGE };
+    const PROBE: Packet = Packet { probe: true, bytes: 1452, ..MESSAGE };
 
     fn at(ms: u64) -> Time {
         Time::from_millis(ms)
@@ -255,7 +411,7 @@ mod tests {
     fn with_packets(count: u64) -> Recovery {
         let mut recovery = Recovery::default();
         for pn in 0..count {
-            recovery.on_sent(at(pn), pn, true, true, |_| panic!("nothing is lost yet"));
+            recovery.on_sent(at(pn), pn, SNAPSHOT, |_| panic!("nothing is lost yet"));
         }
         recovery
     }
@@ -305,24 +461,141 @@ mod tests {
     fn a_silent_peer_costs_bounded_memory_and_probes_back_off() {
         let mut recovery = Recovery::default();
         let mut lost = 0;
-        for pn in 0..1000 {
-            recovery.on_sent(at(pn), pn, true, false, |settled| lost += u64::from(!settled.acked));
+        for pn in 0..3000 {
+            recovery.on_sent(at(pn), pn, MESSAGE, |settled| lost += u64::from(!settled.acked));
         }
         assert_eq!(recovery.sent.len(), MAX_IN_FLIGHT);
-        assert_eq!(lost, 1000 - MAX_IN_FLIGHT as u64);
-        let first = recovery.probe_time(0).saturating_since(at(999));
+        assert_eq!(lost, 3000 - MAX_IN_FLIGHT as u64);
+        let first = recovery.probe_time(0).saturating_since(at(2999));
         recovery.on_probe();
-        assert_eq!(recovery.probe_time(0).saturating_since(at(999)), first * 2);
+        assert_eq!(recovery.probe_time(0).saturating_since(at(2999)), first * 2);
     }
 
     #[test]
     fn the_peers_delay_is_taken_out_from_the_first_sample_on() {
         let mut rtt = Rtt::default();
         for _ in 0..10 {
-            rtt.sample(100_000, 40_000);
+            rtt.sample(at(1), 100_000, 40_000);
         }
         assert_eq!((rtt.smoothed, rtt.min, rtt.latest), (60_000, 60_000, 60_000));
-        rtt.sample(10_000, 40_000);
+        rtt.sample(at(1), 10_000, 40_000);
         assert_eq!(rtt.latest, 0, "a peer that overstates its delay does not make time negative");
+    }
+
+    #[test]
+    fn a_packet_acknowledged_after_it_was_given_up_is_counted_and_settles_no_second_time() {
+        let mut recovery = with_packets(10);
+        assert_eq!(settle(&mut recovery, at(20), ack(4, 0b0_0111), 10).len(), 5, "0 is lost");
+        let before = recovery.quality();
+        assert_eq!(settle(&mut recovery, at(21), ack(5, 0b1_1111), 10), [(5, true)]);
+        assert_eq!((recovery.spurious(), recovery.quality().lost), (1, before.lost));
+        assert!(settle(&mut recovery, at(22), ack(5, 0b1_1111), 10).is_empty());
+        assert_eq!(recovery.spurious(), 1);
+    }
+
+    #[test]
+    fn a_lost_mtu_probe_is_reported_but_neither_counted_nor_waited_for() {
+        let mut recovery = Recovery::default();
+        recovery.on_sent(at(0), 0, PROBE, |_| panic!());
+        assert_eq!(recovery.probe_time(0), Time::NEVER);
+        for pn in 1..4 {
+            recovery.on_sent(at(pn), pn, MESSAGE, |_| panic!());
+        }
+        assert_eq!(settle(&mut recovery, at(50), ack(3, 0b011), 4), [(1, true), (2, true), (3, true), (0, false)]);
+        let quality = recovery.quality();
+        assert_eq!((quality.acked, quality.lost, quality.loss_recent), (3, 0, 0));
+    }
+
+    #[test]
+    fn numbers_that_were_left_out_are_nobodys_loss() {
+        let mut recovery = Recovery::default();
+        for pn in [7, 9, 5000, 5000, 4000, 5003] {
+            recovery.on_sent(at(pn), pn, MESSAGE, |settled| assert!(settled.pn < 5000));
+        }
+        assert_eq!(settle(&mut recovery, at(6000), ack(5003, u32::MAX), 5004), [(5000, true), (5003, true)]);
+        assert_eq!((recovery.quality().lost, recovery.counted_in_flight), (2, 0));
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_given_back() {
+        let mut recovery = with_packets(1000);
+        assert!(recovery.sent.capacity() >= 1000);
+        for pn in (0..1000).step_by(20) {
+            settle(&mut recovery, at(1000), ack(pn, u32::MAX), 1000);
+        }
+        settle(&mut recovery, at(1000), ack(999, u32::MAX), 1000);
+        assert!(recovery.sent.is_empty());
+        assert!(recovery.sent.capacity() <= 64, "{}", recovery.sent.capacity());
+    }
+
+    /// The thresholds by definition: everything is kept, everything is looked at each time.
+    #[derive(Default)]
+    struct Model {
+        packets: Vec<(u64, Time, Option<bool>)>,
+        largest: Option<u64>,
+    }
+
+    impl Model {
+        fn on_ack(&mut self, now: Time, largest: u64, mask: u32, delay: Duration) -> Vec<(u64, bool)> {
+            let mut out = Vec::new();
+            for (pn, _, fate) in &mut self.packets {
+                let back = largest.wrapping_sub(*pn);
+                let named = back == 0 || (back <= 32 && mask >> (back - 1) & 1 == 1);
+                if named && fate.is_none() {
+                    *fate = Some(true);
+                    out.push((*pn, true));
+                }
+            }
+            self.largest = self.largest.max(Some(largest));
+            self.lose(now, delay, &mut out);
+            out
+        }
+
+        fn lose(&mut self, now: Time, delay: Duration, out: &mut Vec<(u64, bool)>) {
+            let Some(largest) = self.largest else { return };
+            for (pn, sent, fate) in &mut self.packets {
+                if fate.is_none() && *pn < largest && (*pn + 3 <= largest || *sent + delay <= now) {
+                    *fate = Some(false);
+                    out.push((*pn, false));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn packets_settle_as_in_the_model(steps in prop::collection::vec((0u8..4, 0u64..60, any::<u32>(), any::<u32>()), 1..300)) {
+            let mut recovery = Recovery::default();
+            let mut model = Model::default();
+            let (mut now, mut next) = (Time::ZERO, 0);
+            for (step, back, a, b) in steps {
+                now = now + Duration::from_micros(u64::from(a % 20_000));
+                let mut got = Vec::new();
+                let mut note = |settled: Settled| got.push((settled.pn, settled.acked));
+                if step < 2 {
+                    for _ in 0..=b % 8 {
+                        recovery.on_sent(now, next, MESSAGE, &mut note);
+                        model.packets.push((next, now, None));
+                        next += 1;
+                    }
+                    continue;
+                }
+                let mut expected = Vec::new();
+                if let Some(largest) = next.checked_sub(1 + back) && step == 2 {
+                    let block = AckBlock { largest: crate::seq::low16(largest), delay: 0, mask: a | b };
+                    recovery.on_ack(now, &block, next, &mut note).unwrap();
+                    expected = model.on_ack(now, largest, a | b, recovery.rtt.loss_delay());
+                } else {
+                    recovery.detect_losses(now, &mut note);
+                    model.lose(now, recovery.rtt.loss_delay(), &mut expected);
+                }
+                prop_assert_eq!(got, expected);
+                let open = model.packets.iter().filter(|(_, _, fate)| fate.is_none()).count();
+                prop_assert_eq!(recovery.counted_in_flight, open);
+                let due = model.packets.iter().find(|(pn, _, fate)| fate.is_none() && Some(*pn) < model.largest);
+                let due = due.map_or(Time::NEVER, |(_, sent, _)| *sent + recovery.rtt.loss_delay());
+                prop_assert_eq!(recovery.loss_time(), due);
+            }
+        }
     }
 }

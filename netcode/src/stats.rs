@@ -36,10 +36,14 @@ pub enum Drop {
     Overload,
     /// A HELLO that was refused with a reason.
     Refused,
+    /// A HELLO, its cookie valid, beyond what its network prefix may ask for.
+    PrefixLimited,
+    /// An authentic packet beyond the bytes a second that the connection may send: taken as lost.
+    OverCap,
 }
 
 /// How many kinds of [`Drop`] there are.
-pub const DROP_KINDS: usize = 16;
+pub const DROP_KINDS: usize = 18;
 
 impl Drop {
     /// Every kind, in index order.
@@ -60,6 +64,8 @@ impl Drop {
         Self::BadMac,
         Self::Overload,
         Self::Refused,
+        Self::PrefixLimited,
+        Self::OverCap,
     ];
 
     /// Its name in logs and metrics.
@@ -82,6 +88,8 @@ impl Drop {
             Self::BadMac => "bad_mac",
             Self::Overload => "overload",
             Self::Refused => "refused",
+            Self::PrefixLimited => "prefix_limited",
+            Self::OverCap => "over_cap",
         }
     }
 }
@@ -155,14 +163,38 @@ pub struct Quality {
     pub rtt: u64,
     /// The smallest round-trip time seen.
     pub rtt_min: u64,
+    /// The smallest of the last ten seconds.
+    pub rtt_min_recent: u64,
     /// The latest sample.
     pub rtt_latest: u64,
+    /// The median of the last 128 samples.
+    pub rtt_p50: u64,
+    /// The 99th percentile of the last 128 samples.
+    pub rtt_p99: u64,
     /// Mean deviation of the round-trip time.
     pub jitter: u64,
-    /// Ack-eliciting packets sent that the peer acknowledged.
+    /// Ack-eliciting packets sent that the peer acknowledged. Probes of the path's MTU are not counted.
     pub acked: u64,
     /// Ack-eliciting packets sent that were given up as lost.
     pub lost: u64,
+    /// Those of the lost that were acknowledged later after all.
+    pub spurious: u64,
+    /// Share of the last 256 settled packets that was lost, in parts per 10,000.
+    pub loss_recent: u32,
+    /// Bytes of datagrams sent over the last second.
+    pub bytes_per_s_out: u64,
+    /// Bytes of datagrams received over the last second.
+    pub bytes_per_s_in: u64,
+    /// What rate control lets this side send, in bytes per second.
+    pub rate: u32,
+    /// Bytes of the longest datagram that the path is known to take.
+    pub mtu: u16,
+    /// Bytes that wait to be sent or acknowledged, over all channels.
+    pub queued_bytes: u64,
+    /// Messages (or segments of them) that wait to be sent or acknowledged, over all channels.
+    pub queued_messages: u64,
+    /// Messages that made room for newer ones.
+    pub dropped: u64,
 }
 
 impl Quality {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use netcode::Time;
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION, SNAPSHOT};
+use netcode::channel::{INPUT, SESSION};
 use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::error::CloseReason;
 use netcode::input::{MAX_INPUTS, read_inputs};
@@ -208,7 +208,7 @@ impl Shard {
         self.handle_timeout(now);
     }
 
-    /// Writes the next due datagram into `out` (at least 1200 bytes): where it goes, and its length.
+    /// Writes the next due datagram into `out` (at least `MAX_DATAGRAM` bytes): where it goes, and its length.
     pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
         if let Some(transmit) = self.endpoint.poll_transmit_control(now, out) {
             return Some(transmit);
@@ -246,7 +246,7 @@ impl Shard {
             replica.write(&context, aoi, scratch, w, replica_stats);
             written = true;
         };
-        let transmit = endpoint.transmit(now, session.conn, out, Some((SNAPSHOT, &mut write)))?;
+        let transmit = endpoint.transmit(now, session.conn, out, Some(&mut write))?;
         // Messages may have left no room for a snapshot.
         if written {
             replica.on_sent(transmit.pn, frame.tick, scratch);
@@ -332,6 +332,8 @@ impl Shard {
                 }
                 // Nothing else is said to a server in this version; an input without a tick says nothing.
                 ServerEvent::Message { .. } => self.inputs_dropped += 1,
+                // The channel table has none.
+                ServerEvent::Block { .. } => {}
                 ServerEvent::Acked { conn, pn } => {
                     if let Some(replica) = find(&mut self.sessions, conn).and_then(|session| session.replica.as_mut()) {
                         replica.on_acked(pn);

@@ -20,7 +20,6 @@
 mod checker;
 mod cluster;
 mod digest;
-mod entropy;
 mod faults;
 mod history;
 mod options;

@@ -19,13 +19,13 @@ use sim::ConfigError;
 use super::checker::{Checker, UNKNOWN_CALM_S};
 use super::cluster::{Cluster, period, unix_ms};
 use super::digest::Digest;
-use super::entropy::Seeded;
 use super::faults::{Fault, Faults};
 use super::history::History;
 use super::options::{Drawn, Options, Planted, calm};
 use super::player::{Change, Player, client_at, inside, outside};
 use super::report::{Broken, Report, Violation};
 use crate::behavior::Pilot;
+use crate::entropy::Seeded;
 
 /// Everything must have converged that many virtual seconds after the faults.
 pub const LIVENESS_S: u32 = 30;
@@ -465,7 +465,8 @@ impl Arena {
     /// Brings the counters together.
     fn finish(mut self) -> Report {
         let stats = *self.network.stats();
-        let vanished = stats.lost + stats.lost_in_burst + stats.blocked + stats.queue_full + stats.dead_address;
+        let vanished = stats.lost + stats.lost_in_burst + stats.blocked + stats.too_long + stats.queue_full;
+        let vanished = vanished + stats.dead_address;
         let under_way = self.network.in_flight() as u64;
         if stats.sent + stats.duplicated != stats.delivered + vanished + under_way {
             self.violate(None, Broken::Accounting);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -61,15 +62,56 @@ pub enum RunError {
         /// The system's reason.
         error: io::Error,
     },
+    /// A file that cannot be read or written.
+    #[error("cannot {what} {}: {error}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The file is no trace.
+    #[error("{}: {error}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: bots::trace::ReadError,
+    },
+    /// The picture would replace the trace.
+    #[error("{} is the trace itself: name another file with --out", path.display())]
+    SameFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// The arena's world cannot be made.
     #[error("no world can be made for this arena: {0}")]
     World(#[from] sim::ConfigError),
+    /// No tokens for the echo server's clients.
+    #[error(transparent)]
+    Issue(#[from] server::dev_token::IssueError),
+    /// No HELLO can be made.
+    #[error(transparent)]
+    Connect(#[from] netcode::error::ConnectError),
+    /// The server gave no token.
+    #[error("the server gave no token that is still good")]
+    NoToken,
+    /// The transfer table's ends do not work.
+    #[error("no table: {0}")]
+    Transfer(#[from] bots::transfer::Broken),
     /// No randomness.
     #[error(transparent)]
     Crypto(#[from] netcode::crypto::CryptoError),
 }
 
 impl RunError {
+    /// For `map_err`, about a file.
+    pub fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::File { what, path: path.to_owned(), error }
+    }
+
     /// For `map_err`.
     pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::System { what, error }

@@ -2,8 +2,12 @@
 
 pub mod arena;
 pub mod clock;
+pub mod echo;
 pub mod error;
+pub mod flood;
 pub mod lines;
 pub mod sockets;
 pub mod swarm;
 pub mod tokens;
+pub mod trace;
+pub mod transfer;

@@ -1,4 +1,4 @@
-//! A nonblocking UDP socket per client: the only file that names mio.
+//! Nonblocking UDP sockets, one per client or one for all: the only file that names mio.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -63,5 +63,51 @@ impl Sockets {
         if let Some(Some(socket)) = self.sockets.get(index) {
             let _ = socket.send(datagram);
         }
+    }
+}
+
+/// The one socket of a server.
+pub struct Listener {
+    poll: Poll,
+    events: Events,
+    socket: UdpSocket,
+}
+
+impl Listener {
+    /// A socket at that address.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut socket = UdpSocket::bind(address)?;
+        poll.registry().register(&mut socket, Token(0), Interest::READABLE)?;
+        Ok(Self { poll, events: Events::with_capacity(4), socket })
+    }
+
+    /// Where it is: the port that the system chose, where none was asked for.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Waits until there is something, at most that long.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The next datagram; `None` when there is no more for now.
+    pub fn receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        loop {
+            match self.socket.recv_from(buffer) {
+                Ok(datagram) => return Some(datagram),
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::Interrupted) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Sends a datagram; what the system does not take is lost, as on any network.
+    pub fn send(&self, to: SocketAddr, datagram: &[u8]) {
+        let _ = self.socket.send_to(datagram, to);
     }
 }

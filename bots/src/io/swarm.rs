@@ -1,6 +1,7 @@
 //! The swarm's threads: sockets around squads, and the main thread that says when to measure.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -18,6 +19,7 @@ use super::error::RunError;
 use super::lines;
 use super::sockets::Sockets;
 use super::tokens::Tokens;
+use super::trace::TraceFile;
 
 /// Handshakes under way at a time, over all threads.
 const HANDSHAKES: usize = 64;
@@ -32,7 +34,7 @@ const LINGER: Duration = Duration::from_millis(1500);
 const BUFFER: usize = 2048;
 
 /// A run of the swarm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SwarmOptions {
     /// The server's UDP address (or its HTTP address: tokens name the UDP one).
     pub server: SocketAddr,
@@ -44,6 +46,8 @@ pub struct SwarmOptions {
     pub link: Option<LinkConfig>,
     pub threads: usize,
     pub seed: u64,
+    /// Where the trace of the first client goes.
+    pub trace: Option<PathBuf>,
 }
 
 const JOINING: u8 = 0;
@@ -91,13 +95,15 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(RunError::system("handle signals"))?;
     }
     let churn = options.behavior == Behavior::Churn;
+    let clock = Clock::start();
+    let mut trace = options.trace.as_deref().map(|path| TraceFile::create(path, clock)).transpose()?;
     let threads = options.threads.clamp(1, options.clients.max(1));
     let shared = Shared {
         phase: AtomicU8::new(JOINING),
         stop_tokens: AtomicBool::new(false),
         tokens: Tokens::open(options.server, options.http, options.clients, churn)?,
         progress: (0..threads).map(|_| Mutex::default()).collect(),
-        clock: Clock::start(),
+        clock,
     };
     thread::scope(|scope| {
         let leave = Leave(&shared);
@@ -105,7 +111,8 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
         let squads: Vec<_> = (0..threads)
             .map(|at| {
                 let (shared, part) = (&shared, squad_options(options, at, threads));
-                scope.spawn(move || Worker::new(shared, at, &part, options.server)?.run())
+                let trace = trace.take().filter(|_| part.trace);
+                scope.spawn(move || Worker::new(shared, at, &part, options.server, trace)?.run())
             })
             .collect();
         let seconds = direct(options, &shared, &interrupted, || squads.iter().any(|squad| squad.is_finished()));
@@ -137,6 +144,7 @@ fn squad_options(options: &SwarmOptions, at: usize, threads: usize) -> SquadOpti
         handshakes: (HANDSHAKES / threads).max(1),
         seed: Rng::new(options.seed).fork(&format!("squad {at}")).seed(),
         connect_timeout: CONNECT_TIMEOUT,
+        trace: at == 0 && options.trace.is_some(),
     }
 }
 
@@ -201,14 +209,21 @@ struct Worker<'a> {
     sockets: Sockets,
     entropy: OsEntropy,
     phase: u8,
+    trace: Option<TraceFile>,
 }
 
 impl<'a> Worker<'a> {
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
-    fn new(shared: &'a Shared, at: usize, options: &SquadOptions, server: SocketAddr) -> Result<Self, RunError> {
+    fn new(
+        shared: &'a Shared,
+        at: usize,
+        options: &SquadOptions,
+        server: SocketAddr,
+        trace: Option<TraceFile>,
+    ) -> Result<Self, RunError> {
         let sockets = Sockets::new(options.clients).map_err(RunError::system("start the event loop"))?;
         let squad = Squad::new(*options);
-        Ok(Self { shared, at, server, squad, sockets, entropy: OsEntropy::new(), phase: JOINING })
+        Ok(Self { shared, at, server, squad, sockets, entropy: OsEntropy::new(), phase: JOINING, trace })
     }
 
     fn run(mut self) -> Result<Tally, RunError> {
@@ -232,6 +247,7 @@ impl<'a> Worker<'a> {
             self.squad.handle_timeout(self.shared.clock.now());
             self.join()?;
             self.transmit(&mut buffer);
+            self.write_trace()?;
             let now = self.shared.clock.now();
             if now >= next_look {
                 next_look = now + GRAIN;
@@ -240,6 +256,8 @@ impl<'a> Worker<'a> {
                 }
                 self.transmit(&mut buffer);
                 if now >= end || (end != Time::NEVER && self.squad.is_empty()) {
+                    self.write_trace()?;
+                    self.trace.take().map_or(Ok(()), TraceFile::finish)?;
                     return Ok(self.squad.tally().clone());
                 }
             }
@@ -250,6 +268,14 @@ impl<'a> Worker<'a> {
         while let Some((index, len)) = self.squad.poll_transmit(self.shared.clock.now(), buffer) {
             self.sockets.send(index, buffer.get(..len).unwrap_or_default());
         }
+    }
+
+    fn write_trace(&mut self) -> Result<(), RunError> {
+        let Some(file) = &mut self.trace else { return Ok(()) };
+        while let Some((time, event)) = self.squad.poll_trace() {
+            file.write(self.squad.traced_conn(), time, &event)?;
+        }
+        Ok(())
     }
 
     fn join(&mut self) -> Result<(), RunError> {

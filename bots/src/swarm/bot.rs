@@ -8,7 +8,9 @@ use client::{Client, Event};
 use netcode::Time;
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::DisconnectReason;
+use netcode::packet::ConnId;
 use netcode::stats::Traffic;
+use netcode::trace::TraceEvent;
 
 use super::tally::Tally;
 use crate::behavior::Pilot;
@@ -71,6 +73,15 @@ impl Bot {
         }
     }
 
+    /// The oldest event of its trace, if it keeps one.
+    pub(super) fn poll_trace(&mut self) -> Option<(Time, TraceEvent)> {
+        self.client.poll_trace()
+    }
+
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        self.client.conn()
+    }
+
     /// Gives back what the next connection of the same client goes on with.
     pub(super) fn into_parts(self) -> (Pilot, Option<Link>) {
         (self.pilot, self.link)
@@ -92,7 +103,7 @@ impl Bot {
             Some(link) => link.emulator.send(now, THERE, HERE, datagram),
             None => {
                 self.client.handle_datagram(now, datagram);
-                self.after_datagram(tally);
+                self.after_datagram(now, tally);
                 self.drain_events(now);
             }
         }
@@ -158,20 +169,20 @@ impl Bot {
         while let Some(mut datagram) = self.link.as_mut().and_then(|link| link.emulator.poll(now)) {
             if datagram.to == HERE {
                 self.client.handle_datagram(now, &mut datagram.bytes);
-                self.after_datagram(tally.as_deref_mut());
+                self.after_datagram(now, tally.as_deref_mut());
             } else if let Some(link) = &mut self.link {
                 link.outgoing.push_back(datagram.bytes);
             }
         }
     }
 
-    fn after_datagram(&mut self, tally: Option<&mut Tally>) {
+    fn after_datagram(&mut self, now: Time, tally: Option<&mut Tally>) {
         let stats = self.client.stats();
         let fresh = stats.snapshots - self.snapshots;
         self.snapshots = stats.snapshots;
         let Some(tally) = tally.filter(|_| fresh > 0) else { return };
         tally.snapshots += fresh;
-        tally.round_trip(self.client.quality().rtt_latest);
+        tally.round_trip(self.client.quality(now).rtt_latest);
         if let Some(margin) = stats.margin {
             tally.margin(margin);
         }

@@ -9,8 +9,10 @@ use netcode::Time;
 use netcode::crypto::Ephemeral;
 use netcode::emulator::LinkConfig;
 use netcode::error::ConnectError;
+use netcode::packet::ConnId;
 use netcode::rng::Rng;
 use netcode::token::ConnectBundle;
+use netcode::trace::TraceEvent;
 
 use super::bot::{Bot, Link};
 use super::tally::Tally;
@@ -31,6 +33,8 @@ pub struct SquadOptions {
     pub seed: u64,
     /// An attempt to connect fails after so long.
     pub connect_timeout: Duration,
+    /// Keep what happens on the first client's first connection, for [`Squad::poll_trace`].
+    pub trace: bool,
 }
 
 /// How far a squad is.
@@ -81,6 +85,15 @@ pub struct Squad {
     leaving: bool,
     tally: Tally,
     progress: Progress,
+    traced: Traced,
+}
+
+/// The trace of the first client's first connection.
+#[derive(Default)]
+struct Traced {
+    conn: Option<ConnId>,
+    /// The connection is over; these are its last events.
+    rest: Option<VecDeque<(Time, TraceEvent)>>,
 }
 
 impl Squad {
@@ -115,6 +128,7 @@ impl Squad {
             leaving: false,
             tally: Tally::default(),
             progress: Progress::default(),
+            traced: Traced::default(),
         }
     }
 
@@ -136,7 +150,10 @@ impl Squad {
         let Some((pilot, link)) = seat.idle.take() else { return Ok(()) };
         let config = Config { handshake_timeout: self.options.connect_timeout, ..Config::default() };
         match Client::connect(config, bundle, ephemeral, now) {
-            Ok(client) => {
+            Ok(mut client) => {
+                if self.options.trace && index == 0 && self.traced.rest.is_none() {
+                    client.enable_trace();
+                }
                 seat.bot = Some(Bot::new(client, pilot, link));
                 self.handshakes += 1;
                 self.after(now, index);
@@ -197,7 +214,7 @@ impl Squad {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// The next datagram, written into `out` (at least 1200 bytes): whose socket sends it, and its length.
+    /// The next datagram, written into `out` (at least `MAX_DATAGRAM` bytes): whose socket sends it, and its length.
     pub fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<(usize, usize)> {
         while let Some(&index) = self.dirty.front() {
             let sent = self.seats.get_mut(index as usize).and_then(|seat| seat.bot.as_mut()?.poll_transmit(now, out));
@@ -213,6 +230,22 @@ impl Squad {
             self.reschedule(index);
         }
         None
+    }
+
+    /// The oldest event of the trace; call until `None`, at least once a second.
+    pub fn poll_trace(&mut self) -> Option<(Time, TraceEvent)> {
+        if let Some(rest) = &mut self.traced.rest {
+            return rest.pop_front();
+        }
+        let bot = self.seats.first_mut()?.bot.as_mut()?;
+        self.traced.conn = self.traced.conn.or(bot.conn());
+        bot.poll_trace()
+    }
+
+    /// The connection that is traced, once the server accepted it.
+    #[must_use]
+    pub fn traced_conn(&self) -> Option<ConnId> {
+        self.traced.conn
     }
 
     /// From now on is measured.
@@ -301,7 +334,11 @@ impl Squad {
     fn retire(&mut self, now: Time, index: u32) {
         self.count_window(now, index);
         let Some(seat) = self.seats.get_mut(index as usize) else { return };
-        let Some(bot) = seat.bot.take() else { return };
+        let Some(mut bot) = seat.bot.take() else { return };
+        if index == 0 && self.options.trace && self.traced.rest.is_none() {
+            self.traced.conn = self.traced.conn.or(bot.conn());
+            self.traced.rest = Some(core::iter::from_fn(|| bot.poll_trace()).collect());
+        }
         let (wanted, reason) = (bot.leaving, bot.ended);
         let was_online = std::mem::take(&mut seat.online);
         let (mut pilot, link) = bot.into_parts();

@@ -1,5 +1,6 @@
-//! Integration tests: small arenas, and the binary's command line.
+//! Integration tests: small arenas, traces, and the binary's command line.
 
 mod arena;
 mod process;
 mod squad;
+mod trace;

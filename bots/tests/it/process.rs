@@ -8,9 +8,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use netcode::channel::Table;
 use netcode::crypto::{ClusterKey, OsEntropy, Psk};
-use netcode::token::ServerEntry;
-use server::dev_token::{Issuer, TokenRequest};
+use netcode::token::{ConnectBundle, ServerEntry};
+use server::dev_token::{Issuer, TokenEntry, TokenRequest};
 
 fn bots(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bots")).args(args).output().unwrap()
@@ -32,6 +33,10 @@ fn a_wrong_command_line_exits_with_2() {
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "0"],
         &["arena", "--clients", "3"],
         &["arena", "--clients", "3", "--seconds", "0"],
+        &["trace"],
+        &["transfer", "--cap", "0"],
+        &["echo", "--bundles", "2"],
+        &["flood", "--server", "192.0.2.1:7777", "--kind", "random", "--seconds", "1"],
     ] {
         let output = bots(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
@@ -160,5 +165,44 @@ fn the_json_of_an_arena_has_what_scripts_rely_on() {
         );
         assert!(report["ticks"].as_u64().unwrap() > 60);
         assert_eq!(report["digest"].as_str().unwrap().len(), 16);
+    }
+}
+
+#[test]
+fn an_echo_server_says_all_that_a_client_must_know() {
+    let output = bots(&["echo", "--listen", "127.0.0.1:0", "--bundles", "3", "--seconds", "0.1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (introduction, bundles) = lines.split_first().unwrap();
+    assert_eq!(introduction["channel_hash"], format!("{:016x}", Table::lab().hash()));
+    assert_eq!(introduction["channels"].as_array().unwrap().len(), Table::lab().0.len());
+    assert_eq!(bundles.len(), 3);
+    for bundle in bundles {
+        let entry: TokenEntry = serde_json::from_value(bundle.clone()).unwrap();
+        assert!(ConnectBundle::try_from(&entry).is_ok());
+        assert_eq!(bundle["servers"][0]["addr"], introduction["addr"]);
+    }
+}
+
+#[test]
+fn every_kind_of_junk_arrives() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let at = socket.local_addr().unwrap();
+    let http = token_source(at).to_string();
+    let mut buffer = [0; 2048];
+    for (kind, first, len) in
+        [("header", 0x40, 24..=223), ("hello", 1, 1200..=1200), ("replayed-hello", 1, 1200..=1200)]
+    {
+        let args = ["--kind", kind, "--seconds", "0.2", "--rate", "50", "--http", &http];
+        let output = bots(&[&["flood", "--server", &at.to_string()], &args[..]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let sent: u64 = text(&output.stdout).split(' ').next().unwrap().parse().unwrap();
+        assert!((1..=20).contains(&sent), "{sent}");
+        for _ in 0..sent {
+            let (got, _) = socket.recv_from(&mut buffer).unwrap();
+            assert!(buffer[0] == first && len.contains(&got), "{kind}: {got} bytes from {:02x}", buffer[0]);
+        }
     }
 }

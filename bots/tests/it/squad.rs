@@ -11,6 +11,7 @@ use netcode::crypto::{ClusterKey, CookieKey, Entropy, OsEntropy, Psk};
 use netcode::emulator::LinkConfig;
 use netcode::server::SingleUse;
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
+use netcode::trace::TraceEvent;
 use server::shard::{Shard, ShardConfig};
 use server::zone::{Zone, ZoneConfig};
 use sim::{MapConfig, WorldConfig};
@@ -117,7 +118,7 @@ impl Pair {
 
 fn options(behavior: Behavior, link: Option<LinkConfig>) -> SquadOptions {
     let connect_timeout = Duration::from_secs(10);
-    SquadOptions { clients: 20, behavior, link, handshakes: 8, seed: 1, connect_timeout }
+    SquadOptions { clients: 20, behavior, link, handshakes: 8, seed: 1, connect_timeout, trace: false }
 }
 
 fn measure(pair: &mut Pair, seconds: u64) -> Summary {
@@ -182,4 +183,27 @@ fn nobody_answering_is_a_failure_with_its_cause() {
     assert_eq!((summary.connected, summary.failed), (0, 20));
     assert_eq!(summary.failed_by_cause["no answer to the handshake in time"], 20);
     assert!(!summary.is_fine());
+}
+
+#[test]
+fn the_first_connection_of_the_first_client_is_traced_to_its_end() {
+    let mut pair = Pair::new(SquadOptions { clients: 2, trace: true, ..options(Behavior::Circle, None) });
+    pair.run(3);
+    let begun: Vec<_> = std::iter::from_fn(|| pair.squad.poll_trace()).collect();
+    assert!(begun.iter().any(|(_, event)| matches!(event, TraceEvent::Sent { .. })));
+    assert!(begun.iter().any(|(_, event)| matches!(event, TraceEvent::Received { .. })));
+    assert!(pair.squad.traced_conn().is_some());
+    pair.squad.leave_all(pair.now);
+    pair.run(2);
+    assert!(pair.squad.is_empty());
+    let ended: Vec<_> = std::iter::from_fn(|| pair.squad.poll_trace()).collect();
+    assert!(!ended.is_empty());
+    assert!([begun, ended].concat().is_sorted_by_key(|(time, _)| *time));
+}
+
+#[test]
+fn nothing_is_traced_that_nobody_asked_for() {
+    let mut pair = Pair::new(SquadOptions { clients: 1, ..options(Behavior::Circle, None) });
+    pair.run(2);
+    assert_eq!(pair.squad.poll_trace(), None);
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use netcode::Time;
 use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent, ClientState};
-use netcode::crypto::{Aead, Entropy, SessionKeys, handshake_mac_key};
+use netcode::crypto::{Aead, Entropy, PacketKey, SessionKeys, handshake_mac_key};
 use netcode::error::{DisconnectReason, RefuseReason};
+use netcode::features::Features;
 use netcode::handshake::{
     ACCEPT, ACCEPT_BYTES, Accepted, HELLO_BYTES, MAX_TICK, REFUSE, REFUSE_BYTES, RETRY, RETRY_BYTES, write_refuse,
     write_retry,
 };
-use netcode::packet::{ConnId, Header, MAX_DATAGRAM, S2C_HEADER};
+use netcode::packet::{BASE_DATAGRAM, ConnId, Header, MAX_DATAGRAM, S2C_HEADER};
 
 use super::fixture::{self, FuzzEntropy};
 use crate::feature::bucket;
@@ -195,12 +196,18 @@ impl World {
             server_time: program.u64(),
             client_time: self.now.as_micros(),
             rate: if flags & 1 == 0 { fixture::RATE } else { 0 },
-            max_datagram: MAX_DATAGRAM as u16,
+            max_datagram: if flags & 0x20 == 0 { MAX_DATAGRAM as u16 } else { BASE_DATAGRAM as u16 - 1 },
             idle_ms: if flags & 2 == 0 { 10_000 } else { 0 },
             channel_hash: fixture::CHANNELS.1 ^ u64::from(flags >> 2 & 1),
             schema_hash: fixture::SCHEMA_HASH ^ u64::from(flags >> 3 & 1),
             down_cap: 0,
             up_cap: 0,
+            features: match flags >> 4 & 5 {
+                0 => Features::ALL,
+                4 => Features::NONE,
+                // Nobody offered that.
+                _ => Features(1 << 2),
+            },
         };
         let (mut datagram, keys) = fixture::accept(&mut self.entropy, &self.hello, &accepted);
         let changed = patch(program, &mut datagram);
@@ -217,7 +224,7 @@ impl World {
             return reach(Feature::BadAccept);
         }
         self.key_used = true;
-        if flags & 3 != 0 || accepted.tick >= MAX_TICK {
+        if flags & 0x33 != 0 || accepted.tick >= MAX_TICK {
             assert_eq!(dropped, 1, "nonsense is counted");
             return reach(Feature::InsaneAccept);
         }
@@ -247,10 +254,12 @@ impl World {
             self.sent[usize::from(flags & 0x7f) % self.sent.len()].clone()
         } else {
             let mut datagram = vec![0; S2C_HEADER];
-            Header::write(&mut datagram, None, self.next_pn);
+            Header::write(&mut datagram, None, self.next_pn, false);
             datagram.extend_from_slice(program.sized(MAX_DATAGRAM - S2C_HEADER - 16));
             let (aad, plaintext) = datagram.split_at_mut(S2C_HEADER);
-            let tag = keys.s2c.seal(self.next_pn, aad, plaintext).expect("a short plaintext");
+            let tag = PacketKey::from_secret(keys.aead, &keys.s2c)
+                .seal(self.next_pn, aad, plaintext)
+                .expect("a short plaintext");
             datagram.extend_from_slice(&tag);
             self.next_pn += 1 + u64::from(flags & 3);
             datagram
@@ -380,7 +389,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (0..10).fold(start(), retry),
         wait(connected(), 11_000),
     ];
-    scripts.extend([1, 2, 4, 8].map(|flags| accept(accept(start(), flags), 0)));
+    scripts.extend([1, 2, 4, 8, 0x10, 0x20, 0x40].map(|flags| accept(accept(start(), flags), 0)));
     scripts.extend([0, 5, 30, 60, 140].map(|at| start().u8(3).u8(0).bytes(&[0; 20]).u8(1).u8(at).u8(1)));
     scripts.extend(
         [&[][..], &[RETRY; 52], &[ACCEPT; 152], &[REFUSE; 36], &[0x40; 30]].map(|raw| start().u8(0).sized(raw)),

@@ -11,8 +11,9 @@ use client::{Client, ClientState, Config, Event};
 use netcode::Time;
 use netcode::bits::BitWriter;
 use netcode::channel::{INPUT, SESSION, SNAPSHOT};
-use netcode::crypto::{Entropy, SessionKeys};
+use netcode::crypto::{Entropy, PacketKey, SessionKeys};
 use netcode::error::{CloseReason, DisconnectReason};
+use netcode::features::Features;
 use netcode::frame::{Frame, Parsed, write_message, write_snapshot_head};
 use netcode::handshake::{Accepted, HELLO_BYTES};
 use netcode::input::read_inputs;
@@ -151,6 +152,7 @@ impl World {
             schema_hash: SCHEMA.hash(),
             down_cap: 0,
             up_cap: 0,
+            features: Features::ALL,
         };
         let (accept, keys) = fixture::accept(&mut entropy, &hello, &accepted);
         client.handle_datagram(now, &mut accept.clone());
@@ -179,10 +181,12 @@ impl World {
             return;
         }
         let mut datagram = vec![0; S2C_HEADER];
-        Header::write(&mut datagram, None, self.next_pn);
+        Header::write(&mut datagram, None, self.next_pn, false);
         datagram.extend_from_slice(plaintext);
         let (aad, sealed) = datagram.split_at_mut(S2C_HEADER);
-        let tag = self.keys.s2c.seal(self.next_pn, aad, sealed).expect("a short plaintext");
+        let tag = PacketKey::from_secret(self.keys.aead, &self.keys.s2c)
+            .seal(self.next_pn, aad, sealed)
+            .expect("a short plaintext");
         datagram.extend_from_slice(&tag);
         self.next_pn += 1;
         self.client.handle_datagram(self.now, &mut datagram);
@@ -254,7 +258,9 @@ impl World {
         let header = Header::read(datagram, Direction::ToServer).expect("a data packet");
         assert_eq!((header.conn, header.pn), (Some(ConnId::new(0, 3, 1)), self.next_from_client as u16));
         let (aad, sealed) = datagram.split_at_mut(C2S_HEADER);
-        let plaintext = self.keys.c2s.open(self.next_from_client, aad, sealed).expect("sealed under the session's key");
+        let plaintext = PacketKey::from_secret(self.keys.aead, &self.keys.c2s)
+            .open(self.next_from_client, aad, sealed)
+            .expect("sealed under the session's key");
         assert_eq!(self.scratch.parse(plaintext, &fixture::CHANNELS.0), Ok(()), "the client breaks the protocol");
         self.next_from_client += 1;
         for frame in &self.scratch.frames {

@@ -11,11 +11,12 @@ use std::time::Duration;
 use netcode::Time;
 use netcode::crypto::{Aead, handshake_mac, handshake_mac_key};
 use netcode::error::RefuseReason;
+use netcode::features::Features;
 use netcode::handshake::{
     ACCEPT, ACCEPT_BYTES, HELLO, HELLO_BYTES, Hello, Mac, PROTOCOL, REFUSE, REFUSE_BYTES, RETRY, RETRY_BYTES, VERSION,
     cookie, cookie_is_valid,
 };
-use netcode::packet::MAX_DATAGRAM;
+use netcode::packet::{BASE_DATAGRAM, MAX_DATAGRAM};
 use netcode::server::{ServerEndpoint, SingleUse};
 use netcode::stats::Drop;
 use netcode::token::{TOKEN_BYTES, Token, TokenClaims};
@@ -55,6 +56,7 @@ const MAX_STEPS: usize = 8;
 const TOKEN_AT: usize = 108;
 const PUBLIC_AT: usize = 76;
 const COOKIE_AT: usize = 44;
+const LONGEST_AT: usize = TOKEN_AT + TOKEN_BYTES;
 const MAC_AT: usize = HELLO_BYTES - 16;
 /// X25519's base point: a public key like any other, without the cost of making one.
 const PUBLIC: [u8; 32] = {
@@ -166,13 +168,16 @@ impl World {
         let (flags, which) = (program.u8(), usize::from(program.u8()) % TOKENS.len());
         let (token, _) = &TOKENS[which];
         let hello = Hello {
+            highest_version: VERSION,
             aead: if flags & 1 == 0 { Aead::Aes128Gcm } else { Aead::ChaCha20Poly1305 },
             client_time: u64::from(who >> 1),
             channel_hash: fixture::CHANNELS.1,
             schema_hash: fixture::SCHEMA_HASH,
+            features: Features::ALL,
             cookie: [0; 32],
             public: PUBLIC,
             token: token.clone(),
+            max_datagram: MAX_DATAGRAM as u16,
         };
         let mut bytes = [0; HELLO_BYTES];
         let _ = hello.write(&mut bytes, &MAC_KEY);
@@ -194,7 +199,7 @@ impl World {
             let mac = mac_of(&bytes);
             bytes[MAC_AT..].copy_from_slice(&mac);
         }
-        let len = if flags & 0x80 == 0 { HELLO_BYTES } else { usize::from(program.u16()) % (MAX_DATAGRAM + 1) };
+        let len = if flags & 0x80 == 0 { HELLO_BYTES } else { usize::from(program.u16()) % (HELLO_BYTES + 1) };
         bytes[..len].to_vec()
     }
 
@@ -236,6 +241,9 @@ impl World {
                 let reply = reply.expect("a REFUSE");
                 assert_eq!((reply.len(), reply[0], dropped), (REFUSE_BYTES, REFUSE, 1));
                 assert_eq!(RefuseReason::from_wire(reply[1]), Some(*reason));
+                // What is spoken is said to those who can read it.
+                let says = *reason == RefuseReason::VersionMismatch && hello[1] != 1;
+                assert_eq!(reply[2..4], if says { [VERSION; 2] } else { [0; 2] });
             }
             Outcome::Again(accept) => assert_eq!((reply, dropped), (Some(accept.as_slice()), 0)),
             Outcome::Accept => {
@@ -268,8 +276,9 @@ impl World {
         if bytes[1] != VERSION {
             return Outcome::Refuse(RefuseReason::VersionMismatch);
         }
-        let reserved = [3..4, 36..44, TOKEN_AT + TOKEN_BYTES..MAC_AT];
-        if bytes[2] > 1 || reserved.into_iter().any(|range| bytes[range].iter().any(|byte| *byte != 0)) {
+        let longest = u16::from_le_bytes(array(bytes, LONGEST_AT));
+        let padding = bytes[LONGEST_AT + 2..MAC_AT].iter().any(|byte| *byte != 0);
+        if bytes[2] > 1 || bytes[3] < VERSION || usize::from(longest) < BASE_DATAGRAM || padding {
             return Outcome::Drop(Drop::ReservedBits);
         }
         let id: [u8; 16] = array(bytes, TOKEN_AT + 12);
@@ -409,9 +418,21 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds.push(hello(hello(start(0x20), 0, 0), 0, 1).0);
     seeds.push(hello(hello(Script::default().u8(1 << 3), 0, 0), 0, 1).0);
     // Every field, changed and authentic: version, cipher, reserved, protocol, time, hashes, features, key, token.
-    for (at, change) in
-        [(1, 2), (2, 3), (3, 1), (4, 1), (12, 1), (20, 1), (28, 1), (36, 1), (80, 1), (110, 1), (600, 1)]
-    {
+    for (at, change) in [
+        (1, 2),
+        (2, 3),
+        (3, 1),
+        (3, 2),
+        (4, 1),
+        (12, 1),
+        (20, 1),
+        (28, 1),
+        (36, 1),
+        (80, 1),
+        (110, 1),
+        (401, 4),
+        (600, 1),
+    ] {
         seeds.push(patched(at, &[change]));
     }
     // A public key of zero, a wrong MAC, a truncated HELLO.

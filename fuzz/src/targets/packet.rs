@@ -57,7 +57,7 @@ pub fn run(input: &[u8]) {
 
 fn header_writes_back(header: &Header, datagram: &[u8], direction: Direction) {
     let mut out = [0; 8];
-    let len = Header::write(&mut out, header.conn, u64::from(header.pn) | 0xabcd_0000);
+    let len = Header::write(&mut out, header.conn, u64::from(header.pn) | 0xabcd_0000, header.phase);
     assert_eq!(len, direction.header_bytes());
     assert_eq!(out[..len], datagram[..len]);
     assert!(datagram.len() <= MAX_DATAGRAM && datagram.len() > direction.overhead());
@@ -164,7 +164,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         for choice in 0..4u8 {
             let mut header = [0; 8];
             let conn = (choice & 1 == 0).then_some(ConnId::new(3, 500, 2));
-            let len = Header::write(&mut header, conn, 0x1_0203);
+            let len = Header::write(&mut header, conn, 0x1_0203, false);
             seeds.push([&[choice], &header[..len], plaintext, &[0; 16]].concat());
         }
     }

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use netcode::Time;
 use netcode::channel::{SESSION, SNAPSHOT};
-use netcode::crypto::{Aead, Entropy, SessionKeys};
+use netcode::crypto::{Aead, Entropy, PacketKey, SessionKeys};
 use netcode::error::{CloseReason, DisconnectReason};
+use netcode::features::Features;
 use netcode::frame::{Parsed, write_control, write_message};
-use netcode::handshake::{HELLO_BYTES, Hello, RawAccept, RawHello};
+use netcode::handshake::{HELLO_BYTES, Hello, RawAccept, RawHello, VERSION};
 use netcode::packet::{AckBlock, C2S_HEADER, ConnId, Direction, Header, MAX_DATAGRAM, S2C_HEADER};
 use netcode::server::{ServerEndpoint, ServerEvent, SingleUse};
 use netcode::stats::Drop;
@@ -121,13 +122,16 @@ impl World {
         let ephemeral = entropy.ephemeral().expect("the system's entropy works");
         let aead = if choice & 1 == 0 { Aead::Aes128Gcm } else { Aead::ChaCha20Poly1305 };
         let hello = Hello {
+            highest_version: VERSION,
             aead,
             client_time: 0,
             channel_hash: fixture::CHANNELS.1,
             schema_hash: fixture::SCHEMA_HASH,
+            features: Features::ALL,
             cookie: [0; 32],
             public: ephemeral.public(),
             token: fixture::bundle().token,
+            max_datagram: MAX_DATAGRAM as u16,
         };
         let mac_key = netcode::crypto::handshake_mac_key(&fixture::psk());
         let mut bytes = [0; HELLO_BYTES];
@@ -176,11 +180,11 @@ impl World {
     fn seal(&mut self, plaintext: &[u8], strange: bool) -> Vec<u8> {
         let pn = self.next_pn;
         let mut datagram = vec![0; C2S_HEADER];
-        Header::write(&mut datagram, Some(self.conn), pn);
+        Header::write(&mut datagram, Some(self.conn), pn, false);
         datagram.extend_from_slice(plaintext);
         let keys = if strange { &self.stranger } else { &self.keys };
         let (aad, plaintext) = datagram.split_at_mut(C2S_HEADER);
-        let tag = keys.c2s.seal(pn, aad, plaintext).expect("a short plaintext");
+        let tag = PacketKey::from_secret(keys.aead, &keys.c2s).seal(pn, aad, plaintext).expect("a short plaintext");
         datagram.extend_from_slice(&tag);
         datagram
     }
@@ -318,7 +322,9 @@ impl World {
         let header = Header::read(datagram, Direction::ToClient).expect("a data packet");
         assert_eq!(u64::from(header.pn), self.next_from_server & 0xffff, "numbers follow one another");
         let (aad, sealed) = datagram.split_at_mut(S2C_HEADER);
-        let plaintext = self.keys.s2c.open(self.next_from_server, aad, sealed).expect("sealed under the session's key");
+        let plaintext = PacketKey::from_secret(self.keys.aead, &self.keys.s2c)
+            .open(self.next_from_server, aad, sealed)
+            .expect("sealed under the session's key");
         assert_eq!(self.scratch.parse(plaintext, &fixture::CHANNELS.0), Ok(()), "the server breaks the protocol");
         self.next_from_server += 1;
     }

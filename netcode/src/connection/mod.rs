@@ -11,13 +11,14 @@ mod receive;
 mod timers;
 mod transmit;
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
 use crate::bits::BitWriter;
-use crate::channel::{MAX_CHANNELS, Table};
+use crate::channel::{Channel, MAX_CHANNELS, Table};
 use crate::clock::ServerClock;
 use crate::delivery::Blocks;
 use crate::error::{CloseReason, DisconnectReason, SendError};
@@ -26,15 +27,17 @@ use crate::inbox::{Inbox, Record};
 use crate::keys::{RxKeys, TxKeys};
 use crate::mtu::Mtu;
 use crate::packet::{BASE_DATAGRAM, ConnId, Direction};
-use crate::rate::{Policer, RateConfig, RateControl};
+use crate::meter::{Meter, Policer};
+use crate::rate::{RateConfig, RateControl};
 use crate::recovery::Recovery;
 use crate::replay::ReplayWindow;
-use crate::scheduler::Scheduler;
-use crate::stats::{Meter, Quality};
+use crate::scheduler::{Scheduler, Share};
+use crate::stats::Quality;
 use crate::time::Time;
-use crate::trace::{Trace, TraceEvent};
+use crate::trace::{PathStep, Trace, TraceEvent, TraceState};
 use lane::Lane;
 use manifest::Manifest;
+pub(crate) use receive::{Received, Receiver};
 
 /// A packet is sent at least this often.
 pub const KEEPALIVE: Duration = Duration::from_secs(1);
@@ -177,6 +180,7 @@ pub struct Connection {
     clock: Option<Box<ServerClock>>,
     inbound: Meter,
     outbound: Meter,
+    traced_rate: u32,
     trace: Option<Box<Trace>>,
 }
 
@@ -206,7 +210,7 @@ impl Connection {
             rate: RateControl::new(rate),
             policer: inbound_cap.map(|cap| Policer::new(cap, now)),
             mtu,
-            scheduler: Scheduler::new(table),
+            scheduler: Scheduler::new(&shares(table)),
             lanes: table.0.iter().map(Lane::new).collect(),
             manifest: Manifest::default(),
             malformed: 0,
@@ -220,6 +224,7 @@ impl Connection {
             clock: asks_time.then(Box::default),
             inbound: Meter::default(),
             outbound: Meter::default(),
+            traced_rate: 0,
             trace: None,
         }
     }
@@ -252,7 +257,7 @@ impl Connection {
             mtu: self.mtu.current(),
             queued_bytes: self.lanes.iter().map(|lane| lane.held_bytes() as u64).sum(),
             dropped: self.lanes.iter().map(|lane| lane.dropped).sum(),
-            ..self.recovery.quality(now)
+            ..self.recovery.quality()
         }
     }
 
@@ -269,8 +274,9 @@ impl Connection {
     }
 
     /// From now on what happens is recorded.
-    pub fn enable_trace(&mut self) {
+    pub fn enable_trace(&mut self, now: Time) {
         self.trace.get_or_insert_default();
+        self.record(now, || TraceEvent::State { state: TraceState::Established });
     }
 
     /// What was recorded, if anything is.
@@ -321,17 +327,24 @@ impl Connection {
     }
 
     /// The peer's address changed: what was learned of the old path's length limit may not hold.
-    pub(crate) fn on_path_changed(&mut self, now: Time) {
-        self.mtu.on_path_changed(now);
-        self.record(now, || TraceEvent::Path { validated: true });
+    pub(crate) fn on_path_changed(&mut self, now: Time, address: SocketAddr) {
+        self.mtu.on_established(now);
+        self.record(now, || TraceEvent::Path { step: PathStep::Moved, address });
     }
 
     /// Starts to close: the peer is told a few times, then the connection is closed.
     pub(crate) fn close(&mut self, now: Time, reason: CloseReason, inbox: &mut Inbox) {
         if self.state == State::Open {
             self.state = State::Closing { reason, left: CLOSE_REPEATS, next: now };
+            self.record(now, || TraceEvent::State { state: TraceState::Closing(reason) });
             inbox.push(self.conn, Record::Disconnected(DisconnectReason::Local(reason)));
         }
+    }
+
+    fn disconnect(&mut self, now: Time, reason: DisconnectReason, inbox: &mut Inbox) {
+        self.state = State::Closed;
+        self.record(now, || TraceEvent::State { state: TraceState::Closed(reason) });
+        inbox.push(self.conn, Record::Disconnected(reason));
     }
 
     fn record(&mut self, now: Time, event: impl FnOnce() -> TraceEvent) {
@@ -341,3 +354,12 @@ impl Connection {
     }
 }
 
+fn shares(table: &Table) -> ArrayVec<Share, MAX_CHANNELS> {
+    let share = |channel: &Channel| Share {
+        priority: channel.priority,
+        weight: channel.weight,
+        min_bytes: channel.min_bytes,
+        max_bytes: channel.max_bytes,
+    };
+    table.0.iter().map(share).collect()
+}

@@ -1,5 +1,7 @@
 //! Taking packets.
 
+use core::time::Duration;
+
 use super::{Connection, MAX_MALFORMED, State, TimeQuestion};
 use crate::channel::Table;
 use crate::error::{CloseReason, DisconnectReason};
@@ -8,10 +10,10 @@ use crate::inbox::{Inbox, Record};
 use crate::packet::{AckBlock, Direction, Header};
 use crate::recovery::{AckedUnsent, Settled};
 use crate::replay::Replayed;
-use crate::seq::expand16;
+use crate::seq::{expand16, low16};
 use crate::stats::Drop;
 use crate::time::Time;
-use crate::trace::TraceEvent;
+use crate::trace::{Contents, TraceEvent};
 
 /// What one received packet needs beside the connection; the buffers belong to the endpoint.
 pub(crate) struct Receiver<'a> {
@@ -111,7 +113,7 @@ impl Connection {
             return Ok(Received { dropped: Some(Drop::Malformed), ..received });
         }
         self.on_authentic(now, pn, !to.scratch.frames.is_empty());
-        self.record(now, || TraceEvent::Received { pn, bytes: len as u16 });
+        self.record(now, || TraceEvent::Received { pn, bytes: len as u16, contents: contents_of(to.scratch, plaintext.len()) });
         self.on_frames(now, pn, plaintext, received, to)
     }
 
@@ -160,9 +162,7 @@ impl Connection {
             Control::Ping | Control::MtuProbe => {}
             Control::Close(reason) => {
                 if self.state != State::Closed {
-                    self.state = State::Closed;
-                    self.record(now, || TraceEvent::Closed { by_peer: true, reason });
-                    inbox.push(self.conn, Record::Disconnected(DisconnectReason::ByPeer(reason)));
+                    self.disconnect(now, DisconnectReason::ByPeer(reason), inbox);
                 }
             }
             Control::PathChallenge(data) => {
@@ -244,14 +244,23 @@ impl Connection {
     fn on_ack(&mut self, now: Time, ack: &AckBlock, inbox: &mut Inbox) -> Result<(), AckedUnsent> {
         let next_pn = self.next_pn;
         let mut recovery = core::mem::take(&mut self.recovery);
-        let result = recovery.on_ack(now, ack, next_pn, |settled| self.settle(now, settled, inbox));
+        let (samples, spurious) = (recovery.rtt().samples(), recovery.spurious());
+        let result = recovery.on_ack(now, ack, next_pn, |settled| {
+            let measures = settled.packet.eliciting && low16(settled.pn) == ack.largest;
+            let delay = ack.delay_micros().filter(|_| measures).map(Duration::from_micros);
+            self.settle(now, settled, delay, inbox);
+        });
+        if recovery.rtt().samples() > samples {
+            self.rate.on_rtt(now, recovery.rtt().latest(), recovery.rtt().recent_min());
+        }
+        self.rate.on_spurious((recovery.spurious() - spurious) as u32);
         self.recovery = recovery;
         self.after_settling(now);
         result
     }
 
-    /// Tells everybody concerned what became of a packet.
-    pub(super) fn settle(&mut self, now: Time, settled: Settled, inbox: &mut Inbox) {
+    /// Tells everybody concerned what became of a packet; `ack_delay` is known of one that measures the round trip.
+    pub(super) fn settle(&mut self, now: Time, settled: Settled, ack_delay: Option<Duration>, inbox: &mut Inbox) {
         let Settled { pn, acked, packet, .. } = settled;
         let Self { manifest, lanes, conn, .. } = self;
         for item in manifest.of(pn) {
@@ -270,21 +279,31 @@ impl Connection {
         if packet.snapshot {
             inbox.push(self.conn, Record::Settled { pn, acked });
         }
-        let rtt = now.saturating_since(settled.sent).as_micros() as u32;
+        let rtt = ack_delay.map(|delay| now.saturating_since(settled.sent).saturating_sub(delay));
         self.record(now, || if acked { TraceEvent::Acked { pn, rtt } } else { TraceEvent::Lost { pn } });
     }
 
     pub(super) fn after_settling(&mut self, now: Time) {
-        let oldest = self.recovery.oldest().unwrap_or(self.next_pn);
-        self.manifest.forget_before(oldest);
-        let before = self.rate.rate();
-        let quality = self.recovery.quality(now);
-        if quality.rtt > 0 {
-            self.rate.on_rtt(now, quality.rtt, quality.rtt_min_recent);
-        }
-        let after = self.rate.rate();
-        if before != after {
-            self.record(now, || TraceEvent::Rate { bytes_per_s: after });
+        self.manifest.forget_before(self.recovery.oldest());
+        let rate = self.rate.rate();
+        if rate != self.traced_rate {
+            self.traced_rate = rate;
+            self.record(now, || TraceEvent::Rate { bytes_per_s: rate });
         }
     }
+}
+
+/// What a packet carried, for the trace.
+fn contents_of(parsed: &Parsed, plaintext_bytes: usize) -> Contents {
+    let mut contents = Contents::default();
+    contents.ack = parsed.preamble.ack.is_some();
+    for frame in &parsed.frames {
+        match frame {
+            Frame::Control(Control::MtuProbe) => contents.probe = true,
+            Frame::Control(_) => contents.control = true,
+            Frame::Message { channel, len, .. } => contents.add(*channel, usize::from(*len)),
+            Frame::Snapshot { start } => contents.add_snapshot(plaintext_bytes.saturating_sub(usize::from(*start))),
+        }
+    }
+    contents
 }

@@ -3,7 +3,7 @@
 use super::lane::Lane;
 use super::{Connection, KEEPALIVE, MAX_ACK_DELAY, State};
 use crate::error::DisconnectReason;
-use crate::inbox::{Inbox, Record};
+use crate::inbox::Inbox;
 use crate::time::Time;
 
 /// What a packet with one message takes beside it, at the most.
@@ -50,26 +50,26 @@ impl Connection {
         Some(due(at)? + OVERHEAD)
     }
 
-    fn bulk_due(&self, now: Time) -> Time {
+    fn bulk_due(&self) -> Time {
         match (self.next_bulk(false), self.next_bulk(true)) {
             _ if !self.hurry => Time::NEVER,
-            (Some(bytes), _) => self.rate.next_at(now, bytes),
-            (None, Some(bytes)) => self.rate.next_at(now, bytes).max(self.tick_ends),
+            (Some(bytes), _) => self.rate.next_at(self.last_sent, bytes),
+            (None, Some(bytes)) => self.rate.next_at(self.last_sent, bytes).max(self.tick_ends),
             (None, None) => Time::NEVER,
         }
     }
 
-    /// When a timer or a packet is next due.
+    /// When a timer or a packet is next due; a time in the past: at once.
     #[must_use]
-    pub fn next_timeout(&self, now: Time) -> Time {
+    pub fn next_timeout(&self) -> Time {
         match self.state {
-            State::Open if self.waiting.ping || self.waiting.at_once => now,
+            State::Open if self.waiting.ping || self.waiting.at_once => Time::ZERO,
             State::Open => (self.last_received + self.idle_timeout)
                 .min(self.last_sent + KEEPALIVE)
                 .min(self.owed.due())
                 .min(self.clock.as_ref().map_or(Time::NEVER, |clock| clock.next_time()))
                 .min(self.mtu.next_time())
-                .min(self.bulk_due(now))
+                .min(self.bulk_due())
                 .min(self.recovery.loss_time())
                 .min(self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64)),
             State::Closing { next, .. } => next,
@@ -83,12 +83,10 @@ impl Connection {
             return;
         }
         if self.last_received + self.idle_timeout <= now {
-            self.state = State::Closed;
-            inbox.push(self.conn, Record::Disconnected(DisconnectReason::IdleTimeout));
-            return;
+            return self.disconnect(now, DisconnectReason::IdleTimeout, inbox);
         }
         let mut recovery = core::mem::take(&mut self.recovery);
-        recovery.detect_losses(now, |settled| self.settle(now, settled, inbox));
+        recovery.detect_losses(now, |settled| self.settle(now, settled, None, inbox));
         self.recovery = recovery;
         self.after_settling(now);
         if !self.waiting.ping && self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64) <= now {

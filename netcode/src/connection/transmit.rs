@@ -12,12 +12,12 @@ use crate::packet::{AckBlock, Direction, Header, MAX_DATAGRAM, Preamble};
 use crate::recovery::Packet;
 use crate::seq::low16;
 use crate::time::Time;
-use crate::trace::{Sent, TraceEvent};
+use crate::trace::{Contents, TraceEvent};
 
 /// A message in flight is repeated at the earliest so long after it was sent: not in the same burst.
 const REPEAT_AGE: Duration = Duration::from_millis(25);
 /// Above this recent loss, in parts per 10,000, small reliable messages are repeated before they count as lost.
-const REPEAT_LOSS: u64 = 100;
+const REPEAT_LOSS: u32 = 100;
 /// The least room for which another message frame is tried.
 const LEAST_FRAME_BITS: usize = FRAME_BITS + 8;
 
@@ -28,7 +28,16 @@ struct Content {
     /// Something in it must be acknowledged.
     eliciting: bool,
     snapshot: bool,
-    summary: Sent,
+    contents: Contents,
+}
+
+impl Content {
+    /// One control frame, in a packet whose loss says nothing of how the path in use fares.
+    fn probe() -> Self {
+        let mut content = Self { frames: 1, eliciting: true, ..Self::default() };
+        content.contents.probe = true;
+        content
+    }
 }
 
 impl Connection {
@@ -57,6 +66,7 @@ impl Connection {
         let limit = usize::from(self.mtu.current());
         self.seal_packet(now, out, limit, inbox, |connection, w| {
             let mut content = Content::default();
+            content.contents.ack = connection.replay.largest().is_some();
             connection.write_preamble(now, tick, w);
             if let Some(close) = close {
                 frame::write_control(w, Control::Close(close));
@@ -91,8 +101,7 @@ impl Connection {
             connection.write_preamble(now, tick, w);
             frame::write_control(w, control);
             // Its loss says nothing of the path in use.
-            let summary = Sent { probe: true, ..Sent::default() };
-            (Content { frames: 1, eliciting: true, snapshot: false, summary }, None)
+            (Content::probe(), None)
         });
         // The ack inside may never reach the peer.
         self.owed = owed;
@@ -115,8 +124,7 @@ impl Connection {
             while w.bit_len() < zeros * 8 {
                 w.write(0, (zeros * 8 - w.bit_len()).min(64) as u32);
             }
-            let summary = Sent { probe: true, ..Sent::default() };
-            (Content { frames: 1, eliciting: true, snapshot: false, summary }, None)
+            (Content::probe(), None)
         })
     }
 
@@ -146,7 +154,7 @@ impl Connection {
         let mut len = w.finish();
         if let Some(write) = snapshot {
             let bytes = self.write_snapshot(plaintext.get_mut(len..).unwrap_or_default(), write);
-            content.summary.snapshot_bytes = bytes as u16;
+            content.contents.add_snapshot(bytes);
             len += bytes;
         }
         let (plaintext, tail) = rest.split_at_mut_checked(len)?;
@@ -163,12 +171,12 @@ impl Connection {
         self.owed = Owed::default();
         self.outbound.add(now, len);
         self.rate.spend(now, len);
-        let probe = content.summary.probe;
+        let probe = content.contents.probe;
         let packet = Packet { eliciting: content.eliciting, snapshot: content.snapshot, probe, bytes: len as u16 };
         let mut recovery = core::mem::take(&mut self.recovery);
-        recovery.on_sent(now, pn, packet, |settled| self.settle(now, settled, inbox));
+        recovery.on_sent(now, pn, packet, |settled| self.settle(now, settled, None, inbox));
         self.recovery = recovery;
-        self.record(now, || TraceEvent::Sent { pn, bytes: len as u16, phase, sent: content.summary });
+        self.record(now, || TraceEvent::Sent { pn, bytes: len as u16, phase, contents: content.contents });
     }
 
     fn write_preamble(&self, now: Time, tick: Option<u64>, w: &mut BitWriter<'_>) {
@@ -204,6 +212,7 @@ impl Connection {
                 frame::write_control(w, control);
                 content.frames += 1;
                 content.eliciting = true;
+                content.contents.control = true;
             }
         };
         let waiting = &mut self.waiting;
@@ -271,7 +280,7 @@ impl Connection {
         self.scheduler.charge(at, bytes);
         content.frames += 1;
         content.eliciting = true;
-        content.summary.add(at as u8, bytes as u16);
+        content.contents.add(at as u8, bytes);
         true
     }
 

@@ -38,6 +38,9 @@ pub struct LinkConfig {
     /// Bytes that may wait for the rate limit, the datagram being transmitted included; what comes then
     /// is dropped. A lone datagram always passes.
     pub queue_bytes: u32,
+    /// Bytes of the longest datagram that passes (without UDP and IP headers); longer ones vanish without a word, as
+    /// where a path drops what it cannot fragment. No limit if `None`.
+    pub mtu: Option<u16>,
 }
 
 impl Default for LinkConfig {
@@ -54,6 +57,7 @@ impl Default for LinkConfig {
             corrupt: 0.0,
             rate_bytes_per_s: None,
             queue_bytes: 64 * 1024,
+            mtu: None,
         }
     }
 }
@@ -124,6 +128,10 @@ impl Link {
 
         if blocked {
             stats.blocked += 1;
+            return Fate::default();
+        }
+        if config.mtu.is_some_and(|mtu| sent.len() > usize::from(mtu)) {
+            stats.too_long += 1;
             return Fate::default();
         }
         let Some(departure) = self.transmit(now, sent.len(), &config) else {

@@ -6,6 +6,7 @@
 //! [`poll_transmit_control`](ServerEndpoint::poll_transmit_control) until `None`.
 
 mod admission;
+mod prefixes;
 mod single_use;
 mod slots;
 
@@ -17,17 +18,24 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::channel::Table;
-use crate::connection::{Built, SnapshotWriter};
-use crate::crypto::{ClusterKey, CookieKey, Entropy};
+use crate::connection::{Built, Receiver, SnapshotWriter};
+use crate::crypto::{ClusterKey, CookieKey, Entropy, hmac_sha256};
+use crate::delivery::{BlockEvent, Blocks};
 use crate::error::{CloseReason, DisconnectReason, SendError};
+use crate::features::Features;
 use crate::frame::Parsed;
 use crate::handshake::{self, ACCEPT_BYTES};
-use crate::inbox::{Inbox, Record};
-use crate::packet::{ConnId, DATA_FLAGS, Direction, Header};
+use crate::inbox::{self, Inbox, Record};
+use crate::keys::KeyLimits;
+use crate::packet::{ConnId, DATA_FLAGS, Direction, Header, MAX_DATAGRAM};
 use crate::stats::{Drop, Drops, Quality, Traffic};
 use crate::time::Time;
 use crate::token::{TokenClaims, TokenId};
+use crate::trace::TraceEvent;
+use crate::version::Versions;
 
+use prefixes::Prefixes;
+pub use prefixes::{PREFIX_ENTRIES, PrefixLimits, Rate};
 pub use single_use::{NotClaimed, SingleUse};
 use slots::Slots;
 
@@ -53,6 +61,12 @@ pub struct ServerConfig {
     pub channels: Table,
     /// Hash of the schema.
     pub schema_hash: u64,
+    /// What clients may use of what they offer.
+    pub features: Features,
+    /// The longest datagram that this server takes; less than 1200 counts as that.
+    pub max_datagram: u16,
+    /// The versions that it says it speaks: [`Versions::SPOKEN`], unless a test plays a later server.
+    pub versions: Versions,
     /// Ticks a second.
     pub rate: u16,
     /// The most connections, half-open ones included; at most 65,535.
@@ -69,6 +83,12 @@ pub struct ServerConfig {
     pub max_handshakes: u32,
     /// The most accepted clients that have not sent a valid packet yet; beyond it HELLOs are dropped.
     pub max_half_open: u16,
+    /// The most bytes a second to one client; its token may say less.
+    pub rate_cap: u32,
+    /// When the keys of what is sent are rolled.
+    pub key_limits: KeyLimits,
+    /// HELLOs that one network may have worked on, by this worker.
+    pub prefixes: PrefixLimits,
 }
 
 impl ServerConfig {
@@ -83,6 +103,9 @@ impl ServerConfig {
             group: 0,
             channels: Table::standard(),
             schema_hash,
+            features: Features::ALL,
+            max_datagram: MAX_DATAGRAM as u16,
+            versions: Versions::SPOKEN,
             rate,
             max_connections: 4096,
             idle_timeout: Duration::from_secs(10),
@@ -90,6 +113,9 @@ impl ServerConfig {
             retry_above: 50,
             max_handshakes: 200,
             max_half_open: 1024,
+            rate_cap: 1_000_000,
+            key_limits: KeyLimits::default(),
+            prefixes: PrefixLimits::default(),
         }
     }
 }
@@ -114,6 +140,15 @@ pub enum ServerEvent<'a> {
         tick: Option<u64>,
         /// Its bytes.
         bytes: &'a [u8],
+    },
+    /// Something about a block on its way, in either direction.
+    Block {
+        /// The connection.
+        conn: ConnId,
+        /// The channel.
+        channel: u8,
+        /// What happened.
+        event: BlockEvent<'a>,
     },
     /// The client has what a snapshot packet carried.
     Acked {
@@ -161,6 +196,15 @@ struct Window {
 
 type Reply = ArrayVec<u8, ACCEPT_BYTES>;
 
+/// The key of the prefixes' hash: as secret and as fresh as the cookies' key, from which it comes.
+fn prefix_seed(cookie_key: &CookieKey) -> [u8; 16] {
+    let mut seed = [0; 16];
+    // No cookie is made of a message of this length.
+    let mac = hmac_sha256(cookie_key.as_bytes(), &[b"zonewire prefixes"]);
+    seed.iter_mut().zip(mac).for_each(|(to, from)| *to = from);
+    seed
+}
+
 /// The endpoint of one worker.
 pub struct ServerEndpoint {
     config: ServerConfig,
@@ -173,6 +217,7 @@ pub struct ServerEndpoint {
     /// Slots that want a packet of their own.
     due: VecDeque<u16>,
     window: Window,
+    prefixes: Prefixes,
     next_scan: Time,
     tick: u64,
     inbox: Inbox,
@@ -181,6 +226,7 @@ pub struct ServerEndpoint {
     drops: Drops,
     accepted: u64,
     retries: u64,
+    roams: u64,
 }
 
 impl ServerEndpoint {
@@ -189,15 +235,17 @@ impl ServerEndpoint {
     #[must_use]
     pub fn new(config: ServerConfig, cookie_key: CookieKey, single_use: Arc<SingleUse>) -> Self {
         let slots = Slots::new(config.worker, config.max_connections);
+        let prefixes = Prefixes::new(&prefix_seed(&cookie_key), config.prefixes);
         Self {
             config,
             cookie_key,
             single_use,
             slots,
             half_open: BTreeMap::new(),
-            replies: VecDeque::new(),
+            replies: VecDeque::with_capacity(MAX_REPLIES),
             due: VecDeque::new(),
             window: Window::default(),
+            prefixes,
             next_scan: Time::ZERO,
             tick: 0,
             inbox: Inbox::default(),
@@ -206,6 +254,7 @@ impl ServerEndpoint {
             drops: Drops::default(),
             accepted: 0,
             retries: 0,
+            roams: 0,
         }
     }
 
@@ -218,6 +267,12 @@ impl ServerEndpoint {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Accepted clients that have not sent a valid packet yet.
+    #[must_use]
+    pub fn half_open(&self) -> usize {
+        self.half_open.len()
     }
 
     /// Packets and bytes so far.
@@ -244,10 +299,40 @@ impl ServerEndpoint {
         self.retries
     }
 
-    /// A connection's round-trip time, jitter and loss.
+    /// How often a client's address changed.
     #[must_use]
-    pub fn quality(&self, conn: ConnId) -> Option<Quality> {
-        Some(self.slots.get(conn)?.connection.quality())
+    pub const fn roams(&self) -> u64 {
+        self.roams
+    }
+
+    /// A connection's round-trip time, loss, rates and queues.
+    #[must_use]
+    pub fn quality(&self, now: Time, conn: ConnId) -> Option<Quality> {
+        Some(self.slots.get(conn)?.connection.quality(now))
+    }
+
+    /// The address that a connection's packets go to; `None` while it is half-open.
+    #[must_use]
+    pub fn address(&self, conn: ConnId) -> Option<SocketAddr> {
+        self.slots.get(conn)?.address
+    }
+
+    /// How often a connection's keys were rolled: of what is sent, of what is received.
+    #[must_use]
+    pub fn key_generations(&self, conn: ConnId) -> Option<(u64, u64)> {
+        Some(self.slots.get(conn)?.connection.key_generations())
+    }
+
+    /// From now on what happens on a connection is recorded for [`poll_trace`](Self::poll_trace).
+    pub fn enable_trace(&mut self, now: Time, conn: ConnId) {
+        if let Some(peer) = self.slots.get_mut(conn) {
+            peer.connection.enable_trace(now);
+        }
+    }
+
+    /// The next event of a connection's trace.
+    pub fn poll_trace(&mut self, conn: ConnId) -> Option<(Time, TraceEvent)> {
+        self.slots.get_mut(conn)?.connection.trace()?.poll()
     }
 
     /// Takes a datagram. It is decrypted in place; junk is counted and dropped. `unix_ms` is the wall clock (for
@@ -263,7 +348,7 @@ impl ServerEndpoint {
         self.traffic.received(datagram.len());
         let result = match datagram.first() {
             Some(&handshake::HELLO) => self.on_hello(now, unix_ms, from, datagram, entropy),
-            Some(flags) if flags & DATA_FLAGS != 0 => self.on_data(now, from, datagram),
+            Some(flags) if flags & DATA_FLAGS != 0 => self.on_data(now, from, datagram, entropy),
             Some(_) => Err(Drop::UnknownType),
             None => Err(Drop::TooShort),
         };
@@ -272,27 +357,37 @@ impl ServerEndpoint {
         }
     }
 
-    fn on_data(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) -> Result<(), Drop> {
+    fn on_data(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Drop> {
         let header = Header::read(datagram, Direction::ToServer)?;
-        // P-4, P-5
+        // P-4
         let conn = header.conn.ok_or(Drop::UnknownConnection)?;
         let peer = self.slots.get_mut(conn).ok_or(Drop::UnknownConnection)?;
-        if peer.address.is_some_and(|address| address != from) {
-            return Err(Drop::WrongAddress);
-        }
         let place = self.inbox.len();
-        let (table, scratch) = (&self.config.channels, &mut self.scratch);
-        let received = peer.connection.receive(now, &header, datagram, self.tick, table, scratch, &mut self.inbox);
-        // P-9
-        if matches!(received, Ok(()) | Err(Drop::Malformed))
-            && let Some(pending) = peer.half_open.take()
-        {
-            peer.address = Some(from);
-            self.half_open.remove(&pending.token_id);
-            self.inbox.insert(place, conn, Record::Admitted(pending.claims));
+        let mut receiver = Receiver {
+            reference: self.tick,
+            table: &self.config.channels,
+            scratch: &mut self.scratch,
+            inbox: &mut self.inbox,
+        };
+        let received = peer.connection.receive(now, &header, datagram, &mut receiver);
+        if let Ok(received) = received {
+            // P-9
+            if let Some(pending) = peer.half_open.take() {
+                peer.address = Some(from);
+                self.half_open.remove(&pending.token_id);
+                self.inbox.insert(place, conn, Record::Admitted(pending.claims));
+            } else if peer.follow(now, from, received, datagram.len(), entropy) {
+                self.roams += 1;
+            }
         }
         self.slots.reschedule(conn);
-        received
+        received?.dropped.map_or(Ok(()), Err)
     }
 
     /// Queues a message.
@@ -301,9 +396,32 @@ impl ServerEndpoint {
     /// See [`SendError`].
     pub fn send(&mut self, now: Time, conn: ConnId, channel: u8, message: &[u8]) -> Result<(), SendError> {
         let peer = self.slots.get_mut(conn).ok_or(SendError::NotConnected)?;
-        peer.connection.send(now, &self.config.channels, channel, message)?;
+        peer.connection.send(now, channel, message)?;
         self.slots.reschedule(conn);
         Ok(())
+    }
+
+    /// Queues a block of 1 byte up to the channel's limit, on a block channel; returns its number there. At most one is on its
+    /// way and three wait.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_block(&mut self, conn: ConnId, channel: u8, bytes: Arc<[u8]>) -> Result<u64, SendError> {
+        let peer = self.slots.get_mut(conn).ok_or(SendError::NotConnected)?;
+        let id = peer.connection.send_block(channel, bytes)?;
+        self.slots.reschedule(conn);
+        Ok(id)
+    }
+
+    /// The blocks of a connection's channel: to cancel one, or to pause what arrives.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn blocks(&mut self, conn: ConnId, channel: u8) -> Result<&mut Blocks, SendError> {
+        // What is done to them may make a packet due.
+        self.slots.set_deadline(conn, Time::ZERO);
+        let peer = self.slots.get_mut(conn).ok_or(SendError::NotConnected)?;
+        peer.connection.blocks(channel)
     }
 
     /// Closes a connection: the client is told a few times, then the slot is free. A half-open one is forgotten at
@@ -327,15 +445,15 @@ impl ServerEndpoint {
         }
     }
 
-    /// Writes one data packet for a connection into `out` (at least 1200 bytes): whatever waits, and a snapshot on
-    /// the given channel when a writer is given. `None` when the connection is gone, closing, or half-open (an
+    /// Writes one data packet for a connection into `out` (at least [`MAX_DATAGRAM`] bytes):
+    /// whatever waits, and a snapshot when a writer is given. `None` when the connection is gone, closing, or half-open (an
     /// unproven address gets no data).
     pub fn transmit(
         &mut self,
         now: Time,
         conn: ConnId,
         out: &mut [u8],
-        snapshot: Option<(u8, SnapshotWriter<'_>)>,
+        snapshot: Option<SnapshotWriter<'_>>,
     ) -> Option<Transmit> {
         let peer = self.slots.get_mut(conn)?;
         let to = peer.address?;
@@ -354,17 +472,35 @@ impl ServerEndpoint {
         }
         while let Some(slot) = self.due.pop_front() {
             let Some(conn) = self.slots.id_at(slot) else { continue };
-            if let Some(peer) = self.slots.get_mut(conn) {
-                peer.queued = false;
-                if !peer.connection.wants_packet(now) {
-                    continue;
-                }
-            }
-            if let Some(transmit) = self.transmit(now, conn, out, None) {
-                return Some((transmit.to, transmit.len));
+            if let Some(sent) = self.transmit_due(now, conn, out) {
+                return Some(sent);
             }
         }
         None
+    }
+
+    /// A path challenge, or a packet that the connection wants; while it wants more it queues again, behind the others.
+    fn transmit_due(&mut self, now: Time, conn: ConnId, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        let tick = self.tick;
+        let peer = self.slots.get_mut(conn)?;
+        peer.queued = false;
+        let sent = match peer.challenge(now, tick, out, &mut self.inbox) {
+            Some(sent) => {
+                self.traffic.sent(sent.1);
+                Some(sent)
+            }
+            None if peer.connection.wants_packet(now) => {
+                self.transmit(now, conn, out, None).map(|transmit| (transmit.to, transmit.len))
+            }
+            None => None,
+        };
+        let peer = self.slots.get_mut(conn)?;
+        if sent.is_some() && peer.wants_packet(now) {
+            peer.queued = true;
+            self.due.push_back(conn.slot());
+        }
+        self.slots.reschedule(conn);
+        sent
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is next due.
@@ -397,11 +533,12 @@ impl ServerEndpoint {
             return;
         }
         peer.connection.handle_timeout(now, &mut self.inbox);
+        peer.path.take_if(|path| path.is_idle(now));
         if peer.connection.is_closed() {
             self.slots.free(conn);
             return;
         }
-        if peer.connection.wants_packet(now) && !peer.queued {
+        if peer.wants_packet(now) && !peer.queued {
             peer.queued = true;
             self.due.push_back(slot);
         }
@@ -415,6 +552,10 @@ impl ServerEndpoint {
             Record::Admitted(claims) => ServerEvent::Connected { conn, claims },
             Record::Message { channel, tick, bytes: range } => {
                 ServerEvent::Message { conn, channel, tick, bytes: bytes.get(range).unwrap_or_default() }
+            }
+            Record::Block { channel, event, bytes: range } => {
+                let event = inbox::with_bytes(event, bytes.get(range).unwrap_or_default());
+                ServerEvent::Block { conn, channel, event }
             }
             Record::Settled { pn, acked: true } => ServerEvent::Acked { conn, pn },
             Record::Settled { pn, acked: false } => ServerEvent::Lost { conn, pn },

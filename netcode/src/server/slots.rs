@@ -3,9 +3,13 @@
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Received};
+use crate::crypto::Entropy;
+use crate::frame::Control;
 use crate::handshake::{ACCEPT_BYTES, Mac};
+use crate::inbox::Inbox;
 use crate::packet::ConnId;
+use crate::path::PathWatch;
 use crate::time::Time;
 use crate::token::{TokenClaims, TokenId};
 
@@ -22,11 +26,71 @@ pub(super) struct HalfOpen {
 /// One client.
 pub(super) struct Peer {
     pub(super) connection: Connection,
-    /// Where its first valid packet came from; `None` while half-open.
+    /// Where its packets go: where its first valid one came from, or a newer address that answered a challenge. `None`
+    /// while half-open.
     pub(super) address: Option<SocketAddr>,
+    /// Watches a change of address, from the first packet from another one on.
+    pub(super) path: Option<Box<PathWatch>>,
     pub(super) half_open: Option<Box<HalfOpen>>,
     /// Already in the queue of slots that want a packet.
     pub(super) queued: bool,
+}
+
+impl Peer {
+    /// Notes where an authentic packet came from (rule W-7); true when the address has changed.
+    pub(super) fn follow(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        received: Received,
+        bytes: usize,
+        entropy: &mut dyn Entropy,
+    ) -> bool {
+        let Some(current) = self.address else { return false };
+        if from == current && self.path.is_none() {
+            return false;
+        }
+        let path = self.path.get_or_insert_default();
+        path.on_authentic(now, from, current, received.newest, bytes, || {
+            let mut data = [0; 8];
+            entropy.fill(&mut data).is_ok().then_some(data)
+        });
+        let moved = received.path_response.and_then(|data| path.on_response(now, from, &data));
+        if let Some(address) = moved {
+            self.address = Some(address);
+            self.connection.on_path_changed(now, address);
+        }
+        if path.is_idle(now) {
+            self.path = None;
+        }
+        moved.is_some()
+    }
+
+    /// Writes the path challenge that is due: where it goes, and its length.
+    pub(super) fn challenge(
+        &mut self,
+        now: Time,
+        tick: u64,
+        out: &mut [u8],
+        inbox: &mut Inbox,
+    ) -> Option<(SocketAddr, usize)> {
+        let path = self.path.as_mut()?;
+        let (to, data) = path.challenge_due(now)?;
+        let built = self.connection.build_single(now, Some(tick), Control::PathChallenge(data), out, inbox)?;
+        path.on_challenge_sent(now, built.len);
+        Some((to, built.len))
+    }
+
+    /// Whether a packet is due for a reason of its own.
+    pub(super) fn wants_packet(&self, now: Time) -> bool {
+        let challenge = self.path.as_ref().is_some_and(|path| path.challenge_due(now).is_some());
+        challenge || self.connection.wants_packet(now)
+    }
+
+    fn next_timeout(&self) -> Time {
+        let path = self.path.as_ref().map_or(Time::NEVER, |path| path.next_time());
+        self.half_open.as_ref().map_or_else(|| self.connection.next_timeout().min(path), |pending| pending.until)
+    }
 }
 
 struct Slot {
@@ -143,7 +207,7 @@ impl Slots {
         if peer.connection.is_closed() {
             return self.free(conn);
         }
-        let due = peer.half_open.as_ref().map_or_else(|| peer.connection.next_timeout(), |pending| pending.until);
+        let due = peer.next_timeout();
         self.set_deadline(conn, due);
     }
 

@@ -7,7 +7,8 @@ use netcode::channel::{Channel, INPUT, Kind, SESSION, SNAPSHOT, Table};
 use netcode::client::ClientConfig;
 use netcode::emulator::LinkConfig;
 use netcode::error::{CloseReason, DisconnectReason, SendError};
-use netcode::packet::ConnId;
+use netcode::packet::{ConnId, MAX_DATAGRAM};
+use netcode::server::ServerConfig;
 use netcode::stats::Drop;
 use proptest::prelude::*;
 
@@ -28,6 +29,7 @@ const BAD: LinkConfig = LinkConfig {
     corrupt: 0.05,
     rate_bytes_per_s: None,
     queue_bytes: 64 * 1024,
+    mtu: None,
 };
 
 fn disconnected(pair: &Pair) -> Vec<DisconnectReason> {
@@ -46,7 +48,7 @@ fn numbered(count: usize, len: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_quiet_connection_costs_one_small_packet_a_second_and_lives() {
-    let mut pair = Pair::connected(1, 20 * MS);
+    let mut pair = Pair::plain(1, 20 * MS);
     pair.wire = Some(Vec::new());
     pair.run_for(60 * SECOND);
     let wire = pair.wire.as_ref().unwrap();
@@ -231,10 +233,10 @@ fn what_counts_as_acknowledged_was_applied_and_late_snapshots_are_not() {
 fn a_late_snapshot_packet_is_dropped_whole_and_is_not_acknowledged() {
     let mut pair = Pair::connected(1, 20 * MS);
     let conn = pair.live[0];
-    let mut out = [0; 1200];
+    let mut out = [0; MAX_DATAGRAM];
     let mut packet = |pair: &mut Pair, byte: u64| {
         let mut write = |w: &mut netcode::bits::BitWriter<'_>| w.write(byte, 8);
-        let sent = pair.server.transmit(pair.now, conn, &mut out, Some((SNAPSHOT, &mut write))).unwrap();
+        let sent = pair.server.transmit(pair.now, conn, &mut out, Some(&mut write)).unwrap();
         (sent.pn, out[..sent.len].to_vec())
     };
     pair.server.send(pair.now, conn, SESSION, b"rides in the first").unwrap();
@@ -252,43 +254,45 @@ fn a_late_snapshot_packet_is_dropped_whole_and_is_not_acknowledged() {
 
 #[test]
 fn a_snapshot_that_may_fill_the_packet_keeps_the_channels_limit() {
-    let mut pair = Pair::connected(1, 20 * MS);
+    let mut channels = Table::standard();
+    channels.0[0].max_message = 900;
+    let server = ServerConfig { channels: channels.clone(), ..server_config() };
+    let client = ClientConfig { channels, ..ClientConfig::new(SCHEMA_HASH) };
+    let mut pair = Pair::connected_as(1, 20 * MS, server, client);
     let conn = pair.live[0];
-    let mut out = [0; 1200];
+    let mut out = [0; MAX_DATAGRAM];
     let mut write = |w: &mut netcode::bits::BitWriter<'_>| {
         while w.remaining_bits() >= 8 {
             w.write(0x5a, 8);
         }
     };
-    let sent = pair.server.transmit(pair.now, conn, &mut out, Some((SNAPSHOT, &mut write))).unwrap();
+    let sent = pair.server.transmit(pair.now, conn, &mut out, Some(&mut write)).unwrap();
     pair.launch(server_addr(), sent.to, &out[..sent.len]);
     pair.run_for(SECOND);
-    assert_eq!(pair.clients[0].messages(SNAPSHOT), [[0x5a; 1100]]);
+    assert_eq!(pair.clients[0].messages(SNAPSHOT), [[0x5a; 900]]);
 }
 
 #[test]
-fn a_packet_full_of_messages_carries_no_snapshot_rather_than_a_stump() {
-    let mut pair = Pair::connected(1, 20 * MS);
+fn messages_that_are_not_more_urgent_leave_a_snapshot_its_room() {
+    let mut pair = Pair::plain(1, 20 * MS);
     let conn = pair.live[0];
-    let mut wrote = Vec::new();
     for len in [1024usize, 1024, 100, 98, 30, 20, 10, 1000, 130] {
-        let _ = pair.server.send(pair.now, conn, SESSION, &vec![7; len]);
+        pair.server.send(pair.now, conn, SESSION, &vec![7; len]).unwrap();
     }
     for _ in 0..6 {
-        let mut out = [0; 1200];
+        let mut out = [0; MAX_DATAGRAM];
         let mut room = None;
         let mut write = |w: &mut netcode::bits::BitWriter<'_>| {
             room = Some(w.remaining_bits());
             w.write(9, 64);
         };
-        let sent = pair.server.transmit(pair.now, conn, &mut out, Some((SNAPSHOT, &mut write))).unwrap();
+        let sent = pair.server.transmit(pair.now, conn, &mut out, Some(&mut write)).unwrap();
         pair.launch(server_addr(), sent.to, &out[..sent.len]);
-        wrote.push(room);
+        assert!(room.is_some_and(|bits| bits >= 512 * 8), "{room:?} bits");
     }
-    assert!(wrote.iter().flatten().all(|room| *room >= 64 * 8), "{wrote:?}");
-    assert!(wrote.iter().any(Option::is_none) && wrote.iter().any(Option::is_some), "{wrote:?}");
     pair.run_for(SECOND);
-    assert_eq!(pair.clients[0].messages(SNAPSHOT).len(), wrote.iter().flatten().count());
+    assert_eq!(pair.clients[0].messages(SNAPSHOT).len(), 6);
+    assert_eq!(pair.clients[0].messages(SESSION).len(), 9, "they came in packets of their own");
     assert_eq!(pair.clients[0].endpoint.drops().get(Drop::Malformed), 0);
 }
 
@@ -301,10 +305,10 @@ fn the_round_trip_time_is_measured_right_though_every_ack_waits_for_its_tick() {
         pair.start_ticks();
         pair.run_for(10 * SECOND);
         let expected = u64::from(2 * delay + jitter) * 1000;
-        for quality in [pair.clients[0].endpoint.quality(), pair.server.quality(pair.live[0]).unwrap()] {
+        for quality in [pair.clients[0].endpoint.quality(pair.now), pair.server.quality(pair.now, pair.live[0]).unwrap()] {
             let error = quality.rtt.abs_diff(expected);
             assert!(error <= 1000 + u64::from(jitter) * 700, "{delay} ms: {quality:?}");
-            assert_eq!(quality.lost, 0);
+            assert_eq!(quality.lost, quality.spurious, "late ones look lost for a while: {quality:?}");
         }
     }
 }
@@ -316,24 +320,8 @@ fn loss_is_measured_right() {
     pair.clients[0].plays = true;
     pair.start_ticks();
     pair.run_for(100 * SECOND);
-    let quality = pair.server.quality(pair.live[0]).unwrap();
+    let quality = pair.server.quality(pair.now, pair.live[0]).unwrap();
     assert!((800..=1300).contains(&quality.loss_per_10_000()), "{quality:?}");
-}
-
-#[test]
-fn after_a_nat_rebind_packets_are_dropped_and_the_connection_idles_out() {
-    let mut pair = Pair::connected(1, 20 * MS);
-    pair.clients[0].plays = true;
-    pair.start_ticks();
-    pair.net.rebind(client_addr(0), client_addr(500));
-    pair.run_for(5 * SECOND);
-    let dropped = pair.server_drops(Drop::WrongAddress);
-    assert!(dropped >= 90, "{dropped}");
-    assert!(disconnected(&pair).is_empty());
-    pair.run_for(7 * SECOND);
-    assert_eq!(disconnected(&pair), [DisconnectReason::IdleTimeout]);
-    assert_eq!(pair.clients[0].disconnected(), Some(DisconnectReason::IdleTimeout));
-    assert_eq!(pair.server.connections(), 0);
 }
 
 #[test]
@@ -363,15 +351,15 @@ fn slots_are_reused_under_new_ids_and_old_ids_are_refused() {
 
 #[test]
 fn seventy_thousand_packets_each_way_pass_the_wrap_of_their_numbers() {
-    let mut pair = Pair::connected(1, MS);
+    let mut pair = Pair::plain(1, MS);
     let conn = pair.live[0];
-    let mut out = [0; 1200];
+    let mut out = [0; MAX_DATAGRAM];
     let (mut sent, mut received) = (0u32, 0u32);
     for round in 0..70_000u32 {
         pair.now = pair.now + MS;
         let now = pair.now;
         let mut write = |w: &mut netcode::bits::BitWriter<'_>| w.write(u64::from(round), 32);
-        let packet = pair.server.transmit(now, conn, &mut out, Some((SNAPSHOT, &mut write))).unwrap();
+        let packet = pair.server.transmit(now, conn, &mut out, Some(&mut write)).unwrap();
         assert!(packet.len < 40);
         sent += 1;
         let client = &mut pair.clients[0].endpoint;
@@ -389,14 +377,14 @@ fn seventy_thousand_packets_each_way_pass_the_wrap_of_their_numbers() {
         while pair.server.poll_event().is_some() {}
     }
     assert_eq!((sent, received), (70_000, 70_000));
-    let quality = [pair.server.quality(conn).unwrap(), pair.clients[0].endpoint.quality()];
+    let quality = [pair.server.quality(pair.now, conn).unwrap(), pair.clients[0].endpoint.quality(pair.now)];
     assert!(quality.iter().all(|quality| quality.lost == 0 && quality.acked > 69_000), "{quality:?}");
     assert_eq!(pair.server.drops().total() + pair.clients[0].endpoint.drops().total(), 0);
 }
 
 /// A table with one channel of each kind that takes messages.
 fn mixed_table() -> Table {
-    let channel = |name, kind| Channel { name, kind, max_message: 200, queue_bytes: 4096 };
+    let channel = |name, kind| Channel::new(name, kind, 200, 4096);
     Table(
         [channel("u", Kind::Unreliable), channel("s", Kind::Sequenced), channel("r", Kind::ReliableOrdered)]
             .into_iter()

@@ -38,6 +38,7 @@ const BAD: LinkConfig = LinkConfig {
     corrupt: 0.1,
     rate_bytes_per_s: Some(120_000),
     queue_bytes: 2_000,
+    mtu: None,
 };
 
 /// Sends datagrams of `bytes` bytes that carry their number, `gap` apart; returns all that arrives, with its time.
@@ -64,7 +65,8 @@ fn drain(emulator: &mut Emulator, now: Time, arrived: &mut Vec<(Time, Datagram)>
 }
 
 fn assert_balanced(stats: &Stats) {
-    let gone = stats.lost + stats.lost_in_burst + stats.blocked + stats.queue_full + stats.dead_address;
+    let gone =
+        stats.lost + stats.lost_in_burst + stats.blocked + stats.too_long + stats.queue_full + stats.dead_address;
     assert_eq!(stats.sent + stats.duplicated, stats.delivered + gone);
 }
 
@@ -176,6 +178,45 @@ fn a_rate_limit_holds_over_every_interval_and_drops_what_the_queue_cannot_take()
     let waited = arrived.iter().map(|(when, d)| when.saturating_since(at(u64::from(number(d)) * 1000)));
     assert!(waited.max() <= Some(20 * MS), "no more than 1,000 bytes wait");
     assert!((2_490..2_510).contains(&emulator.stats().queue_full), "{:?}", emulator.stats());
+}
+
+#[test]
+fn a_datagram_longer_than_the_mtu_vanishes_and_takes_no_room_in_the_queue() {
+    let narrow = LinkConfig { mtu: Some(100), rate_bytes_per_s: Some(100_000), ..LinkConfig::default() };
+    let mut emulator = with(narrow);
+    for (number, bytes) in (0u8..).zip([100, 101, 99, 1452, 100]) {
+        emulator.send(at(0), client(), server(), &vec![number; bytes]);
+    }
+    let mut arrived = Vec::new();
+    drain(&mut emulator, Time::NEVER, &mut arrived);
+    let seen: Vec<_> = arrived.iter().map(|(when, datagram)| (when.as_micros(), datagram.bytes[0])).collect();
+    assert_eq!(seen, [(1000, 0), (1990, 2), (2990, 4)]);
+    assert_eq!(emulator.stats().too_long, 2);
+    assert_balanced(emulator.stats());
+}
+
+#[test]
+fn an_mtu_moves_no_other_fault() {
+    // Without a rate limit, whose queue does feel what vanished before it.
+    let bad = LinkConfig { rate_bytes_per_s: None, ..BAD };
+    let outcome = |mtu| {
+        let mut emulator = with(LinkConfig { mtu, ..bad });
+        let mut arrived = Vec::new();
+        for n in 0..3000u64 {
+            let long = if n % 3 == 0 { 300 } else { 100 };
+            let mut datagram = vec![n as u8; long];
+            datagram[..8].copy_from_slice(&n.to_le_bytes());
+            emulator.send(at(n * 1000), client(), server(), &datagram);
+        }
+        drain(&mut emulator, Time::NEVER, &mut arrived);
+        assert_balanced(emulator.stats());
+        (arrived.into_iter().map(|(when, datagram)| (when, datagram.bytes)).collect::<Vec<_>>(), *emulator.stats())
+    };
+    let (wide, _) = outcome(None);
+    let (narrow, stats) = outcome(Some(200));
+    assert_eq!(stats.too_long, 1000);
+    let mut wide = wide.into_iter();
+    assert!(narrow.iter().all(|one| wide.any(|other| other == *one)), "what still arrives does so as before");
 }
 
 #[test]

@@ -7,7 +7,11 @@ use netcode::client::{ClientConfig, ClientState};
 use netcode::crypto::{Aead, ClusterKey, Psk};
 use netcode::emulator::LinkConfig;
 use netcode::error::{DisconnectReason, RefuseReason};
-use netcode::handshake::{ACCEPT, ACCEPT_BYTES, HELLO, HELLO_BYTES, REFUSE, RETRY, RETRY_BYTES, write_refuse};
+use netcode::features::Features;
+use netcode::handshake::{
+    ACCEPT, ACCEPT_BYTES, HELLO, HELLO_BYTES, REFUSE, RETRY, RETRY_BYTES, Refusal, Versions, write_refuse,
+};
+use netcode::packet::MAX_DATAGRAM;
 use netcode::stats::Drop;
 use netcode::token::{ServerEntry, TokenClaims, issue};
 
@@ -16,7 +20,7 @@ use crate::pair::{Pair, SCHEMA_HASH, Told, UNIX_MS, claims, client_addr, server_
 const MS: Duration = Duration::from_millis(1);
 
 fn config() -> ClientConfig {
-    ClientConfig::new(SCHEMA_HASH)
+    ClientConfig { features: Features::NONE, ..ClientConfig::new(SCHEMA_HASH) }
 }
 
 /// Sender (server or not), first byte and length of everything sent.
@@ -35,13 +39,13 @@ fn a_handshake_takes_one_round_trip_and_two_datagrams() {
         pair.add_client(&bundle, ClientConfig { aead, ..config() });
         pair.run_until(Time::from_millis(100));
         assert!(pair.clients[0].is_connected());
-        // The client's first data packet: header 7, tag 16, and a ping in two bytes and a half.
-        assert_eq!(wire(&pair), [(false, HELLO, HELLO_BYTES), (true, ACCEPT, ACCEPT_BYTES), (false, 0x40, 26)]);
+        // The client's first data packet: header 7, tag 16, and a ping in nine bits.
+        assert_eq!(wire(&pair), [(false, HELLO, HELLO_BYTES), (true, ACCEPT, ACCEPT_BYTES), (false, 0x40, 25)]);
         assert!(pair.told.is_empty(), "the server has not heard from it yet");
         pair.run_until(Time::from_millis(150));
         assert!(matches!(pair.told[..], [Told::Connected(_, 12)]));
         let accepted = pair.clients[0].endpoint.accepted().unwrap();
-        assert_eq!((accepted.rate, accepted.idle_ms, accepted.max_datagram), (20, 10_000, 1200));
+        assert_eq!((accepted.rate, accepted.idle_ms, accepted.max_datagram), (20, 10_000, 1452));
         assert_eq!((accepted.client_time, accepted.server_time), (0, 50_000));
     }
 }
@@ -60,7 +64,7 @@ fn under_load_a_handshake_takes_two_round_trips_and_nothing_is_stored_before_the
     pair.run_until(Time::from_millis(200));
     assert!(pair.clients[0].is_connected());
     let both = [(false, HELLO, HELLO_BYTES), (true, RETRY, RETRY_BYTES)];
-    let after = [(false, HELLO, HELLO_BYTES), (true, ACCEPT, ACCEPT_BYTES), (false, 0x40, 26)];
+    let after = [(false, HELLO, HELLO_BYTES), (true, ACCEPT, ACCEPT_BYTES), (false, 0x40, 25)];
     assert_eq!(wire(&pair), [&both[..], &after[..]].concat());
 }
 
@@ -239,19 +243,33 @@ fn mismatches_and_a_full_server_have_their_own_reasons_and_burn_no_token() {
     assert_eq!(pair.single_use.len(), 1);
 }
 
-#[test]
-fn another_version_is_refused_by_name_even_if_everything_else_changed() {
+/// The server's answer to a HELLO of another version, of which nothing but that, protocol and MAC is known.
+fn answer_to_version(version: u8) -> Vec<u8> {
     let mut pair = Pair::new(1, server_config());
     pair.wire = Some(Vec::new());
     let mut hello = vec![0xee; HELLO_BYTES];
-    hello[..2].copy_from_slice(&[HELLO, 2]);
+    hello[..2].copy_from_slice(&[HELLO, version]);
     hello[4..12].copy_from_slice(b"ZONEWIRE");
     pair.inject(client_addr(0), &hello);
     pair.flush();
-    let sent = &pair.wire.as_ref().unwrap()[0].bytes;
-    assert_eq!(sent[..], write_refuse(&[0xee; 16], RefuseReason::VersionMismatch, None));
-    assert_eq!((sent[0], sent[1]), (REFUSE, 1));
     assert_eq!(pair.server.connections(), 0);
+    pair.wire.unwrap()[0].bytes.clone()
+}
+
+#[test]
+fn another_version_is_refused_by_name_even_if_everything_else_changed() {
+    for version in [0, 3, 4, 255] {
+        let sent = answer_to_version(version);
+        let refusal = Refusal { reason: RefuseReason::VersionMismatch, versions: Some(Versions::SPOKEN) };
+        assert_eq!(sent[..], write_refuse(&[0xee; 16], refusal, None));
+        assert_eq!(sent[..4], [REFUSE, 1, 2, 2]);
+    }
+}
+
+#[test]
+fn a_client_of_version_one_gets_an_answer_that_it_can_read() {
+    // To it the two bytes are reserved, and it drops what sets them.
+    assert_eq!(answer_to_version(1)[..4], [REFUSE, 1, 0, 0]);
 }
 
 /// A pair whose client has sent its HELLO, which was recorded and has not arrived.
@@ -392,7 +410,7 @@ fn no_fuzzed_hello_gets_more_bytes_than_it_brought() {
         let before = traffic(&pair);
         pair.inject(client_addr(rng.below(50) as usize), &bent);
         pair.server.handle_timeout(pair.now);
-        let mut out = [0; 1200];
+        let mut out = [0; MAX_DATAGRAM];
         while pair.server.poll_transmit_control(pair.now, &mut out).is_some() {}
         let after = traffic(&pair);
         assert!(after.1 - before.1 <= after.0 - before.0, "round {round}");

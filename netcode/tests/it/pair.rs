@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netcode::Time;
-use netcode::channel::{INPUT, SESSION, SNAPSHOT};
+use netcode::channel::{INPUT, SESSION};
 use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent};
 use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Ephemeral, OsEntropy, Psk};
+use netcode::delivery::BlockEvent;
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::DisconnectReason;
+use netcode::features::Features;
 use netcode::handshake::Accepted;
 use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::rng::Rng;
@@ -80,6 +82,7 @@ pub fn claims() -> TokenClaims {
 pub enum Told {
     Connected(ConnId, u64),
     Message(ConnId, u8, Option<u64>, Vec<u8>),
+    Block(ConnId, u8, BlockTold),
     Acked(ConnId, u64),
     Lost(ConnId, u64),
     Disconnected(ConnId, DisconnectReason),
@@ -90,7 +93,34 @@ pub enum Told {
 pub enum Heard {
     Connected(Accepted),
     Message(u8, Option<u64>, Vec<u8>),
+    Block(u8, BlockTold),
     Disconnected(DisconnectReason),
+}
+
+/// A block's event, without borrowed bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlockTold {
+    Started(u64, u32),
+    Data(u64, u32, Vec<u8>),
+    Received(u64),
+    Stopped(u64),
+    Progress(u64, u32, u32),
+    Sent(u64),
+    Refused(u64),
+}
+
+impl From<BlockEvent<'_>> for BlockTold {
+    fn from(event: BlockEvent<'_>) -> Self {
+        match event {
+            BlockEvent::Started { id, total } => Self::Started(id, total),
+            BlockEvent::Data { id, offset, bytes } => Self::Data(id, offset, bytes.to_vec()),
+            BlockEvent::Received { id } => Self::Received(id),
+            BlockEvent::Stopped { id } => Self::Stopped(id),
+            BlockEvent::Progress { id, acked, total } => Self::Progress(id, acked, total),
+            BlockEvent::Sent { id } => Self::Sent(id),
+            BlockEvent::Refused { id } => Self::Refused(id),
+        }
+    }
 }
 
 /// A client and where it sits.
@@ -170,10 +200,21 @@ impl Pair {
 
     /// A pair whose one client is connected over a network with that delay each way; nothing is under way.
     pub fn connected(seed: u64, delay: Duration) -> Self {
-        let mut pair = Self::new(seed, server_config());
+        Self::connected_as(seed, delay, server_config(), ClientConfig::new(SCHEMA_HASH))
+    }
+
+    /// The same without any feature, where each packet is counted.
+    pub fn plain(seed: u64, delay: Duration) -> Self {
+        let config = ClientConfig { features: Features::NONE, ..ClientConfig::new(SCHEMA_HASH) };
+        Self::connected_as(seed, delay, server_config(), config)
+    }
+
+    /// The same with configurations of one's own.
+    pub fn connected_as(seed: u64, delay: Duration, server: ServerConfig, client: ClientConfig) -> Self {
+        let mut pair = Self::new(seed, server);
         pair.net.set_default(LinkConfig { delay, ..LinkConfig::default() });
         let bundle = pair.bundle(&claims());
-        pair.add_client(&bundle, ClientConfig::new(SCHEMA_HASH));
+        pair.add_client(&bundle, client);
         pair.run_for(Duration::from_millis(200) + 4 * delay);
         assert!(pair.clients[0].is_connected() && pair.live.len() == 1);
         pair
@@ -244,6 +285,7 @@ impl Pair {
                 ServerEvent::Message { conn, channel, tick, bytes } => {
                     Told::Message(conn, channel, tick, bytes.to_vec())
                 }
+                ServerEvent::Block { conn, channel, event } => Told::Block(conn, channel, BlockTold::from(event)),
                 ServerEvent::Acked { conn, pn } => Told::Acked(conn, pn),
                 ServerEvent::Lost { conn, pn } => Told::Lost(conn, pn),
                 ServerEvent::Disconnected { conn, reason } => {
@@ -260,6 +302,7 @@ impl Pair {
             heard.push(match event {
                 ClientEvent::Connected(accepted) => Heard::Connected(accepted),
                 ClientEvent::Message { channel, tick, bytes } => Heard::Message(channel, tick, bytes.to_vec()),
+                ClientEvent::Block { channel, event } => Heard::Block(channel, BlockTold::from(event)),
                 ClientEvent::Disconnected(reason) => Heard::Disconnected(reason),
             });
         }
@@ -308,7 +351,7 @@ impl Pair {
         let (tick, mut out) = (self.tick, [0; MAX_DATAGRAM]);
         for conn in self.live.clone() {
             let mut write = |w: &mut netcode::bits::BitWriter<'_>| w.write(tick, 64);
-            if let Some(sent) = self.server.transmit(self.now, conn, &mut out, Some((SNAPSHOT, &mut write))) {
+            if let Some(sent) = self.server.transmit(self.now, conn, &mut out, Some(&mut write)) {
                 self.launch(server_addr(), sent.to, &out[..sent.len]);
             }
         }

@@ -18,7 +18,9 @@ impl Crypt {
         let key = |player: u16| {
             let mut transcript = [0; 32];
             transcript[..2].copy_from_slice(&player.to_le_bytes());
-            SessionKeys::derive(Aead::Aes128Gcm, &SharedSecret::new([1; 32]), &Psk::new([2; 32]), &transcript).s2c
+            let aead = Aead::Aes128Gcm;
+            let keys = SessionKeys::derive(aead, &SharedSecret::new([1; 32]), &Psk::new([2; 32]), &transcript);
+            PacketKey::from_secret(aead, &keys.s2c)
         };
         Self { keys: (0..players).map(key).collect(), buffers: Vec::new(), number: 0 }
     }

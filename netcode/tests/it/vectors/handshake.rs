@@ -3,13 +3,14 @@
 use netcode::channel::{INPUT, SESSION, Table};
 use netcode::crypto::ClusterKey;
 use netcode::crypto::{
-    self, Aead, CookieKey, PacketKey, Psk, SessionKeys, SharedSecret, handshake_mac_key, hkdf_sha256,
+    self, Aead, CookieKey, PacketKey, Psk, Secret, SessionKeys, SharedSecret, handshake_mac_key, hkdf_sha256,
 };
 use netcode::error::{CloseReason, RefuseReason};
+use netcode::features::Features;
 use netcode::frame::Control;
 use netcode::handshake::{
-    Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, cookie, read_refuse, read_retry, write_accept, write_refuse,
-    write_retry,
+    Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, Refusal, VERSION, Versions, cookie, read_refuse, read_retry,
+    write_accept, write_refuse, write_retry,
 };
 use netcode::packet::{ConnId, Direction, Header};
 use netcode::stats::Drop;
@@ -17,7 +18,7 @@ use netcode::token::{self, ServerEntry, Token, TokenClaims};
 use serde_json::{Value, json};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use super::packets::{Content, plaintext};
+use super::packets::{Content, plaintext, segment, whole};
 use super::schema::SCHEMA;
 use super::{big, hex};
 
@@ -93,13 +94,16 @@ impl Handshake {
         let publics = secrets.each_ref().map(|secret| *PublicKey::from(secret).as_bytes());
         let shared = SharedSecret::new(*secrets[0].diffie_hellman(&PublicKey::from(publics[1])).as_bytes());
         let hello = Hello {
+            highest_version: VERSION,
             aead,
             client_time: 1_234_567_890,
             channel_hash: Table::standard().hash(),
             schema_hash: SCHEMA.hash(),
+            features: Features::ALL,
             cookie: [0; 32],
             public: publics[0],
             token: sealed_token(),
+            max_datagram: 1452,
         };
         let psk = Psk::new(PSK);
         let mut bytes = [0; HELLO_BYTES];
@@ -110,12 +114,13 @@ impl Handshake {
             server_time: 3_500_000_000,
             client_time: hello.client_time,
             rate: 20,
-            max_datagram: 1200,
+            max_datagram: 1452,
             idle_ms: 10_000,
             channel_hash: hello.channel_hash,
             schema_hash: hello.schema_hash,
             down_cap: 100_000,
             up_cap: 0,
+            features: Features::ALL,
         };
         let raw = RawHello::read(&bytes).unwrap();
         assert!(raw.verify(&handshake_mac_key(&psk)));
@@ -139,6 +144,15 @@ impl Handshake {
         json!({ "info": info, "key": hex(key), "iv": hex(iv) })
     }
 
+    /// A direction's secret, and key and IV of a phase.
+    fn phase(&self, to_server: bool, phase: u64) -> Value {
+        let secret = self.secret(to_server, phase);
+        let mut okm = vec![0; self.aead.key_bytes() + 12];
+        hkdf_sha256(&[], &[secret.as_bytes(), &[]], b"zonewire v2 key", &mut okm);
+        let (key, iv) = okm.split_at(self.aead.key_bytes());
+        json!({ "secret": hex(secret.as_bytes()), "key": hex(key), "iv": hex(iv) })
+    }
+
     /// The sealed parameters, opened as the client does it.
     fn parameters(&self) -> Vec<u8> {
         let raw = RawAccept::read(&self.accept, &self.raw_hello().mac(), &handshake_mac_key(&Psk::new(PSK))).unwrap();
@@ -148,10 +162,19 @@ impl Handshake {
     }
 
     fn packet(&self, name: &str, to_server: bool, pn: u64, content: &[Content]) -> Value {
+        self.packet_in_phase(name, to_server, 0, pn, content)
+    }
+
+    fn secret(&self, to_server: bool, phase: u64) -> Secret {
+        let first = if to_server { &self.keys.c2s } else { &self.keys.s2c };
+        (0..phase).fold(first.clone(), |secret, _| secret.next())
+    }
+
+    fn packet_in_phase(&self, name: &str, to_server: bool, phase: u64, pn: u64, content: &[Content]) -> Value {
         let plaintext = plaintext(content);
-        let key: &PacketKey = if to_server { &self.keys.c2s } else { &self.keys.s2c };
+        let key = PacketKey::from_secret(self.aead, &self.secret(to_server, phase));
         let mut header = [0; 7];
-        let len = Header::write(&mut header, to_server.then_some(self.accepted.conn), pn);
+        let len = Header::write(&mut header, to_server.then_some(self.accepted.conn), pn, phase % 2 == 1);
         let mut sealed = plaintext.clone();
         let tag = key.seal(pn, &header[..len], &mut sealed).unwrap();
         let datagram = [&header[..len], &sealed, &tag].concat();
@@ -167,8 +190,8 @@ impl Handshake {
     fn packets(&self) -> Vec<Value> {
         let ack = Content::Ack { largest: 4, delay: 20, mask: u32::MAX };
         let late = Content::Ack { largest: 65_530, delay: 255, mask: 0xffff_fffa };
-        let input = Content::Message { channel: INPUT, number: None, bytes: vec![0x00, 0x1f, 0x20, 0x03] };
-        let session = Content::Message { channel: SESSION, number: Some(65_537), bytes: b"session".to_vec() };
+        let input = whole(INPUT, vec![0x00, 0x1f, 0x20, 0x03]);
+        let session = segment(SESSION, 65_537, b"session".to_vec());
         let ping = Content::Control(Control::Ping);
         vec![
             self.packet("the client's first", true, 0, std::slice::from_ref(&ping)),
@@ -202,8 +225,12 @@ impl Handshake {
         assert!(RawHello::read(&with_cookie).unwrap().verify(&mac_key));
         let proven = write_refuse(&mac, RefuseReason::TokenUsed, Some(&mac_key));
         let unproven = write_refuse(&mac, RefuseReason::TokenInvalid, None);
-        assert_eq!(read_refuse(&proven, &mac, &mac_key), Ok((RefuseReason::TokenUsed, true)));
-        assert_eq!(read_refuse(&unproven, &mac, &mac_key), Ok((RefuseReason::TokenInvalid, false)));
+        assert_eq!(read_refuse(&proven, &mac, &mac_key), Ok((RefuseReason::TokenUsed.into(), true)));
+        assert_eq!(read_refuse(&unproven, &mac, &mac_key), Ok((RefuseReason::TokenInvalid.into(), false)));
+        let mismatch =
+            Refusal { reason: RefuseReason::VersionMismatch, versions: Some(Versions { lowest: 2, highest: 3 }) };
+        let version = write_refuse(&mac, mismatch, Some(&mac_key));
+        assert_eq!(read_refuse(&version, &mac, &mac_key), Ok((mismatch, true)));
         json!({
             "cipher": self.aead.wire(),
             "client_private": hex(self.secrets[0].to_bytes()),
@@ -220,13 +247,14 @@ impl Handshake {
             "retry": hex(retry),
             "hello_with_cookie": hex(with_cookie),
             "refuse_proven": { "reason": RefuseReason::TokenUsed.wire(), "bytes": hex(proven) },
+            "refuse_version": { "lowest": 2, "highest": 3, "bytes": hex(version) },
             "refuse_unproven": { "reason": RefuseReason::TokenInvalid.wire(), "bytes": hex(unproven) },
             "accept": hex(&self.accept),
             "transcript": hex(self.transcript()),
             "keys": {
-                "handshake": self.okm("zonewire v1 handshake"),
-                "c2s": self.okm("zonewire v1 c2s"),
-                "s2c": self.okm("zonewire v1 s2c"),
+                "handshake": self.okm("zonewire v2 handshake"),
+                "c2s": self.phase(true, 0),
+                "s2c": self.phase(false, 0),
             },
             "parameters": hex(self.parameters()),
             "accepted": {
@@ -235,6 +263,7 @@ impl Handshake {
                 "server_time": big(self.accepted.server_time),
                 "rate": self.accepted.rate,
                 "longest_packet": self.accepted.max_datagram,
+                "features": big(self.accepted.features.0),
                 "idle_ms": self.accepted.idle_ms,
                 "down_cap": self.accepted.down_cap,
                 "up_cap": self.accepted.up_cap,
@@ -242,6 +271,23 @@ impl Handshake {
             "packets": self.packets(),
         })
     }
+}
+
+/// Phases 0 to 2 of each direction after the handshakes, with a packet sealed in each.
+pub fn key_phases() -> Value {
+    let mut out = Vec::new();
+    for handshake in [Aead::Aes128Gcm, Aead::ChaCha20Poly1305].map(Handshake::new) {
+        for (to_server, phase) in [(true, 0), (true, 1), (true, 2), (false, 0), (false, 1), (false, 2)] {
+            let mut value = handshake.phase(to_server, phase);
+            value["cipher"] = handshake.aead.wire().into();
+            value["direction"] = if to_server { "c2s" } else { "s2c" }.into();
+            value["phase"] = phase.into();
+            let ping = Content::Control(Control::Ping);
+            value["packet"] = handshake.packet_in_phase("a ping", to_server, phase, 1000 * phase + 7, &[ping]);
+            out.push(value);
+        }
+    }
+    out.into()
 }
 
 pub fn handshakes() -> Value {
@@ -272,6 +318,8 @@ pub fn dropped_by_client() -> Value {
     add("a REFUSE cut short", refuse.clone(), &|bytes| bytes.truncate(20));
     add("a REFUSE of an unknown reason", refuse.clone(), &|bytes| bytes[1] = 11);
     add("a REFUSE with a reserved byte", refuse.clone(), &|bytes| bytes[2] = 1);
+    let mismatch = write_refuse(&mac, RefuseReason::VersionMismatch, None).to_vec();
+    add("a REFUSE whose lowest version is above its highest", mismatch, &|bytes| bytes[2..4].copy_from_slice(&[3, 2]));
     add("a REFUSE of another attempt", refuse.clone(), &|bytes| bytes[8] ^= 1);
     add("a data packet", vec![0x40; 40], &|_| {});
     add("a HELLO", handshake.hello.to_vec(), &|_| {});

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use netcode::channel::{Kind as ChannelKind, Table};
+use netcode::channel::{Kind as ChannelKind, Overflow, Table};
 use netcode::schema::{Field, Fnv, Kind, Predictor, Schema};
 use serde_json::{Value, json};
 
@@ -72,30 +72,43 @@ fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(Fnv::new().0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-pub fn channel_table() -> Value {
-    let table = Table::standard();
+pub fn channel_tables() -> Value {
+    json!([channel_table("standard", &Table::standard()), channel_table("lab", &Table::lab())])
+}
+
+fn channel_table(name: &str, table: &Table) -> Value {
     let number = |kind| match kind {
         ChannelKind::Unreliable => 0,
         ChannelKind::Sequenced => 1,
         ChannelKind::Snapshot => 2,
-        ChannelKind::ReliableOrdered => 3u8,
+        ChannelKind::ReliableOrdered => 3,
+        ChannelKind::ReliableUnordered => 4,
+        ChannelKind::Block => 5u8,
     };
     let mut canonical = vec![table.0.len() as u8];
     let mut channels = Vec::new();
     for channel in &table.0 {
+        let overflow = u8::from(channel.overflow == Overflow::DropOldest);
         text(&mut canonical, channel.name);
-        canonical.push(number(channel.kind));
-        canonical.extend_from_slice(&u32::from(channel.max_message).to_le_bytes());
-        canonical.extend_from_slice(&channel.queue_bytes.to_le_bytes());
+        canonical.extend_from_slice(&[number(channel.kind), channel.priority, channel.weight]);
+        for number in [channel.min_bytes, channel.max_bytes, channel.max_message, channel.queue_bytes] {
+            canonical.extend_from_slice(&number.to_le_bytes());
+        }
+        canonical.push(overflow);
         channels.push(json!({
             "name": channel.name,
             "kind": number(channel.kind),
+            "priority": channel.priority,
+            "weight": channel.weight,
+            "least_per_tick": channel.min_bytes,
+            "most_per_tick": channel.max_bytes,
             "longest_message": channel.max_message,
             "queue": channel.queue_bytes,
+            "overflow": overflow,
         }));
     }
     assert_eq!(fnv(&canonical), table.hash());
-    json!({ "channels": channels, "canonical": hex(canonical), "hash": hash(table.hash()) })
+    json!({ "name": name, "channels": channels, "canonical": hex(canonical), "hash": hash(table.hash()) })
 }
 
 fn canonical_fields(out: &mut Vec<u8>, fields: &[Field]) {

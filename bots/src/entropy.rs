@@ -4,13 +4,13 @@ use netcode::crypto::{CryptoError, Entropy, Ephemeral};
 use netcode::rng::Rng;
 
 /// Bytes from a seed; X25519 keys, which cannot be seeded, from outside.
-pub(super) struct Seeded {
+pub(crate) struct Seeded {
     rng: Rng,
     outside: Box<dyn Entropy>,
 }
 
 impl Seeded {
-    pub(super) fn new(rng: Rng, outside: Box<dyn Entropy>) -> Self {
+    pub(crate) fn new(rng: Rng, outside: Box<dyn Entropy>) -> Self {
         Self { rng, outside }
     }
 }
