@@ -497,3 +497,13 @@ proptest! {
         prop_assert_eq!(pair.server_drops(Drop::Malformed), 0);
     }
 }
+#[test]
+fn a_close_is_said_three_times_the_last_one_too() {
+    let mut pair = Pair::connected(1, 20 * MS);
+    pair.wire = Some(Vec::new());
+    pair.net.block(server_addr(), client_addr(0), netcode::Time::NEVER);
+    pair.server.close(pair.now, pair.live[0], CloseReason::Kicked);
+    pair.run_for(SECOND);
+    let closes = pair.wire.as_ref().unwrap().iter().filter(|sent| sent.from == server_addr()).count();
+    assert_eq!((closes, pair.server.connections()), (3, 0));
+}
