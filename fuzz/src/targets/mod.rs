@@ -3,6 +3,7 @@
 mod accept;
 mod bits;
 mod client;
+mod delivery;
 mod fixture;
 mod hello;
 mod input;
@@ -57,6 +58,14 @@ pub const TARGETS: &[Target] = &[
         max_len: 1480,
         features: packet::FEATURES,
         seeds: packet::seeds,
+    },
+    Target {
+        name: "delivery",
+        about: "each kind of channel: receivers against hostile senders, models and quotas; both halves over bad networks",
+        run: delivery::run,
+        max_len: 600,
+        features: delivery::FEATURES,
+        seeds: delivery::seeds,
     },
     Target {
         name: "snapshot",

@@ -254,7 +254,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         packet(ack, None, &|w| write_control(w, Control::MtuProbe), &[1; 2]),
         packet(ack, None, &|w| (0..8).for_each(|channel| w.write(1 | channel << 2, 13)), &[]),
         packet(None, None, &|w| w.write(0b011 | 1 << 3 | 200 << 7, 15), &[]),
-        packet(None, None, &|w| w.write(1 | 7 << 2 | 3 << 13, 80), &[]),
+        packet(None, None, &|w| w.write(1 | 7 << 2 | 3 << 13, 40), &[]),
         packet(None, None, &|_| {}, &[0]),
     ];
     plaintexts.extend(CONTROLS.map(|control| packet(gaps, None, &|w| write_control(w, control), &[])));
