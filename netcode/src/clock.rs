@@ -20,6 +20,8 @@ pub const MAX_INTERVAL: Duration = Duration::from_millis(250);
 /// Between them the interval is the clock's age divided by this: while little is known of the drift, what is known of
 /// the offset ages as fast as new exchanges come.
 const AGE_DIVISOR: u64 = 200;
+/// An estimate that is as good as this needs no packets of its own any more.
+const GOOD_ENOUGH: Duration = Duration::from_micros(500);
 /// Exchanges that took longer tell nothing.
 const MAX_ROUND_TRIP: u64 = 10_000_000;
 /// Times beyond this (36,000 years) are no times, and sums of them would overflow.
@@ -104,13 +106,19 @@ impl ServerClock {
         let age = now.saturating_since(started);
         let interval = Duration::from_micros(age.as_micros() as u64 / AGE_DIVISOR);
         self.next_request = now + interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
-        Some(now < self.burst_until)
+        Some(self.is_eager(now))
+    }
+
+    /// Whether requests are worth packets of their own: at first, and while the estimate is not good yet. On a calm path
+    /// that is over after a few, so that a crowd that joins at once does not cost the server two hundred answers each.
+    fn is_eager(&self, now: Time) -> bool {
+        now < self.burst_until && self.uncertainty().is_none_or(|bound| bound > GOOD_ENOUGH)
     }
 
     /// When a request is due that is worth a packet of its own; the others wake nobody up.
     #[must_use]
     pub fn next_time(&self) -> Time {
-        if self.started.is_none() || self.next_request < self.burst_until { self.next_request } else { Time::NEVER }
+        if self.started.is_none() || self.is_eager(self.next_request) { self.next_request } else { Time::NEVER }
     }
 
     /// Takes a reply that arrived at `now` to the request that was sent at `sent` (both on the client's clock): the

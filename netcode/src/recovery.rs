@@ -165,6 +165,7 @@ pub struct Recovery {
     /// When the newest packet was sent for which a probe timeout waits.
     last_counted: Time,
     counted_in_flight: usize,
+    path_since: Time,
 }
 
 impl Recovery {
@@ -247,6 +248,7 @@ impl Recovery {
             return;
         }
         if packet.eliciting
+            && time >= self.path_since
             && let Some(delay) = delay
         {
             self.rtt.sample(now, now.saturating_since(time).as_micros() as u64, delay);
@@ -343,6 +345,14 @@ impl Recovery {
     #[must_use]
     pub fn loss_recent(&self) -> u32 {
         self.recent.per_10_000()
+    }
+
+    /// What is sent now takes another path: its round trip may be longer, and its silence is not known to be long.
+    /// What was sent before is not measured any more.
+    pub fn on_path_changed(&mut self, now: Time) {
+        self.path_since = now;
+        self.rtt.recent_min = MinWindow::default();
+        self.backoff = 0;
     }
 
     /// The round-trip time.

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+/// A place on the page, in pixels from its top left corner.
+pub(super) type Point = (f64, f64);
+
 /// A picture that grows.
 pub(super) struct Svg {
     text: String,
@@ -29,18 +32,18 @@ impl Svg {
         Self { text }
     }
 
-    pub(super) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    pub(super) fn line(&mut self, class: &str, (x1, y1): Point, (x2, y2): Point) {
         let _ = writeln!(self.text, r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#);
     }
 
-    pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
+    pub(super) fn rect(&mut self, class: &str, (x, y): Point, (width, height): (f64, f64)) {
         let _ = writeln!(
             self.text,
             r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"/>"#
         );
     }
 
-    pub(super) fn label(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+    pub(super) fn label(&mut self, class: &str, (x, y): Point, anchor: Anchor, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",
             Anchor::Middle => "middle",
@@ -52,7 +55,7 @@ impl Svg {
     }
 
     /// One line through all points.
-    pub(super) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
+    pub(super) fn polyline(&mut self, class: &str, points: &[Point]) {
         if points.is_empty() {
             return;
         }
@@ -64,7 +67,7 @@ impl Svg {
     }
 
     /// Many strokes as one element, each from one point to another.
-    pub(super) fn strokes(&mut self, class: &str, strokes: &[((f64, f64), (f64, f64))]) {
+    pub(super) fn strokes(&mut self, class: &str, strokes: &[(Point, Point)]) {
         if strokes.is_empty() {
             return;
         }

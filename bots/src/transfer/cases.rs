@@ -16,7 +16,9 @@ use super::{Traffic, bound};
 const RTTS_MS: [u64; 3] = [20, 100, 200];
 const LOSSES: [f64; 4] = [0.0, 0.01, 0.05, 0.2];
 /// From the connection to the measuring: what the rate control needs to find its rate.
-const WARM_UP: Duration = Duration::from_secs(4);
+const WARM_UP: Duration = Duration::from_secs(10);
+/// After it no snapshot is under way any more.
+const AFTERMATH: Duration = Duration::from_secs(1);
 /// What is sent may arrive this long after the last sending.
 const REST: Duration = Duration::from_secs(60);
 /// A message of the full runs fills a packet as a segment does.
@@ -55,10 +57,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// A cap of 1 MB/s, 10 s full, 60 s light, 600 s of small messages, 10 big blocks.
+    /// A cap of 1 MB/s, 20 s full, 60 s light, 600 s of small messages, 10 big blocks.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { seed, cap: 1_000_000, full_s: 10.0, light_s: 60.0, small_s: 600.0, big_blocks: 10 }
+        Self { seed, cap: 1_000_000, full_s: 20.0, light_s: 60.0, small_s: 600.0, big_blocks: 10 }
     }
 }
 
@@ -193,24 +195,25 @@ pub(super) fn small_messages(options: &Options, outside: Outside<'_>) -> Result<
 pub(super) fn big_block(options: &Options, outside: Outside<'_>) -> Result<BigBlock, Broken> {
     let path = Path { rtt: Duration::from_millis(100), loss: 0.01, cap: options.cap, snapshot_bytes: SNAPSHOT_BYTES };
     let channel = number_of(Traffic::Block.channel())?;
-    let (mut seconds, mut sent, mut slowest) = (0.0, 0, 0.0_f64);
-    let (mut with, mut alone) = (Snapshots::default(), Snapshots::default());
+    let (mut seconds, mut halves, mut sent, mut slowest) = (0.0, 0.0, 0, 0.0_f64);
+    let (mut with, mut alone) = (Lost::default(), Lost::default());
     for at in 0..options.big_blocks.max(1) {
         let name = format!("big block {at}");
         let (mut busy, _) = lab(options, &name, &path, outside)?;
         let start = busy.now + WARM_UP;
         busy.run(start, &mut Idle)?;
-        let (bytes, snapshots) = (busy.bytes_sent(), busy.snapshots);
+        let (bytes, from) = (busy.bytes_sent(), busy.snapshots.due());
         let mut load = BlockLoad::new(channel, BIG_BLOCK, 1, start, Duration::ZERO);
         busy.run(start + REST, &mut load)?;
         let took = load.delays.first().map(|micros| *micros as f64 / 1e6).ok_or(Broken::Nothing)?;
+        halves += load.halves.first().map(|micros| *micros as f64 / 1e6).ok_or(Broken::Nothing)?;
         (seconds, slowest, sent) = (seconds + took, slowest.max(took), sent + busy.bytes_sent() - bytes);
-        add(&mut with, &snapshots, &busy.snapshots);
+        let (end, to) = (busy.now + AFTERMATH, busy.snapshots.due());
+        busy.run(end, &mut Idle)?;
+        with.add(&busy.snapshots, from, to);
         let (mut quiet, _) = lab(options, &name, &path, outside)?;
-        quiet.run(start, &mut Idle)?;
-        let snapshots = quiet.snapshots;
-        quiet.run(busy.now, &mut Idle)?;
-        add(&mut alone, &snapshots, &quiet.snapshots);
+        quiet.run(end, &mut Idle)?;
+        alone.add(&quiet.snapshots, from, to);
     }
     let runs = f64::from(options.big_blocks.max(1));
     let cap = f64::from(options.cap);
@@ -219,19 +222,28 @@ pub(super) fn big_block(options: &Options, outside: Outside<'_>) -> Result<BigBl
         seconds_mean: seconds / runs,
         seconds_max: slowest,
         share_of_cap: f64::from(BIG_BLOCK) * runs / seconds / cap,
+        middle_share_of_cap: f64::from(BIG_BLOCK / 2) * runs / halves / cap,
         sent_share_of_cap: sent as f64 / seconds / cap,
         share_bound: bound::goodput(Traffic::Block, options.cap, path.loss) / cap,
         snapshots_due: with.due,
-        snapshots_lost: with.due.saturating_sub(with.arrived),
+        snapshots_lost: with.lost,
         snapshots_due_alone: alone.due,
-        snapshots_lost_alone: alone.due.saturating_sub(alone.arrived),
+        snapshots_lost_alone: alone.lost,
     })
 }
 
-/// What came between two moments; the few under way at either end even out.
-fn add(sum: &mut Snapshots, before: &Snapshots, after: &Snapshots) {
-    sum.due += after.due - before.due;
-    sum.arrived += after.arrived - before.arrived;
+/// Snapshots of several runs.
+#[derive(Default)]
+struct Lost {
+    due: u64,
+    lost: u64,
+}
+
+impl Lost {
+    fn add(&mut self, snapshots: &Snapshots, from: usize, to: usize) {
+        self.due += to.saturating_sub(from) as u64;
+        self.lost += snapshots.lost(from, to);
+    }
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -71,13 +71,27 @@ pub enum Broken {
     Nothing,
 }
 
-/// Snapshots of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Snapshots {
-    /// Ticks in which one was due.
-    pub due: u64,
-    /// That arrived.
-    pub arrived: u64,
+/// Snapshots of a run: of each tick in which one was due, whether it arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Snapshots(Vec<bool>);
+
+impl Snapshots {
+    /// How many were due so far.
+    pub(super) fn due(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Of those from one number to another, how many did not arrive.
+    pub(super) fn lost(&self, from: usize, to: usize) -> u64 {
+        self.0.get(from..to).unwrap_or_default().iter().filter(|arrived| !**arrived).count() as u64
+    }
+
+    fn on_arrived(&mut self, body: &[u8]) {
+        let number = body.first_chunk().and_then(|number| usize::try_from(u32::from_le_bytes(*number)).ok());
+        if let Some(arrived) = number.and_then(|number| self.0.get_mut(number)) {
+            *arrived = true;
+        }
+    }
 }
 
 /// The two ends, connected.
@@ -204,15 +218,17 @@ impl Lab {
             // It replaces one that still waits; before the connection stands it is not taken, nor needed.
             let _ = self.client.send(now, INPUT, &[0; INPUT_BYTES]);
         }
+        let number = self.snapshots.due() as u64;
         let mut write = |w: &mut BitWriter<'_>| {
-            for _ in 0..usize::from(length).min(w.remaining_bits() / 8) {
+            w.write(number, 32);
+            for _ in 4..usize::from(length).min(w.remaining_bits() / 8) {
                 w.write(0x5a, 8);
             }
         };
         let mut buffer = [0; MAX_DATAGRAM];
         let snapshot = (length > 0).then_some(&mut write as _);
         if let Some(sent) = self.server.transmit(now, self.conn, &mut buffer, snapshot) {
-            self.snapshots.due += u64::from(length > 0);
+            self.snapshots.0.extend((length > 0).then_some(false));
             self.emulator.send(now, SERVER, CLIENT, buffer.get(..sent.len).unwrap_or_default());
         }
     }
@@ -230,7 +246,7 @@ impl Lab {
     fn drain(&mut self, now: Time, load: &mut dyn Load) {
         while let Some(event) = self.client.poll_event() {
             match event {
-                ClientEvent::Message { channel: SNAPSHOT, .. } => self.snapshots.arrived += 1,
+                ClientEvent::Message { channel: SNAPSHOT, bytes, .. } => self.snapshots.on_arrived(bytes),
                 ClientEvent::Message { channel, bytes, .. } => load.on_message(now, channel, bytes),
                 ClientEvent::Block { event, .. } => load.on_block(now, &event),
                 ClientEvent::Disconnected(reason) => self.ended = Some(reason),

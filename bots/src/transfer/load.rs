@@ -155,13 +155,40 @@ pub(super) struct BlockLoad {
     pub bytes: u64,
     /// From [`ServerEndpoint::send_block`] to the client's last byte, in microseconds.
     pub delays: Vec<u64>,
+    /// From a block's first quarter to its third, in microseconds: without start and end.
+    pub halves: Vec<u64>,
+    /// When the first quarter of the one under way had arrived.
+    quarter: Option<Time>,
 }
 
 impl BlockLoad {
     /// That many blocks of that length, the first at `start`, each further one a `pause` after the one before it arrived.
     pub(super) fn new(channel: u8, length: u32, count: u32, start: Time, pause: Duration) -> Self {
         let block = (0..length).map(|at| (at % 251) as u8).collect();
-        Self { channel, block, pause, left: count, next: start, sent: None, bytes: 0, delays: Vec::new() }
+        Self {
+            channel,
+            block,
+            pause,
+            left: count,
+            next: start,
+            sent: None,
+            bytes: 0,
+            delays: Vec::new(),
+            halves: Vec::new(),
+            quarter: None,
+        }
+    }
+
+    /// The block has arrived up to there.
+    fn on_data(&mut self, now: Time, end: usize) {
+        let length = self.block.len();
+        if self.quarter.is_none() && end >= length / 4 {
+            self.quarter = Some(now);
+        }
+        if let Some(quarter) = self.quarter.filter(|_| self.halves.len() == self.delays.len() && end >= length / 4 * 3)
+        {
+            self.halves.push(now.saturating_since(quarter).as_micros() as u64);
+        }
     }
 }
 
@@ -194,11 +221,15 @@ impl Load for BlockLoad {
 
     fn on_block(&mut self, now: Time, event: &BlockEvent<'_>) {
         match event {
-            BlockEvent::Data { bytes, .. } => self.bytes += bytes.len() as u64,
+            BlockEvent::Data { offset, bytes, .. } => {
+                self.bytes += bytes.len() as u64;
+                self.on_data(now, *offset as usize + bytes.len());
+            }
             BlockEvent::Received { .. } => {
                 if let Some(sent) = self.sent.take() {
                     self.delays.push(now.saturating_since(sent).as_micros() as u64);
                 }
+                self.quarter = None;
                 self.next = now + self.pause;
             }
             _ => {}

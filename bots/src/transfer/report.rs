@@ -76,6 +76,8 @@ pub struct BigBlock {
     pub seconds_max: f64,
     /// The block's bytes a second as a share of the cap, from the first moment on.
     pub share_of_cap: f64,
+    /// The same over the middle half of the block: without the first rounds, in which the rate grows, and the last.
+    pub middle_share_of_cap: f64,
     /// All bytes that the server sent meanwhile, as a share of the cap.
     pub sent_share_of_cap: f64,
     /// What the block could reach if there were no snapshots.
@@ -173,7 +175,7 @@ impl fmt::Display for BigBlock {
         write!(
             f,
             "4 MiB block, 1 % loss, 100 ms RTT, beside snapshots: {:.2} s on average, {:.2} s at most of {}; {:.1} % of \
-             the cap (at least {:.0} %: {}; bound {:.1} %), {:.1} % with all that was sent; snapshots lost {} of {}, \
+             the cap (at least {:.0} %: {}; bound {:.1} %), {:.1} % over its middle half, {:.1} % with all that was sent; snapshots lost {} of {}, \
              without the block {} of {} ({})",
             self.seconds_mean,
             self.seconds_max,
@@ -182,6 +184,7 @@ impl fmt::Display for BigBlock {
             BIG_LIMIT * 100.0,
             verdict(self.share_of_cap >= BIG_LIMIT),
             self.share_bound * 100.0,
+            self.middle_share_of_cap * 100.0,
             self.sent_share_of_cap * 100.0,
             self.snapshots_lost,
             self.snapshots_due,
@@ -211,7 +214,8 @@ impl fmt::Display for Report {
             f,
             "\nGoodput: cap x (1 - loss) x the payload's share of a packet. Delay of messages (200 bytes, 50/s): half an \
              RTT, and an RTT for each resend that the quantile needs; of blocks (64 KiB): half an RTT, and the length at the \
-             goodput's bound. Overhead: bytes sent per byte of payload, 1 / ((1 - loss) x share)."
+             goodput's bound. What waits for the server's next tick (50 ms) is in the delays, not in the bounds. Overhead: \
+             bytes sent per byte of payload, 1 / ((1 - loss) x share)."
         )
     }
 }

@@ -48,9 +48,7 @@ impl Lane {
     pub(super) fn new(channel: &Channel) -> Self {
         let limit = channel.queue_bytes as usize;
         let halves = match channel.kind {
-            Kind::Unreliable => {
-                Halves::Unreliable { parts: Parts::new(limit), reassembly: Reassembly::new(limit) }
-            }
+            Kind::Unreliable => Halves::Unreliable { parts: Parts::new(limit), reassembly: Reassembly::new(limit) },
             Kind::Sequenced => Halves::Sequenced { staged: Vec::new(), waiting: false, newest: None },
             Kind::Snapshot => Halves::Snapshot { newest: None },
             Kind::ReliableOrdered => Halves::Ordered { outbox: Outbox::new(limit), inbound: Ordered::new(limit) },

@@ -27,7 +27,7 @@ use crate::inbox::{Inbox, Record};
 use crate::keys::{RxKeys, TxKeys};
 use crate::mtu::Mtu;
 use crate::packet::{BASE_DATAGRAM, ConnId, Direction};
-use crate::meter::{Meter, Policer};
+use crate::policer::Policer;
 use crate::rate::{RateConfig, RateControl};
 use crate::recovery::Recovery;
 use crate::replay::ReplayWindow;
@@ -35,6 +35,7 @@ use crate::scheduler::{Scheduler, Share};
 use crate::stats::Quality;
 use crate::time::Time;
 use crate::trace::{PathStep, Trace, TraceEvent, TraceState};
+use crate::window::Meter;
 use lane::Lane;
 use manifest::Manifest;
 pub(crate) use receive::{Received, Receiver};
@@ -327,7 +328,12 @@ impl Connection {
     }
 
     /// The peer's address changed: what was learned of the old path's length limit may not hold.
-    pub(crate) fn on_path_changed(&mut self, now: Time, address: SocketAddr) {
+    pub(crate) fn on_path_changed(&mut self, now: Time, address: SocketAddr, other_host: bool) {
+        // A NAT that only takes another port keeps the path; a host elsewhere has another one.
+        if other_host {
+            self.recovery.on_path_changed(now);
+            self.rate.on_path_changed(now);
+        }
         self.mtu.on_established(now);
         self.record(now, || TraceEvent::Path { step: PathStep::Moved, address });
     }

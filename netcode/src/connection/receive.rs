@@ -82,8 +82,7 @@ impl Connection {
         };
         let (aad, sealed) = datagram.split_at_mut_checked(incoming.header_bytes()).ok_or(Drop::TooShort)?;
         // P-7
-        let (plaintext, rolled) =
-            self.rx.open(now, header.phase, pn, aad, sealed).map_err(|_| Drop::AuthFailed)?;
+        let (plaintext, rolled) = self.rx.open(now, header.phase, pn, aad, sealed).map_err(|_| Drop::AuthFailed)?;
         let received = Received { newest: largest.is_none_or(|largest| pn > largest), ..Received::default() };
         if self.state != State::Open {
             return Ok(Received { newest: false, ..received });
@@ -113,7 +112,11 @@ impl Connection {
             return Ok(Received { dropped: Some(Drop::Malformed), ..received });
         }
         self.on_authentic(now, pn, !to.scratch.frames.is_empty());
-        self.record(now, || TraceEvent::Received { pn, bytes: len as u16, contents: contents_of(to.scratch, plaintext.len()) });
+        self.record(now, || TraceEvent::Received {
+            pn,
+            bytes: len as u16,
+            contents: contents_of(to.scratch, plaintext.len()),
+        });
         self.on_frames(now, pn, plaintext, received, to)
     }
 

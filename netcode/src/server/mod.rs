@@ -494,8 +494,11 @@ impl ServerEndpoint {
             }
             None => None,
         };
-        let peer = self.slots.get_mut(conn)?;
-        if sent.is_some() && peer.wants_packet(now) {
+        // With its last packet the connection may be gone.
+        if let Some(peer) = self.slots.get_mut(conn)
+            && sent.is_some()
+            && peer.wants_packet(now)
+        {
             peer.queued = true;
             self.due.push_back(conn.slot());
         }

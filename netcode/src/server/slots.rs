@@ -58,7 +58,7 @@ impl Peer {
         let moved = received.path_response.and_then(|data| path.on_response(now, from, &data));
         if let Some(address) = moved {
             self.address = Some(address);
-            self.connection.on_path_changed(now, address);
+            self.connection.on_path_changed(now, address, address.ip() != current.ip());
         }
         if path.is_idle(now) {
             self.path = None;

@@ -40,6 +40,7 @@ class Bots:
         )
         self.told: dict[str, Any] = {}
         self._bundles: list[zw.Bundle] = []
+        self._wanted = bundles
 
     def __enter__(self) -> Self:
         return self
@@ -55,17 +56,19 @@ class Bots:
             self._process.stdout.close()
 
     def wait_ready(self) -> bool:
-        """Reads the JSON object that it prints."""
-        lines = ""
+        """Reads the JSON objects that it prints: about itself first, then one a line for each bundle."""
         for line in self._process.stdout or []:
-            lines += line
-            try:
-                self.told = json.loads(lines)
-            except json.JSONDecodeError:
-                continue
-            self._bundles = [zw.Bundle.from_json(entry) for entry in self.told["bundles"]]
-            return True
+            said = json.loads(line)
+            self.told = self.told or said
+            entries = said.get("bundles", [said] if "token" in said else [])
+            self._bundles += [zw.Bundle.from_json(entry) for entry in entries]
+            if len(self._bundles) == self._wanted:
+                return True
         return False
+
+    def hash(self, key: str) -> int:
+        """One of the hashes that it told."""
+        return int(str(self.told[key]), 16)
 
     def bundle(self) -> zw.Bundle:
         """A bundle that was not used."""
@@ -91,7 +94,7 @@ class Echo(Caller):
         **options: Any,
     ) -> Self:
         """A client that is about to send its first HELLO."""
-        return cls(attempt_with(bots.bundle(), suite, **options), Link(bots.address, weather), roll_packets)
+        return cls(attempt_with(bots, suite, **options), Link(bots.address, weather), roll_packets)
 
     def playing(self, now: float) -> None:
         """Whatever the check does all the time."""
@@ -106,9 +109,22 @@ class Echo(Caller):
         return self.up.inbox[channel]
 
 
-def attempt_with(bundle: zw.Bundle, suite: zw.CipherSuite = AES, **options: Any) -> zw.Attempt:
-    """An attempt with the laboratory table."""
-    chosen = {"channel_hash": zw.LAB_CHANNELS_HASH, **options}
+class Deaf(zw.BlockSender):
+    """Stands in where a check sends chunks by itself, of which the client's own sender knows nothing."""
+
+    def credit(self, credit: zw.Credit) -> None:
+        """Nothing to do."""
+
+    def cancelled(self, cancel: zw.Cancel) -> None:
+        """Nothing to do."""
+
+
+def attempt_with(
+    bots: Bots, suite: zw.CipherSuite = AES, *, bundle: zw.Bundle | None = None, **options: Any
+) -> zw.Attempt:
+    """An attempt with the laboratory table, and the schema that the server names."""
+    chosen = {"channel_hash": zw.LAB_CHANNELS_HASH, "schema_hash": bots.hash("schema_hash"), **options}
+    bundle = bundle or bots.bundle()
     return zw.Attempt(bundle.token, bundle.psk, suite, client_time(), **chosen)
 
 
@@ -224,7 +240,11 @@ def check_block_cancels(t: vectors.Tally, name: str, session: Echo, rng: random.
     heard.clear()
     unwanted, wanted = rng.randbytes(1 << 19), rng.randbytes(3000)
     session.tell(zw.BLOCK_CHANNEL, unwanted)
-    drive([session], lambda: sender.done and receiver.total == len(unwanted) and not receiver.over, 5.0)
+    drive(
+        [session],
+        lambda: sender.done and receiver.total == len(unwanted) and receiver.present is not None,
+        5.0,
+    )
     receiver.cancel()
     session.tell(zw.BLOCK_CHANNEL, wanted)
     drive([session], lambda: bool(heard), 3.0)
@@ -345,27 +365,26 @@ def check_acks(t: vectors.Tally, name: str, session: Echo) -> None:
 
 def check_clock(t: vectors.Tally, name: str, session: Caller) -> None:
     """W-9: the estimate of the server's clock is consistent."""
-    clocks, accepted = session.up.clocks, session.up.established.accepted
-    estimates = []
+    estimates: list[zw.Clocks] = []
     for at_once in (True, False):
-        before = clocks.samples
+        session.up.clocks = clocks = zw.Clocks()
         for _ in range(20):
             session.up.ask_time(time.monotonic(), at_once)
             play([session], 0.02 if at_once else 0.03)
         play([session], 0.1)
         what = "at once" if at_once else "some time"
-        got = clocks.samples - before
-        t.equal(f"{name}: time replies, {what}", got, 20)
-        if got == 0:
+        if not t.equal(f"{name}: time replies, {what}", clocks.samples, 20):
             return
-        estimates.append(clocks.offset)
-    apart = abs(estimates[0] - estimates[1]) / 1000
+        estimates.append(clocks)
+    quick, slow = estimates
+    apart = abs(quick.offset - slow.offset) / 1000
     t.check(f"{name}: clock estimates agree", apart < 3, f"{apart:.3f} ms apart")
-    sure = clocks.uncertainty / 1000
+    sure = quick.uncertainty / 1000
     t.check(f"{name}: the estimate is close", 0 <= sure < 3, f"within {sure:.3f} ms")
-    quick = statistics.median(clocks.held[:20]) / 1000
-    t.check(f"{name}: an urgent request does not wait", quick < 10, f"{quick:.2f} ms")
-    first = accepted.server_time - zw.microseconds(session.connected_at) - estimates[0]
+    held = statistics.median(quick.held) / 1000
+    t.check(f"{name}: an urgent request does not wait", held < 10, f"{held:.2f} ms")
+    accepted = session.up.established.accepted
+    first = accepted.server_time - zw.microseconds(session.connected_at) - quick.offset
     near = -100 < first / 1000 < 10
     t.check(f"{name}: the ACCEPT's clock is the same", near, f"{first / 1000:.3f} ms from the estimate")
 
@@ -407,19 +426,21 @@ def check_versions(t: vectors.Tally, bots: Bots) -> None:
     """H-5, E-4, H-17: a client that speaks more versions comes in with the one that both speak."""
     bundle = bots.bundle()
     for version, expected in ((3, (2, 2)), (1, (0, 0)), (255, (2, 2))):
-        refused = outcome(bots, attempt_with(bundle, version=version, highest=max(3, version))).refused
+        refused = outcome(
+            bots, attempt_with(bots, bundle=bundle, version=version, highest=max(3, version))
+        ).refused
         name = f"version {version}"
         if not t.check(f"{name}: refused", refused is not None) or refused is None:
             continue
         got = (refused.reason, refused.proven, refused.versions)
         t.equal(f"{name}: how", got, (zw.RefuseReason.VERSION_MISMATCH, False, expected))
         t.equal(f"{name}: the next attempt's", refused.next_version((2, 3)), 2 if expected[1] else None)
-    session = outcome(bots, attempt_with(bundle, version=2, highest=3))
+    session = outcome(bots, attempt_with(bots, bundle=bundle, version=2, highest=3))
     t.check("version 2, highest 3: comes in", session.connection is not None, str(session.refused))
     close([session])
-    low = outcome(bots, attempt_with(bots.bundle(), highest=1), 0.6)
+    low = outcome(bots, attempt_with(bots, highest=1), 0.6)
     t.equal("HELLO with a highest version below its version: no answer", low.answers, [])
-    short = outcome(bots, attempt_with(bots.bundle(), longest_packet=zw.BASE_PACKET - 1), 0.6)
+    short = outcome(bots, attempt_with(bots, longest_packet=zw.BASE_PACKET - 1), 0.6)
     t.equal("HELLO with a longest packet below 1200: no answer", short.answers, [])
 
 
@@ -540,7 +561,8 @@ def frame_cases() -> list[Case]:
 def channel_cases() -> list[Case]:
     """Section 11."""
     long_message = [segment(i, i == 0, False, FULL) for i in range(64)]
-    full_queue = [segment(1 + i, True, True, FULL) for i in range(262_144 // (1024 + 64))]
+    # The first 63 segments of a message whose 64th is missing, then as much as the queue holds besides.
+    full_queue = [*long_message[:63], *(segment(64 + i, True, True, FULL) for i in range(193))]
     return [
         Case("C-3 a part that is not full", part(0, 1, 0, 1000)),
         Case("C-3 an empty last part", part(0, 1, 1, 0)),
@@ -552,7 +574,8 @@ def channel_cases() -> list[Case]:
         Case("C-7 no first after a last", segment(1, False, True, b"x"), [segment(0, True, True, b"a")]),
         Case("C-7 a first after no last", segment(0, True, False, FULL), [segment(1, True, True, b"a")]),
         Case("C-7 longer than the longest", segment(64, False, True, b"x"), long_message),
-        Case("C-7 more than the queue holds", segment(len(full_queue) + 1, True, True, FULL), full_queue),
+        Case("C-7 more than the queue holds", segment(257, True, True, FULL), full_queue),
+        Case("C-7 an empty rest", segment(1, False, True, b""), [segment(0, True, False, FULL)]),
         Case("C-10 a chunk at the limit", chunk(0, 1 << 20, 256, 1024)),
         Case("C-10 a chunk beyond the end", chunk(0, 1024, 1, 1024)),
         Case("C-10 a chunk that is not full", chunk(0, 2048, 0, 1000)),
@@ -572,7 +595,6 @@ def legal_cases() -> list[bytes]:
         plain(*[zw.Ping()] * zw.MAX_FRAMES),
         bits(MESSAGE, (state, 4), (1, 1), (0, 11)),  # a short length in the long form (F-5)
         plain(zw.Message(zw.INPUT_CHANNEL, b"")),
-        segment(0, True, True, b"", zw.SESSION_CHANNEL),  # the wrong way (C-13)
         segment(0, True, True, b"once"),
         segment(0, True, True, b"once"),  # again (C-5)
         segment(2, True, True, b"third"),
@@ -586,7 +608,14 @@ def legal_cases() -> list[bytes]:
         part(7, 7, 3, 1024),  # never to be completed
         bits(CONTROL, (4, 4)),  # a probe of nothing
         plain(zw.PathResponse(bytes(8))),  # nobody asked
+        segment(0, True, True, b"", zw.SESSION_CHANNEL),  # the wrong way (C-13)
     ]
+
+
+def deafen(session: Echo) -> None:
+    """Takes the block sender's ears."""
+    channel = zw.LAB_CHANNELS[zw.BLOCK_CHANNEL]
+    session.up.block_senders[zw.BLOCK_CHANNEL] = Deaf(zw.BLOCK_CHANNEL, channel)
 
 
 def check_legal(t: vectors.Tally, bots: Bots) -> None:
@@ -594,6 +623,7 @@ def check_legal(t: vectors.Tally, bots: Bots) -> None:
     session = Echo.start(bots)
     if not connect(t, "odd", [session]):
         return
+    deafen(session)
     for number, odd in enumerate(legal_cases()):
         session.send_plain(odd, time.monotonic())
         play([session], 0.04)
@@ -608,7 +638,8 @@ def check_legal(t: vectors.Tally, bots: Bots) -> None:
     t.equal("odd packets: the mask written out is acknowledged", acknowledged, [True])
     play([session], 0.3)
     t.equal("odd packets: ordered", session.heard(zw.ORDERED_CHANNEL), [b"once", b"second", b"third"])
-    t.equal("odd packets: blocks", session.heard(zw.BLOCK_CHANNEL), [bytes(1000)])
+    blocks = session.heard(zw.BLOCK_CHANNEL)
+    t.check("odd packets: blocks", blocks == [bytes(1000)], sizes(blocks))
     t.equal("odd packets: nothing on the session channel", session.heard(zw.SESSION_CHANNEL), [])
     check_stands(t, "odd packets", session)
     close([session])
@@ -637,6 +668,8 @@ def check_malformed(t: vectors.Tally, bots: Bots) -> None:
     connect(quiet, "malformed", sessions, 8.0)
     if not t.check("malformed: connected", quiet.failed == 0, quiet.summary()):
         return
+    for session in sessions:
+        deafen(session)
     t.check("malformed: what comes before is acknowledged", set_up(cases, sessions))
     after: list[list[zw.CloseReason | None]] = []
     for _ in range(zw.MAX_MALFORMED):
@@ -659,7 +692,7 @@ def check_fine(t: vectors.Tally, bots: Bots, rng: random.Random) -> None:
     if connect(t, "echo", [session]):
         check_messages(t, "echo", session, rng, 6.0)
         check_datagrams(t, "echo", session, rng, 24)
-        check_sequenced(t, "echo", session, 15)
+        check_sequenced(t, "echo", session, 6)
         check_blocks(t, "echo", session, rng, BLOCKS, 12.0)
         check_block_cancels(t, "echo cancel", session, rng)
         check_clock(t, "echo", session)
@@ -682,7 +715,7 @@ def check_rolls(t: vectors.Tally, bots: Bots, rng: random.Random) -> None:
             continue
         check_messages(t, name, session, rng, 12.0)
         check_datagrams(t, name, session, rng, 24 if not weather else 3)
-        check_sequenced(t, name, session, 15 if not weather else 8)
+        check_sequenced(t, name, session, 6 if not weather else 3)
         check_blocks(t, name, session, rng, (1, 1024, 1 << 18 if weather else 1 << 20), 15.0)
         check_phases(t, name, session)
         # A packet that is late by two phases does not open any more (K-6).
@@ -710,7 +743,7 @@ def check_all(t: vectors.Tally, path: Path, ports: Callable[[], int], seed: int)
     rng = random.Random(seed)
     with Bots(path, ports(), 80) as bots:
         if t.check("bots echo: ready", bots.wait_ready()):
-            hashes = [int(str(bots.told[key]), 0) for key in ("channel_hash", "schema_hash")]
+            hashes = [bots.hash(key) for key in ("channel_hash", "schema_hash")]
             t.equal("bots echo: hashes", hashes, [zw.LAB_CHANNELS_HASH, zw.STANDARD_SCHEMA.hash()])
             check_fine(t, bots, rng)
             check_versions(t, bots)

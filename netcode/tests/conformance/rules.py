@@ -75,6 +75,7 @@ def check_key_phases(t: Tally) -> None:
 def check_parts(t: Tally) -> None:
     """C-2, C-3."""
     receiver = zw.PartsReceiver(DATAGRAM)
+    receiver.receive(zw.Part(32768, 1, 0), FULL)
     t.equal("parts: one of two", receiver.receive(zw.Part(65535, 1, 1), b"b"), None)
     t.equal("parts: both", receiver.receive(zw.Part(65535, 1, 0), FULL), FULL + b"b")
     t.equal("parts: once only", receiver.receive(zw.Part(65535, 1, 0), FULL), None)
@@ -85,6 +86,13 @@ def check_parts(t: Tally) -> None:
     t.equal("parts: the oldest of nine is given up", receiver.receive(zw.Part(0, 1, 1), b"b"), None)
     t.equal("parts: the others are not", receiver.receive(zw.Part(1, 1, 1), b"b"), FULL + b"b")
     short = zw.PartsReceiver(DATAGRAM._replace(longest=1500))
+    for number in range(70, 79):
+        receiver.receive(zw.Part(number, 1, 0), FULL)
+    t.equal("parts: of a message 64 below the greatest", receiver.receive(zw.Part(14, 1, 1), b"b"), None)
+    t.equal("parts: of one 63 below", receiver.receive(zw.Part(15, 1, 1), b"b"), None)
+    t.equal(
+        "parts: the other of that, with eight newer ones", receiver.receive(zw.Part(15, 1, 0), FULL), None
+    )
     t.equal("parts: too long", malformed(lambda: short.receive(zw.Part(0, 1, 1), bytes(477))), "C-3")
     t.equal("parts: as long as allowed", malformed(lambda: short.receive(zw.Part(0, 1, 1), bytes(476))), None)
     t.equal("parts: another last", malformed(lambda: short.receive(zw.Part(0, 2, 1), FULL)), "C-3")
@@ -155,7 +163,9 @@ def check_blocks(t: Tally, seed: int) -> None:
         for outcome in packer.outcomes:
             outcome(arrives and rng.random() < 0.8)
     t.check("blocks: all of them, in order", arrived == blocks, f"{[len(block) for block in arrived]}")
-    t.check("blocks: the sender knows", sender.done and len(sender.sent) == len(blocks))
+    t.check(
+        "blocks: the sender knows that they are received", sender.done and len(sender.sent) == len(blocks)
+    )
     receiver = zw.BlockReceiver(channel)
     receiver.receive(zw.Chunk(0, 5000, 1), FULL)
     t.equal("blocks: a later one ends the present", receiver.receive(zw.Chunk(1, 5, 0), b"later"), b"later")

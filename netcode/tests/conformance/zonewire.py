@@ -48,7 +48,8 @@ ROLL_PACKETS, ROLL_SECONDS, OLD_KEY_SECONDS = 1 << 22, 3600.0, 3.0
 PIECE = 1024  # bytes of a part, a segment, a chunk
 MAX_PARTS, MAX_INCOMPLETE = 8, 8
 RELIABLE_WINDOW = 256
-SEGMENT_COST = 64
+PARTS_BEHIND = 64
+LEAST_WINDOW, MOST_WINDOW = 4, 16_383
 SLOTS = 4096
 HISTORY = 64
 INPUTS_PER_MESSAGE = 8
@@ -1282,14 +1283,12 @@ class Incomplete:
 class PartsReceiver:
     """Puts unreliable messages together (C-2, C-3)."""
 
-    REMEMBERED = 1024
-
     def __init__(self, channel: Channel) -> None:
         self._longest = channel.longest
         self._queue = channel.queue
-        self._newest: int | None = None
+        self._greatest = 0
         self._held: dict[int, Incomplete] = {}
-        self._done: deque[int] = deque(maxlen=self.REMEMBERED)  # delivered or given up
+        self._done: set[int] = set()  # delivered or given up, among the newest
 
     def receive(self, part: Part, body: bytes) -> bytes | None:
         """The message, if this was the part that was missing."""
@@ -1298,14 +1297,14 @@ class PartsReceiver:
             raise Malformed("C-3")
         if part.last * PIECE + (1 if full else len(body)) > self._longest:
             raise Malformed("C-3")
-        number = part.id if self._newest is None else expand(self._newest, part.id)
-        self._newest = number if self._newest is None else max(self._newest, number)
-        if number in self._done:
+        number = expand(self._greatest, part.id)
+        if number in self._done or number <= self._greatest - PARTS_BEHIND:
             return None
         message = self._held.setdefault(number, Incomplete(part.last))
         if message.last != part.last:
             raise Malformed("C-3")
         message.parts[part.index] = body
+        self._move_on(number)
         if len(message.parts) == message.last + 1:
             self._forget(number)
             return b"".join(body for _, body in sorted(message.parts.items()))
@@ -1313,9 +1312,16 @@ class PartsReceiver:
             self._forget(min(self._held))
         return None
 
+    def _move_on(self, number: int) -> None:
+        """Notes the greatest id; what is too far below it is forgotten."""
+        self._greatest = max(self._greatest, number)
+        oldest = self._greatest - PARTS_BEHIND + 1
+        self._held = {i: message for i, message in self._held.items() if i >= oldest}
+        self._done = {i for i in self._done if i >= oldest}
+
     def _forget(self, number: int) -> None:
         del self._held[number]
-        self._done.append(number)
+        self._done.add(number)
 
 
 class Flags(NamedTuple):
@@ -1340,7 +1346,7 @@ class ReliableReceiver:
     @property
     def held_bytes(self) -> int:
         """What C-7 counts."""
-        return sum(len(body) + SEGMENT_COST for body in self._bodies.values())
+        return sum(map(len, self._bodies.values()))
 
     def receive(self, segment: Segment, body: bytes) -> list[bytes]:
         """The messages that are delivered by this one, in order."""
@@ -1367,8 +1373,9 @@ class ReliableReceiver:
         known_before = number == 0 or before is not None
         faults = (
             number >= self.expected + RELIABLE_WINDOW,
-            self.held_bytes + len(body) + SEGMENT_COST > self._queue,
+            self.held_bytes + len(body) > self._queue,
             not segment.last and len(body) != PIECE,
+            len(body) == 0 and not (segment.first and segment.last),
             known_before and segment.first != begins,
             after is not None and after.first != segment.last,
         )
@@ -1407,27 +1414,32 @@ class ReliableReceiver:
         return delivered
 
 
+def block_window(channel: Channel) -> int:
+    """By how many chunks a block's receiver is ahead (C-10)."""
+    return min(max(channel.queue // PIECE, LEAST_WINDOW), MOST_WINDOW)
+
+
 class BlockReceiver:
     """A block channel's receiving end (C-9 to C-11)."""
 
     def __init__(self, channel: Channel) -> None:
-        self.number = -1
-        self.over = True
+        self.present: int | None = None
         self.total = 0
         self.limit = 0
+        self.say: Credit | Cancel | None = None  # to be sent, until acknowledged
         self._longest = channel.longest
-        self._window = channel.queue // PIECE
+        self._window = block_window(channel)
+        self._over = -1  # the greatest number of a block that is over
         self._chunks: dict[int, bytes] = {}
         self._in_order = 0
-        self.say: Credit | Cancel | None = None  # to be sent, until acknowledged
 
     def receive(self, chunk: Chunk, body: bytes) -> bytes | None:
         """The block, if this was the chunk that was missing."""
-        number = expand(max(self.number, 0), chunk.id)
-        if number > self.number:
-            self._begin(number, chunk.total)
-        if number < self.number or self.over:  # C-9, C-11
+        number = expand(self._over + 1, chunk.id)
+        if number <= self._over:
             return None
+        if number != self.present:
+            self._begin(number, chunk.total)
         chunks = -(-self.total // PIECE)
         length = min(PIECE, self.total - chunk.index * PIECE)
         if chunk.total != self.total or chunk.index >= min(chunks, self.limit) or len(body) != length:
@@ -1435,37 +1447,40 @@ class BlockReceiver:
         self._chunks[chunk.index] = body
         while self._in_order in self._chunks:
             self._in_order += 1
-        if self._in_order == chunks:
-            self._end()
-            return b"".join(self._chunks[i] for i in range(chunks))
-        wanted = self._in_order + self._window
-        if wanted - self.limit >= max(1, self._window // 4) and self.limit < chunks:
-            self.limit = wanted
-            self.say = Credit(number & 0xFFFF, wanted)
-        return None
+        wanted, done = self._in_order + self._window, self._in_order == chunks
+        if done or 4 * (wanted - self.limit) >= self._window:
+            self.limit, self.say = wanted, Credit(number & 0xFFFF, wanted)
+        if not done:
+            return None
+        self._end(number)
+        return b"".join(self._chunks[i] for i in range(chunks))
 
     def cancelled(self, cancel: Cancel) -> None:
         """The sender gives a block up, perhaps one of which no chunk came (C-11)."""
-        number = expand(max(self.number, 0), cancel.id)
-        if number >= self.number:
-            self.number = number
-            self._end()
-            self._chunks.clear()
+        number = expand(self._over + 1, cancel.id)
+        if number > self._over:
+            self.say = None
+            self._end(number)
 
     def cancel(self) -> None:
         """This side wants no more of the present block (C-11)."""
-        if not self.over:
-            self._end()
-            self.say = Cancel(self.number & 0xFFFF, by_sender=False)
+        if self.present is not None:
+            self.say = Cancel(self.present & 0xFFFF, by_sender=False)
+            self._end(self.present)
 
     def _begin(self, number: int, total: int) -> None:
+        """A block that is later than the present one ends that (C-9)."""
         if total > self._longest:
             raise Malformed("C-10")
-        self.number, self.total, self.over, self.limit = number, total, False, self._window
+        self._end(number - 1)
+        self.present, self.total, self.limit = number, total, self._window
         self._chunks, self._in_order, self.say = {}, 0, None
 
-    def _end(self) -> None:
-        self.over, self.say = True, None
+    def _end(self, number: int) -> None:
+        """This block, and all before it, are over."""
+        self._over = max(self._over, number)
+        if self.present is not None and self.present <= self._over:
+            self.present = None
 
 
 # --- 11 Channels: sending -------------------------------------------------------------------------
@@ -1597,8 +1612,10 @@ class ReliableSender:
             self._next += 1
 
     def _may_go(self, piece: bytes) -> bool:
-        used = sum(len(segment.body) + SEGMENT_COST for segment in self._out.values())
-        return len(self._out) < RELIABLE_WINDOW and used + len(piece) + SEGMENT_COST <= self._queue
+        used = sum(len(segment.body) for segment in self._out.values())
+        waiting = (number for number, segment in self._out.items() if not segment.acknowledged)
+        in_window = self._next - next(waiting, self._next) < RELIABLE_WINDOW
+        return in_window and used + len(piece) <= self._queue
 
     def _put(self, packer: Packer, number: int) -> bool:
         segment = self._out[number]
@@ -1635,16 +1652,16 @@ class BlockSender:
 
     def __init__(self, index: int, channel: Channel) -> None:
         self.number = -1
-        self.sent: list[int] = []  # numbers of the blocks that arrived as a whole
+        self.sent: list[int] = []  # numbers of the blocks that were received
         self.refused: list[int] = []  # those that the receiver did not want
         self._index = index
         self._longest = channel.longest
-        self._window = channel.queue // PIECE
+        self._window = block_window(channel)
         self._blocks: deque[bytes] = deque()
-        self._data = b""
+        self._data = b""  # of the present block; empty if there is none
         self._limit = 0
         self._next = 0
-        self._missing: set[int] = set()  # not acknowledged
+        self._acknowledged: set[int] = set()
         self._again: set[int] = set()
         self._cancels: list[Cancel] = []  # to be sent, until acknowledged
 
@@ -1653,29 +1670,36 @@ class BlockSender:
         if not 1 <= len(block) <= self._longest:
             raise ValueError("a block of 1 byte up to what the channel allows")
         self._blocks.append(block)
-        self._begin()
+        if not self._data:
+            self._begin_next()
 
     @property
     def done(self) -> bool:
         """Whether nothing is on its way."""
-        return not self._missing and not self._blocks
+        return not self._data
 
     def cancel(self) -> None:
         """Gives the present block up (C-11)."""
-        if self._missing:
+        if self._data:
             self._cancels.append(Cancel(self.number & 0xFFFF, by_sender=True))
-            self._drop()
+            self._begin_next()
 
     def credit(self, credit: Credit) -> None:
-        """C-10."""
-        if self._known(credit.id) and self._missing:
-            self._limit = max(self._limit, credit.limit)
+        """C-10; the highest one says that the block is received."""
+        if not self._is_present(credit.id):
+            return
+        if credit.limit > self._next + self._window:
+            raise Malformed("C-10")
+        self._limit = max(self._limit, credit.limit)
+        if self._limit == self._count + self._window:
+            self.sent.append(self.number)
+            self._begin_next()
 
     def cancelled(self, cancel: Cancel) -> None:
         """The receiver wants no more of a block (C-11)."""
-        if self._known(cancel.id) and self._missing:
+        if self._is_present(cancel.id):
             self.refused.append(self.number)
-            self._drop()
+            self._begin_next()
 
     def waits(self) -> bool:
         """Whether there is something to send."""
@@ -1698,23 +1722,20 @@ class BlockSender:
     def _count(self) -> int:
         return -(-len(self._data) // PIECE)
 
-    def _known(self, low: int) -> bool:
-        """Whether this is the present block; one that was never begun is malformed (C-11)."""
+    def _is_present(self, low: int) -> bool:
+        """Whether this is the present block; one of which nothing was sent is malformed (C-11)."""
         number = expand(max(self.number, 0), low)
-        if number > self.number:
+        present = number == self.number and bool(self._data)
+        if number > self.number or present and self._next == 0:
             raise Malformed("C-11")
-        return number == self.number
+        return present
 
-    def _begin(self) -> None:
-        if self._blocks and not self._missing:
-            self._data = self._blocks.popleft()
-            self.number += 1
-            self._limit, self._next, self._again = self._window, 0, set()
-            self._missing = set(range(self._count))
-
-    def _drop(self) -> None:
-        self._data, self._missing, self._again, self._next = b"", set(), set(), 0
-        self._begin()
+    def _begin_next(self) -> None:
+        """The present block is over."""
+        self._data, self._next = b"", 0
+        self._acknowledged, self._again = set(), set()
+        if self._blocks:
+            self._data, self._limit, self.number = self._blocks.popleft(), self._window, self.number + 1
 
     def _put(self, packer: Packer, index: int) -> bool:
         number = self.number
@@ -1723,16 +1744,13 @@ class BlockSender:
         return packer.add(message, lambda acknowledged: self._outcome(number, index, acknowledged))
 
     def _outcome(self, number: int, index: int, acknowledged: bool) -> None:
-        if number != self.number or index not in self._missing:
+        if number != self.number or not self._data or index in self._acknowledged:
             return
-        if not acknowledged:
+        if acknowledged:
+            self._acknowledged.add(index)
+            self._again.discard(index)
+        else:
             self._again.add(index)
-            return
-        self._missing.discard(index)
-        self._again.discard(index)
-        if not self._missing:
-            self.sent.append(number)
-            self._drop()
 
     def _put_cancel(self, packer: Packer, cancel: Cancel) -> bool:
         message = Message(self._index, b"", cancel)

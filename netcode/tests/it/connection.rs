@@ -305,7 +305,9 @@ fn the_round_trip_time_is_measured_right_though_every_ack_waits_for_its_tick() {
         pair.start_ticks();
         pair.run_for(10 * SECOND);
         let expected = u64::from(2 * delay + jitter) * 1000;
-        for quality in [pair.clients[0].endpoint.quality(pair.now), pair.server.quality(pair.now, pair.live[0]).unwrap()] {
+        for quality in
+            [pair.clients[0].endpoint.quality(pair.now), pair.server.quality(pair.now, pair.live[0]).unwrap()]
+        {
             let error = quality.rtt.abs_diff(expected);
             assert!(error <= 1000 + u64::from(jitter) * 700, "{delay} ms: {quality:?}");
             assert_eq!(quality.lost, quality.spurious, "late ones look lost for a while: {quality:?}");
@@ -494,4 +496,14 @@ proptest! {
         prop_assert!(pair.clients[0].is_connected() && pair.live.len() == 1);
         prop_assert_eq!(pair.server_drops(Drop::Malformed), 0);
     }
+}
+#[test]
+fn a_close_is_said_three_times_the_last_one_too() {
+    let mut pair = Pair::connected(1, 20 * MS);
+    pair.wire = Some(Vec::new());
+    pair.net.block(server_addr(), client_addr(0), netcode::Time::NEVER);
+    pair.server.close(pair.now, pair.live[0], CloseReason::Kicked);
+    pair.run_for(SECOND);
+    let closes = pair.wire.as_ref().unwrap().iter().filter(|sent| sent.from == server_addr()).count();
+    assert_eq!((closes, pair.server.connections()), (3, 0));
 }
