@@ -181,6 +181,8 @@ pub struct Pair {
     pub live: Vec<ConnId>,
     /// Bytes of each snapshot: the tick, then zeros as far as there is room.
     pub snapshot_bytes: usize,
+    /// Steps in a row that took no time.
+    idle_steps: u32,
 }
 
 impl Pair {
@@ -200,6 +202,7 @@ impl Pair {
             tick: 0,
             live: Vec::new(),
             snapshot_bytes: 8,
+            idle_steps: 0,
         }
     }
 
@@ -331,6 +334,8 @@ impl Pair {
     pub fn step(&mut self, until: Time) -> bool {
         self.flush();
         let next = self.next_event();
+        self.idle_steps = if next > self.now { 0 } else { self.idle_steps + 1 };
+        assert!(self.idle_steps < 1000, "something is due at {:?} and does not happen", self.now);
         if next > until {
             self.now = until;
             return false;

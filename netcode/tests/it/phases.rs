@@ -11,7 +11,7 @@ use netcode::server::ServerConfig;
 use netcode::stats::Drop;
 
 use crate::lab::{End, MS, ORDERED, SECOND, TERRIBLE};
-use crate::pair::{Pair, SCHEMA_HASH, claims, client_addr, server_addr, server_config};
+use crate::pair::{Pair, SCHEMA_HASH, claims, client_addr, server_config};
 
 /// New keys every hundred packets.
 const HUNDRED: KeyLimits = KeyLimits { packets: 100, age: Duration::from_secs(3600) };
@@ -108,8 +108,10 @@ fn no_nonce_repeats_over_restarts_replayed_tokens_rollovers_and_roams() {
             let index = pair.add_client(bundle, config);
             pair.clients[index].plays = true;
         }
-        // What was heard in an earlier life is heard again, twice, before and after the genuine ones.
-        for hello in &hellos {
+        // What was heard in an earlier life is heard again: in every other life before the genuine ones, which are then
+        // refused, since their tokens are used.
+        let first_come = life % 2 == 1;
+        for hello in hellos.iter().filter(|_| first_come) {
             pair.inject(client_addr(9), hello);
             pair.inject(client_addr(9), hello);
         }
@@ -128,7 +130,7 @@ fn no_nonce_repeats_over_restarts_replayed_tokens_rollovers_and_roams() {
         roams += pair.server.roams();
         let conns = pair.live.clone();
         rolls += conns.iter().filter_map(|conn| pair.server.key_generations(*conn)).map(|(sent, _)| sent).sum::<u64>();
-        assert!(!conns.is_empty());
+        assert_eq!(conns.is_empty(), first_come);
     }
     let report = nonce_log::report();
     nonce_log::stop();
@@ -136,5 +138,4 @@ fn no_nonce_repeats_over_restarts_replayed_tokens_rollovers_and_roams() {
     assert!(report.seals > 10_000 && report.keys > 80 && rolls > 10 && roams > 20);
     assert_eq!((report.repeats, report.unrecorded), (0, 0));
     assert_eq!(pair.server_drops(Drop::AuthFailed), 0);
-    let _ = server_addr();
 }
