@@ -9,6 +9,7 @@ use bots::swarm::{Squad, SquadOptions, Summary};
 use netcode::Time;
 use netcode::crypto::{ClusterKey, CookieKey, Entropy, OsEntropy, Psk};
 use netcode::emulator::LinkConfig;
+use netcode::packet::MAX_DATAGRAM;
 use netcode::server::SingleUse;
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
 use netcode::trace::TraceEvent;
@@ -92,7 +93,7 @@ impl Pair {
             self.squad.join(now, &token(), entropy().ephemeral().unwrap()).unwrap();
         }
         self.squad.handle_timeout(now);
-        let mut out = [0; 1200];
+        let mut out = [0; MAX_DATAGRAM];
         while let Some((index, len)) = self.squad.poll_transmit(now, &mut out) {
             self.shard.handle_datagram(now, UNIX_MS, address(index), &mut out[..len], &mut entropy());
         }
@@ -177,7 +178,7 @@ fn nobody_answering_is_a_failure_with_its_cause() {
             squad.join(now, &token(), entropy().ephemeral().unwrap()).unwrap();
         }
         squad.handle_timeout(now);
-        while squad.poll_transmit(now, &mut [0; 1200]).is_some() {}
+        while squad.poll_transmit(now, &mut [0; MAX_DATAGRAM]).is_some() {}
     }
     let summary = Summary::new(20, 1.0, 0.0, squad.tally());
     assert_eq!((summary.connected, summary.failed), (0, 20));

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use client::{Client, Config, Event};
 use netcode::Time;
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION, SNAPSHOT};
+use netcode::channel::{INPUT, SESSION};
 use netcode::crypto::{ClusterKey, CookieKey, Entropy, OsEntropy, Psk};
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::DisconnectReason;
 use netcode::input::read_inputs;
 use netcode::message::Message;
-use netcode::packet::ConnId;
+use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::schema::State;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 use netcode::snapshot::{Header, write_gap, write_header, write_spawn};
@@ -99,12 +99,16 @@ impl Rig {
     }
 
     pub fn with_bundle(link: LinkConfig, bundle: &ConnectBundle) -> Self {
+        Self::with_config(link, bundle, Config::default())
+    }
+
+    pub fn with_config(link: LinkConfig, bundle: &ConnectBundle, client: Config) -> Self {
         let config = ServerConfig::new(vec![cluster_key()], SCHEMA.hash(), RATE);
         let server = ServerEndpoint::new(config, CookieKey::new([1; 32]), Arc::new(SingleUse::new(16)));
         let mut network = Emulator::new(5);
         network.set_default(link);
         let now = Time::from_millis(5_000);
-        let client = Client::connect(Config::default(), bundle, entropy().ephemeral().unwrap(), now).unwrap();
+        let client = Client::connect(client, bundle, entropy().ephemeral().unwrap(), now).unwrap();
         Self {
             now,
             tick: 1000,
@@ -149,7 +153,7 @@ impl Rig {
         }
         self.server.handle_timeout(self.now);
         self.server_events();
-        let mut out = [0; 1200];
+        let mut out = [0; MAX_DATAGRAM];
         while let Some((to, len)) = self.server.poll_transmit_control(self.now, &mut out) {
             self.network.send(self.now, server_address(), to, &out[..len]);
         }
@@ -177,8 +181,8 @@ impl Rig {
             Some(Sabotage::Body(body)) => w.write_bytes(body),
             None => write_all(w, margin, shown),
         };
-        let mut out = [0; 1200];
-        if let Some(sent) = self.server.transmit(self.now, conn, &mut out, Some((SNAPSHOT, &mut write))) {
+        let mut out = [0; MAX_DATAGRAM];
+        if let Some(sent) = self.server.transmit(self.now, conn, &mut out, Some(&mut write)) {
             self.network.send(self.now, server_address(), sent.to, &out[..sent.len]);
         }
     }
