@@ -193,6 +193,8 @@ pub struct Quality {
     pub queued_bytes: u64,
     /// Messages (or segments of them) that wait to be sent or acknowledged, over all channels.
     pub queued_messages: u64,
+    /// Bytes really held of what arrived out of order or in parts, over all channels.
+    pub held_bytes: u64,
     /// Messages that made room for newer ones.
     pub dropped: u64,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::manifest::Item;
 use crate::bits::BitWriter;
 use crate::channel::{Channel, Kind};
-use crate::delivery::{BlockFrame, Blocks, Ordered, Outbox, Parts, Piece, Reassembly, Unordered};
+use crate::delivery::{BlockFrame, Blocks, Ordered, Outbox, Parts, Piece, Reassembly, SEGMENT_BYTES, Unordered};
 use crate::error::SendError;
 use crate::frame::{self, Head, Malformed};
 use crate::inbox::Inbox;
@@ -240,14 +240,24 @@ impl Lane {
         matches!(self.halves, Halves::Snapshot { newest: Some(newest) } if pn < newest)
     }
 
-    /// Bytes that it holds: queued and unacknowledged, out of order, in parts.
+    /// What waits to be sent or acknowledged: bytes, and messages or segments or chunks of them.
+    pub(super) fn queued(&self) -> (usize, usize) {
+        match &self.halves {
+            Halves::Unreliable { parts, .. } => (parts.bytes(), parts.queued()),
+            Halves::Sequenced { staged, waiting, .. } => (if *waiting { staged.len() } else { 0 }, usize::from(*waiting)),
+            Halves::Snapshot { .. } => (0, 0),
+            Halves::Ordered { outbox, .. } | Halves::Unordered { outbox, .. } => (outbox.bytes(), outbox.queued()),
+            Halves::Block(blocks) => (blocks.queued_bytes(), blocks.queued_bytes().div_ceil(SEGMENT_BYTES)),
+        }
+    }
+
+    /// Bytes really held of what arrived: out of order, or in parts.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.halves {
-            Halves::Unreliable { parts, reassembly } => parts.bytes() + reassembly.bytes(),
-            Halves::Sequenced { staged, .. } => staged.len(),
-            Halves::Snapshot { .. } => 0,
-            Halves::Ordered { outbox, inbound } => outbox.bytes() + inbound.bytes(),
-            Halves::Unordered { outbox, inbound } => outbox.bytes() + inbound.bytes(),
+            Halves::Unreliable { reassembly, .. } => reassembly.bytes(),
+            Halves::Sequenced { .. } | Halves::Snapshot { .. } => 0,
+            Halves::Ordered { inbound, .. } => inbound.bytes(),
+            Halves::Unordered { inbound, .. } => inbound.bytes(),
             Halves::Block(blocks) => blocks.held_bytes(),
         }
     }

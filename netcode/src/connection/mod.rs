@@ -257,7 +257,9 @@ impl Connection {
             bytes_per_s_out: self.outbound.per_second(now),
             rate: self.rate.rate(),
             mtu: self.mtu.current(),
-            queued_bytes: self.lanes.iter().map(|lane| lane.held_bytes() as u64).sum(),
+            queued_bytes: self.lanes.iter().map(|lane| lane.queued().0 as u64).sum(),
+            queued_messages: self.lanes.iter().map(|lane| lane.queued().1 as u64).sum(),
+            held_bytes: self.lanes.iter().map(|lane| lane.held_bytes() as u64).sum(),
             dropped: self.lanes.iter().map(|lane| lane.dropped).sum(),
             ..self.recovery.quality()
         }

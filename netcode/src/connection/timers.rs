@@ -35,7 +35,7 @@ impl Connection {
     }
 
     /// Whether something waits that may go now: the newest of a sequenced channel always, the rest as the rate allows.
-    fn may_send(&self, now: Time) -> bool {
+    pub(super) fn may_send(&self, now: Time) -> bool {
         // With a new tick, what had used up its bytes may go again.
         let fresh = now >= self.tick_ends;
         self.lanes.iter().any(Lane::is_urgent)

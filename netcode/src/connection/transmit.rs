@@ -57,7 +57,9 @@ impl Connection {
         let close = self.close_due(now)?;
         if now >= self.tick_ends {
             self.scheduler.new_tick();
-            self.tick_ends = now + self.tick;
+            // On a grid, so that packets a little less than a tick apart do not make every other tick last two.
+            let late = now.saturating_since(self.tick_ends).as_micros() % self.tick.as_micros().max(1);
+            self.tick_ends = now + self.tick.saturating_sub(Duration::from_micros(late as u64));
         }
         let probe = snapshot.is_none() && close.is_none();
         if let Some(size) = self.mtu.probe_due(now).filter(|_| probe) {
@@ -263,9 +265,10 @@ impl Connection {
             }
         }
         self.repeat_early(now, w, content, other);
-        // What found no room hurries on, but never in packets that carry nothing.
+        // What found no room hurries on, and so does what the rate holds back while an ack goes out alone; but never in
+        // packets that carry nothing.
         let waits = self.lanes.iter().any(|lane| lane.due_bytes(true).is_some());
-        self.hurry = self.hurry && waits && (content.frames > 0 || snapshot);
+        self.hurry = waits && (content.frames > 0 || snapshot || !self.may_send(now));
     }
 
     fn carry(&mut self, now: Time, at: usize, w: &mut BitWriter<'_>, content: &mut Content) -> bool {

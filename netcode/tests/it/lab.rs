@@ -93,10 +93,10 @@ impl Pair {
         let mut client = ClientConfig { channels: table, ..ClientConfig::new(SCHEMA_HASH) };
         change(&mut server, &mut client);
         let mut pair = Self::new(seed, server);
-        pair.net.set_default(GOOD);
+        pair.net.set_default(LinkConfig { delay: link.delay, ..GOOD });
         let bundle = pair.bundle(&claims());
         pair.add_client(&bundle, client);
-        pair.run_for(300 * MS);
+        pair.run_for(200 * MS + 4 * link.delay);
         assert!(pair.clients[0].is_connected() && pair.live.len() == 1);
         pair.net.reset_links(link);
         pair
@@ -131,6 +131,35 @@ impl Pair {
         }
     }
 
+    /// How many messages arrived at an end on one channel.
+    pub fn count(&self, end: End, wanted: u8) -> usize {
+        let heard = |heard: &&Heard| matches!(heard, Heard::Message(channel, ..) if *channel == wanted);
+        let told = |told: &&Told| matches!(told, Told::Message(_, channel, ..) if *channel == wanted);
+        match end {
+            End::Client => self.clients[0].heard.iter().filter(heard).count(),
+            End::Server => self.told.iter().filter(told).count(),
+        }
+    }
+
+    /// How many bytes of blocks arrived at an end.
+    pub fn block_bytes(&self, end: End) -> usize {
+        let bytes = |event: &BlockTold| if let BlockTold::Data(.., data) = event { data.len() } else { 0 };
+        let heard = |heard: &Heard| if let Heard::Block(_, event) = heard { bytes(event) } else { 0 };
+        let told = |told: &Told| if let Told::Block(_, _, event) = told { bytes(event) } else { 0 };
+        match end {
+            End::Client => self.clients[0].heard.iter().map(heard).sum(),
+            End::Server => self.told.iter().map(told).sum(),
+        }
+    }
+
+    /// Whether an end was told that of a block.
+    pub fn has_block_event(&self, end: End, wanted: &BlockTold) -> bool {
+        match end {
+            End::Client => self.clients[0].heard.iter().any(|heard| matches!(heard, Heard::Block(_, event) if event == wanted)),
+            End::Server => self.told.iter().any(|told| matches!(told, Told::Block(_, _, event) if event == wanted)),
+        }
+    }
+
     /// What an end was told of blocks.
     pub fn block_events(&self, end: End) -> Vec<BlockTold> {
         let heard = |heard: &Heard| if let Heard::Block(_, event) = heard { Some(event.clone()) } else { None };
@@ -155,14 +184,14 @@ impl Pair {
         }
     }
 
-    /// Steps until `done` or for at most `limit`; whether it is done.
+    /// Runs until `done`, looked at every 20 ms, or for at most `limit`; whether it is done.
     pub fn run_while(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
         let until = self.now + limit;
         while !done(self) {
-            if !self.step(until) {
-                self.flush();
-                return done(self);
+            if self.now >= until {
+                return false;
             }
+            self.run_for(20 * MS);
         }
         true
     }
