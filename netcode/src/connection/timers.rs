@@ -59,6 +59,24 @@ impl Connection {
         }
     }
 
+    /// When a long message or a block that is all sent, but not all answered, has its end repeated: nothing else tells
+    /// that the last packets are lost before the probe timeout, which allows for the longest delay of an ack. Only on a
+    /// path that loses packets, and while nothing else waits.
+    fn tail_time(&self) -> Time {
+        if self.recovery.loss_recent() == 0 {
+            return Time::NEVER;
+        }
+        let Some(sent) = self.lanes.iter().filter_map(Lane::tail_sent).min() else { return Time::NEVER };
+        if self.next_bulk(true).is_some() { Time::NEVER } else { sent + self.recovery.rtt().loss_delay() }
+    }
+
+    fn repeat_tail(&mut self, now: Time) {
+        let age = self.recovery.rtt().loss_delay().as_micros() as u64;
+        let Some(sent) = now.as_micros().checked_sub(age).map(Time::from_micros) else { return };
+        self.lanes.iter_mut().for_each(|lane| lane.repeat_tail(sent));
+        self.hurry = true;
+    }
+
     /// When a timer or a packet is next due; a time in the past: at once.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
@@ -70,6 +88,7 @@ impl Connection {
                 .min(self.clock.as_ref().map_or(Time::NEVER, |clock| clock.next_time()))
                 .min(self.mtu.next_time())
                 .min(self.bulk_due())
+                .min(self.tail_time())
                 .min(self.recovery.loss_time())
                 .min(self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64)),
             State::Closing { next, .. } => next,
@@ -95,6 +114,9 @@ impl Connection {
             for lane in &mut self.lanes {
                 lane.on_probe();
             }
+        }
+        if self.tail_time() <= now {
+            self.repeat_tail(now);
         }
         if self.last_sent + KEEPALIVE <= now {
             self.waiting.ping = true;

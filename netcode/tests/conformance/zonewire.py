@@ -782,7 +782,7 @@ LAB_CHANNELS = (
     Channel("unordered", ChannelKind.RELIABLE_UNORDERED, 3, 1, 0, 0, 65536, 262144),
     Channel("datagram", ChannelKind.UNRELIABLE, 4, 1, 0, 0, 8192, 65536, 1),
     Channel("state", ChannelKind.SEQUENCED, 4, 1, 0, 0, 1100, 0),
-    Channel("block", ChannelKind.BLOCK, 7, 1, 0, 0, 16777216, 262144),
+    Channel("block", ChannelKind.BLOCK, 7, 1, 0, 0, 16777216, 1048576),
 )
 SNAPSHOT_CHANNEL, INPUT_CHANNEL, SESSION_CHANNEL = range(3)
 ORDERED_CHANNEL, UNORDERED_CHANNEL, DATAGRAM_CHANNEL, STATE_CHANNEL, BLOCK_CHANNEL = range(3, 8)
