@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, Kind, SESSION};
+use netcode::channel::{INPUT, Kind, SESSION, Table};
 use netcode::client::ClientConfig;
-use netcode::crypto::{Entropy, PacketKey, Psk, SessionKeys, SharedSecret, handshake_mac_key};
+use netcode::crypto::{Entropy, PacketKey, Psk, SessionKeys, SharedSecret};
 use netcode::error::{CloseReason, DisconnectReason};
 use netcode::features::Features;
 use netcode::frame::{Control, Head, write_control, write_message, write_snapshot_head};
-use netcode::handshake::{Accepted, HELLO_BYTES, Hello, RawAccept, RawHello, VERSION, write_accept};
-use netcode::packet::{AckBlock, BASE_DATAGRAM, ConnId, Header, MAX_DATAGRAM, Preamble};
+use netcode::handshake::{Accepted, RawHello, VERSION, write_accept};
+use netcode::packet::{AckBlock, ConnId, MAX_DATAGRAM, Preamble};
 use netcode::rng::Rng;
 use netcode::server::ServerConfig;
 use netcode::stats::{Drop, Drops};
-use netcode::token::ConnectBundle;
 
+use crate::fiend::{Fiend, fiendish_client, hello_of};
 use crate::pair::{Heard, Pair, SCHEMA_HASH, Sent, Told, claims, client_addr, server_addr, server_config};
 
 const MS: Duration = Duration::from_millis(1);
@@ -252,77 +252,6 @@ fn random_junk_at_both_ends_is_only_counted() {
     assert!(pair.clients[0].is_connected());
 }
 
-/// A peer that has all the keys and no manners.
-struct Fiend {
-    tx: PacketKey,
-    conn: Option<ConnId>,
-    pn: u64,
-}
-
-impl Fiend {
-    fn packet(&mut self, write: impl FnOnce(&mut BitWriter<'_>)) -> Vec<u8> {
-        let mut buffer = [0; BASE_DATAGRAM];
-        let mut w = BitWriter::new(&mut buffer);
-        write(&mut w);
-        let len = w.finish();
-        self.sealed(&buffer[..len])
-    }
-
-    fn sealed(&mut self, plaintext: &[u8]) -> Vec<u8> {
-        let mut out = vec![0; 7];
-        let header = Header::write(&mut out, self.conn, self.pn, false);
-        out.truncate(header);
-        let mut sealed = plaintext.to_vec();
-        let tag = self.tx.seal(self.pn, &out, &mut sealed).unwrap();
-        self.pn += 1;
-        [out, sealed, tag.to_vec()].concat()
-    }
-}
-
-fn ping(w: &mut BitWriter<'_>) {
-    Preamble::default().write(w);
-    write_control(w, Control::Ping);
-}
-
-/// A client with a valid token that speaks by hand; it is connected.
-fn fiendish_client(pair: &mut Pair) -> Fiend {
-    let bundle = pair.bundle(&claims());
-    let ephemeral = pair.entropy.ephemeral().unwrap();
-    let hello = hello_of(&bundle, ephemeral.public());
-    pair.wire = Some(Vec::new());
-    pair.inject(client_addr(0), &hello);
-    pair.flush();
-    let accept = pair.wire.take().unwrap()[0].bytes.clone();
-    let hello = RawHello::read(&hello).unwrap();
-    let raw = RawAccept::read(&accept, &hello.mac(), &handshake_mac_key(&bundle.psk)).unwrap();
-    let secret = ephemeral.agree(&raw.public()).unwrap();
-    let (accepted, keys) = raw.open(&hello, &bundle.psk, &secret).unwrap();
-    let mut fiend = Fiend { tx: PacketKey::from_secret(keys.aead, &keys.c2s), conn: Some(accepted.conn), pn: 0 };
-    let first = fiend.packet(ping);
-    pair.inject(client_addr(0), &first);
-    pair.flush();
-    assert_eq!(pair.live, [accepted.conn]);
-    fiend
-}
-
-fn hello_of(bundle: &ConnectBundle, public: [u8; 32]) -> [u8; HELLO_BYTES] {
-    let hello = Hello {
-        highest_version: VERSION,
-        aead: netcode::crypto::Aead::Aes128Gcm,
-        client_time: 0,
-        channel_hash: netcode::channel::Table::standard().hash(),
-        schema_hash: SCHEMA_HASH,
-        features: Features::ALL,
-        cookie: [0; 32],
-        public,
-        token: bundle.token.clone(),
-        max_datagram: MAX_DATAGRAM as u16,
-    };
-    let mut bytes = [0; HELLO_BYTES];
-    let _ = hello.write(&mut bytes, &handshake_mac_key(&bundle.psk));
-    bytes
-}
-
 /// The head of a message that is one segment.
 fn segment(number: u16) -> Head {
     Head::Segment { number, first: true, last: true }
@@ -331,7 +260,7 @@ fn segment(number: u16) -> Head {
 /// Sends it three times; says after how many the connection was closed for it.
 fn offences_until_closed(write: impl Fn(&mut BitWriter<'_>)) -> Option<u32> {
     let mut pair = Pair::new(1, server_config());
-    let mut fiend = fiendish_client(&mut pair);
+    let mut fiend = fiendish_client(&mut pair, &Table::standard());
     let conn = pair.live[0];
     for offence in 1..=3 {
         let packet = fiend.packet(&write);
@@ -386,7 +315,7 @@ fn whatever_else_breaks_the_rules_closes_after_the_third() {
 #[test]
 fn a_gap_that_is_never_filled_costs_no_more_than_the_quota() {
     let mut pair = Pair::new(1, server_config());
-    let mut fiend = fiendish_client(&mut pair);
+    let mut fiend = fiendish_client(&mut pair, &Table::standard());
     for number in 1..=16 {
         let packet = fiend.packet(|w| {
             Preamble::default().write(w);
@@ -412,7 +341,7 @@ fn random_plaintexts_under_good_keys_never_panic_and_end_soon() {
     let mut rng = Rng::new(3);
     for _ in 0..300 {
         let mut pair = Pair::new(1, server_config());
-        let mut fiend = fiendish_client(&mut pair);
+        let mut fiend = fiendish_client(&mut pair, &Table::standard());
         let conn = pair.live[0];
         for _ in 0..200 {
             let mut plaintext = vec![0; 1 + rng.below(60) as usize];
@@ -429,7 +358,7 @@ fn random_plaintexts_under_good_keys_never_panic_and_end_soon() {
 fn a_low_order_key_gets_no_answer_and_no_connection() {
     let mut pair = Pair::new(1, server_config());
     let bundle = pair.bundle(&claims());
-    let hello = hello_of(&bundle, [0; 32]);
+    let hello = hello_of(&bundle, [0; 32], &Table::standard());
     pair.inject(client_addr(0), &hello);
     assert_eq!((pair.server.connections(), pair.server_drops(Drop::Malformed)), (0, 1));
     assert_eq!(pair.server.traffic().packets_out, 0);
@@ -547,13 +476,13 @@ fn tokens_of_no_worth_do_not_use_up_the_handshakes_of_the_moment() {
     let mut pair = Pair::new(1, config);
     let mut forged = pair.bundle(&claims());
     forged.token.0[40] ^= 1;
-    let garbage = hello_of(&forged, [9; 32]);
+    let garbage = hello_of(&forged, [9; 32], &Table::standard());
     for _ in 0..60 {
         pair.inject(client_addr(7), &garbage);
     }
     assert_eq!(pair.server_drops(Drop::Refused), 60);
     let bundle = pair.bundle(&claims());
-    pair.inject(client_addr(8), &hello_of(&bundle, [9; 32]));
+    pair.inject(client_addr(8), &hello_of(&bundle, [9; 32], &Table::standard()));
     assert_eq!(pair.server.accepted(), 1, "a good token is still worked on");
     // But garbage is not opened without end either.
     for _ in 0..60 {
@@ -568,7 +497,7 @@ fn half_open_connections_have_a_limit_of_their_own() {
     let mut pair = Pair::new(1, config);
     for _ in 0..5 {
         let bundle = pair.bundle(&claims());
-        pair.inject(client_addr(7), &hello_of(&bundle, [9; 32]));
+        pair.inject(client_addr(7), &hello_of(&bundle, [9; 32], &Table::standard()));
     }
     assert_eq!((pair.server.connections(), pair.server_drops(Drop::Overload)), (3, 2));
     assert_eq!(pair.single_use.len(), 3, "who is dropped can come back with the same token");
