@@ -185,7 +185,8 @@ impl RateControl {
     #[must_use]
     pub fn next_at(&self, now: Time, bytes: usize) -> Time {
         let missing = self.price(bytes).saturating_sub(self.tokens_at(now)).max(0).unsigned_abs();
-        now + Duration::from_micros(missing.div_ceil(u64::from(self.rate)))
+        // What is missing was counted when the bucket was last filled, if that is later.
+        now.max(self.filled) + Duration::from_micros(missing.div_ceil(u64::from(self.rate)))
     }
 
     /// Counts bytes that were sent. The tick's packet goes even where the budget has no room: later ones wait for it,
@@ -406,6 +407,17 @@ mod tests {
             let burst = if matches!(load, Load::Bulk) { 0 } else { 25_000 };
             assert!(report.mean_queue <= 45_000 + burst && report.longest_queue <= 90_000 + 2 * burst, "{report:?}");
         }
+    }
+
+    #[test]
+    fn when_bytes_may_be_sent_does_not_depend_on_when_one_asks() {
+        let mut rate = RateControl::new(config(32_000));
+        let [spent, filled] = [1000, 1150].map(Time::from_millis);
+        rate.spend(spent, 8000);
+        rate.fill(filled);
+        let at = rate.next_at(filled, 1200);
+        assert_eq!(rate.next_at(spent, 1200), at, "or an endpoint wakes up early, again and again");
+        assert!(at > filled && rate.allows(at, 1200) && !rate.allows(filled, 1200));
     }
 
     #[test]

@@ -1,5 +1,4 @@
 //! Traces: a small one that is kept, its picture, and the command that draws it.
-#![expect(clippy::disallowed_methods, reason = "a real process and real files")]
 
 use std::env::temp_dir;
 use std::fs;

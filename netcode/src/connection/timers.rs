@@ -85,9 +85,8 @@ impl Connection {
         if self.last_received + self.idle_timeout <= now {
             return self.disconnect(now, DisconnectReason::IdleTimeout, inbox);
         }
-        let mut recovery = core::mem::take(&mut self.recovery);
-        recovery.detect_losses(now, |settled| self.settle(now, settled, None, inbox));
-        self.recovery = recovery;
+        let (recovery, mut settler) = self.settler(now, inbox);
+        recovery.detect_losses(now, |settled| settler.settle(settled, None));
         self.after_settling(now);
         if !self.waiting.ping && self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64) <= now {
             self.recovery.on_probe();

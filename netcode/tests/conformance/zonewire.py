@@ -625,7 +625,9 @@ class Attempt:
         """E-1 to E-3."""
         known = len(datagram) > 3 and datagram[1] in RefuseReason._value2member_map_
         ranged = known and datagram[1] == RefuseReason.VERSION_MISMATCH
-        self._check_form(datagram, REFUSE_BYTES, ranged or known and datagram[2:4] == bytes(2))
+        unranged = len(datagram) > 3 and datagram[2:4] == bytes(2)
+        good = known and (unranged or ranged and 1 <= datagram[2] <= datagram[3])
+        self._check_form(datagram, REFUSE_BYTES, good)
         refusal = Refusal(RefuseReason(datagram[1]), (datagram[2], datagram[3]) if ranged else None)
         if hmac.compare_digest(datagram[20:], mac16(self.mac_key, datagram[:20])):
             self.waiting = False

@@ -159,6 +159,8 @@ impl Client {
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub from: SocketAddr,
+    /// As the sender addressed it.
+    pub to: SocketAddr,
     pub bytes: Vec<u8>,
 }
 
@@ -177,6 +179,10 @@ pub struct Pair {
     pub tick: u64,
     /// The connections that are in the world.
     pub live: Vec<ConnId>,
+    /// Bytes of each snapshot: the tick, then zeros as far as there is room.
+    pub snapshot_bytes: usize,
+    /// Steps in a row that took no time.
+    idle_steps: u32,
 }
 
 impl Pair {
@@ -195,7 +201,16 @@ impl Pair {
             next_tick: None,
             tick: 0,
             live: Vec::new(),
+            snapshot_bytes: 8,
+            idle_steps: 0,
         }
+    }
+
+    /// A server process that died and came back: it has its configuration and nothing else.
+    pub fn restart_server(&mut self, config: ServerConfig) {
+        self.single_use = Arc::new(SingleUse::new(10_000));
+        self.server = ServerEndpoint::new(config, CookieKey::new([0xc0; 32]), Arc::clone(&self.single_use));
+        self.live.clear();
     }
 
     /// A pair whose one client is connected over a network with that delay each way; nothing is under way.
@@ -270,7 +285,7 @@ impl Pair {
     /// Puts a datagram on the network.
     pub fn launch(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         if let Some(wire) = &mut self.wire {
-            wire.push(Sent { from, bytes: bytes.to_vec() });
+            wire.push(Sent { from, to, bytes: bytes.to_vec() });
         }
         self.net.send(self.now, from, to, bytes);
     }
@@ -319,6 +334,8 @@ impl Pair {
     pub fn step(&mut self, until: Time) -> bool {
         self.flush();
         let next = self.next_event();
+        self.idle_steps = if next > self.now { 0 } else { self.idle_steps + 1 };
+        assert!(self.idle_steps < 1000, "something is due at {:?} and does not happen", self.now);
         if next > until {
             self.now = until;
             return false;
@@ -348,9 +365,14 @@ impl Pair {
         self.tick += 1;
         self.server.set_tick(self.tick);
         self.poll_server();
-        let (tick, mut out) = (self.tick, [0; MAX_DATAGRAM]);
+        let (tick, snapshot_bytes, mut out) = (self.tick, self.snapshot_bytes, [0; MAX_DATAGRAM]);
         for conn in self.live.clone() {
-            let mut write = |w: &mut netcode::bits::BitWriter<'_>| w.write(tick, 64);
+            let mut write = |w: &mut netcode::bits::BitWriter<'_>| {
+                w.write(tick, 64);
+                while w.bit_len() < 8 * snapshot_bytes && w.remaining_bits() >= 8 {
+                    w.write(0, 8);
+                }
+            };
             if let Some(sent) = self.server.transmit(self.now, conn, &mut out, Some(&mut write)) {
                 self.launch(server_addr(), sent.to, &out[..sent.len]);
             }
