@@ -21,7 +21,7 @@ use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::ConnId;
 use netcode::rate::RateConfig;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
-use netcode::stats::{Drops, Traffic};
+use netcode::stats::{Drops, Quality, Traffic};
 use sim::{Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
@@ -295,6 +295,12 @@ impl Shard {
             inputs_dropped: self.inputs_dropped,
             replica: self.replica_stats,
         }
+    }
+
+    /// How a connection fares, seen from here.
+    #[must_use]
+    pub fn quality(&self, now: Time, conn: ConnId) -> Option<Quality> {
+        self.endpoint.quality(now, conn)
     }
 
     /// The replication state of a connection, for checkers.
