@@ -181,9 +181,11 @@ impl RateControl {
         self.tokens_at(now) >= self.price(bytes)
     }
 
-    /// When `bytes` may be sent.
+    /// When `bytes` may be sent; `now` may lie in the past.
     #[must_use]
     pub fn next_at(&self, now: Time, bytes: usize) -> Time {
+        // The bucket knows nothing of the time before it was last filled.
+        let now = now.max(self.filled);
         let missing = self.price(bytes).saturating_sub(self.tokens_at(now)).max(0).unsigned_abs();
         // What is missing was counted when the bucket was last filled, if that is later.
         now.max(self.filled) + Duration::from_micros(missing.div_ceil(u64::from(self.rate)))
@@ -362,6 +364,16 @@ fn is_significant(lost: u32, n: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_about_a_time_before_the_rate_changed_may_be_sent_when_the_answer_says_so() {
+        let tick = Duration::from_millis(50);
+        let mut control = RateControl::new(RateConfig { start: 100_000, floor: 1000, cap: 1_000_000, tick });
+        control.spend(Time::from_millis(10), 10_000);
+        control.set_rate(Time::from_millis(30), 50_000);
+        let at = control.next_at(Time::from_millis(10), 1200);
+        assert!(at > Time::from_millis(30) && control.allows(at, 1200), "{at:?}");
+    }
     use crate::emulator::LinkConfig;
     use crate::flow::{Flow, Load, World};
     use crate::recovery::Packet;

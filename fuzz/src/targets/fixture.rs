@@ -30,6 +30,13 @@ pub static CHANNELS: LazyLock<(Table, u64)> = LazyLock::new(|| {
     (table, hash)
 });
 
+/// A channel of every kind, and the table's hash.
+pub static LAB: LazyLock<(Table, u64)> = LazyLock::new(|| {
+    let table = Table::lab();
+    let hash = table.hash();
+    (table, hash)
+});
+
 /// Seeded randomness, but for ring's ephemeral keys, which cannot be: ciphertexts differ between two runs, while
 /// plaintexts, sizes and outcomes do not.
 pub struct FuzzEntropy(Rng);

@@ -38,7 +38,9 @@ impl Connection {
     pub(super) fn may_send(&self, now: Time) -> bool {
         // With a new tick, what had used up its bytes may go again.
         let fresh = now >= self.tick_ends;
-        self.lanes.iter().any(Lane::is_urgent)
+        let urgent = |at: usize| self.lanes.get(at).is_some_and(Lane::is_urgent);
+        self.scheduler.pick(urgent).is_some()
+            || (fresh && (0..self.lanes.len()).any(urgent))
             || self.next_bulk(fresh).is_some_and(|bytes| self.rate.allows(now, bytes))
     }
 

@@ -243,10 +243,14 @@ impl Connection {
             other = urgent.max(self.snapshot_bytes + self.snapshot_bytes / 2);
             level = channel.map_or(u8::MAX, |channel| channel.priority);
         }
-        // Blocks ride where no snapshot does, once nothing else fits or waits.
-        for bulk in [false, true] {
-            let allowed = |bytes| self.rate.allows(now, bytes);
-            if bulk && (snapshot || !self.next_bulk(false).is_some_and(allowed)) {
+        // Once the rate is used up, what does not wait for it goes first: messages of a higher priority would otherwise
+        // leave no room for it, packet after packet. Blocks ride where no snapshot does, once nothing else fits or waits.
+        for (urgent_only, bulk) in [(true, false), (false, false), (false, true)] {
+            let allowed = self.next_bulk(false).is_some_and(|bytes| self.rate.allows(now, bytes));
+            if urgent_only && allowed {
+                continue;
+            }
+            if bulk && (snapshot || !allowed) {
                 break;
             }
             while content.frames + 1 < MAX_FRAMES {
@@ -256,7 +260,8 @@ impl Connection {
                     w.remaining_bits().saturating_sub(SNAPSHOT_HEAD_BITS + FRAME_BITS + reserve * 8) / 8
                 };
                 let ready = |at: usize| {
-                    lanes.get(at).is_some_and(|lane| lane.due_bytes(bulk).is_some_and(|bytes| bytes <= room(lane)))
+                    let lane = lanes.get(at).filter(|lane| !urgent_only || lane.is_urgent());
+                    lane.is_some_and(|lane| lane.due_bytes(bulk).is_some_and(|bytes| bytes <= room(lane)))
                 };
                 let Some(at) = scheduler.pick(ready) else { break };
                 if !self.carry(now, at, w, content) {

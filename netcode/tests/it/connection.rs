@@ -507,3 +507,28 @@ fn a_close_is_said_three_times_the_last_one_too() {
     let closes = pair.wire.as_ref().unwrap().iter().filter(|sent| sent.from == server_addr()).count();
     assert_eq!((closes, pair.server.connections()), (3, 0));
 }
+
+#[test]
+fn a_new_state_behind_a_long_message_does_not_let_that_out_past_the_rate() {
+    let server = ServerConfig { channels: Table::lab(), ..server_config() };
+    let client = ClientConfig { channels: Table::lab(), ..ClientConfig::new(SCHEMA_HASH) };
+    let mut pair = Pair::connected_as(9, 20 * MS, server, client);
+    let (ordered, state) = (3, 6);
+    pair.wire = Some(Vec::new());
+    let conn = pair.live[0];
+    pair.server.send(pair.now, conn, ordered, &[1; 65_000]).unwrap();
+    pair.server.send(pair.now, conn, state, &[2; 200]).unwrap();
+    pair.clients[0].endpoint.send(pair.now, ordered, &[1; 65_000]).unwrap();
+    pair.clients[0].endpoint.send(pair.now, state, &[2; 200]).unwrap();
+    pair.server.handle_timeout(pair.now + 10 * MS);
+    pair.flush();
+    let bytes = |from_server: bool| -> usize {
+        let wire = pair.wire.as_ref().unwrap();
+        wire.iter().filter(|sent| (sent.from == server_addr()) == from_server).map(|sent| sent.bytes.len()).sum()
+    };
+    // A tick's budget at 256 kB/s is 12.8 kB.
+    assert!((2000..20_000).contains(&bytes(true)), "{} bytes at once from the server", bytes(true));
+    assert!((2000..20_000).contains(&bytes(false)), "{} bytes at once from the client", bytes(false));
+    pair.run_for(2 * SECOND);
+    assert_eq!((pair.clients[0].messages(ordered).len(), pair.clients[0].messages(state).len()), (1, 1));
+}
