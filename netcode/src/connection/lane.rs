@@ -244,7 +244,9 @@ impl Lane {
     pub(super) fn queued(&self) -> (usize, usize) {
         match &self.halves {
             Halves::Unreliable { parts, .. } => (parts.bytes(), parts.queued()),
-            Halves::Sequenced { staged, waiting, .. } => (if *waiting { staged.len() } else { 0 }, usize::from(*waiting)),
+            Halves::Sequenced { staged, waiting, .. } => {
+                (if *waiting { staged.len() } else { 0 }, usize::from(*waiting))
+            }
             Halves::Snapshot { .. } => (0, 0),
             Halves::Ordered { outbox, .. } | Halves::Unordered { outbox, .. } => (outbox.bytes(), outbox.queued()),
             Halves::Block(blocks) => (blocks.queued_bytes(), blocks.queued_bytes().div_ceil(SEGMENT_BYTES)),

@@ -87,7 +87,8 @@ fn three_blocks_wait_behind_one_and_come_in_order() {
         for number in 0..4 {
             assert!(assembled(&pair, end.other(), number) == *block(number, 30_000));
         }
-        let received = pair.block_events(end.other()).into_iter().filter(|event| matches!(event, BlockTold::Received(_)));
+        let received =
+            pair.block_events(end.other()).into_iter().filter(|event| matches!(event, BlockTold::Received(_)));
         assert!(received.eq((0..4).map(BlockTold::Received)));
     }
 }

@@ -33,7 +33,8 @@ impl Flow {
     fn new(end: End, channel: u8, seed: u64) -> Self {
         let mut rng = Rng::new(seed).fork(&format!("{end:?} {channel}"));
         let special = [0, 1, 1024, 1025, 65_536];
-        let size = |rng: &mut Rng| if rng.chance(0.2) { rng.below(5000) as usize } else { special[rng.below(4) as usize] };
+        let size =
+            |rng: &mut Rng| if rng.chance(0.2) { rng.below(5000) as usize } else { special[rng.below(4) as usize] };
         let mut sizes: Vec<_> = (0..60).map(|_| size(&mut rng)).collect();
         (sizes[10], sizes[40]) = (special[4], special[4]);
         let messages = (0u32..).zip(sizes).map(|(number, len)| message(seed, number, len)).collect();

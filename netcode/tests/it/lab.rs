@@ -155,7 +155,9 @@ impl Pair {
     /// Whether an end was told that of a block.
     pub fn has_block_event(&self, end: End, wanted: &BlockTold) -> bool {
         match end {
-            End::Client => self.clients[0].heard.iter().any(|heard| matches!(heard, Heard::Block(_, event) if event == wanted)),
+            End::Client => {
+                self.clients[0].heard.iter().any(|heard| matches!(heard, Heard::Block(_, event) if event == wanted))
+            }
             End::Server => self.told.iter().any(|told| matches!(told, Told::Block(_, _, event) if event == wanted)),
         }
     }

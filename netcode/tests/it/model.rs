@@ -62,7 +62,10 @@ impl Reference {
         match event {
             BlockTold::Data(_, offset, bytes) => {
                 let block = self.blocks.front().expect("a block that was sent");
-                assert_eq!((*offset as usize, &block[self.block_bytes..][..bytes.len()]), (self.block_bytes, &bytes[..]));
+                assert_eq!(
+                    (*offset as usize, &block[self.block_bytes..][..bytes.len()]),
+                    (self.block_bytes, &bytes[..])
+                );
                 self.block_bytes += bytes.len();
             }
             BlockTold::Received(_) => {
