@@ -167,6 +167,8 @@ pub struct Recovery {
     /// When the newest packet was sent for which a probe timeout waits.
     last_counted: Time,
     counted_in_flight: usize,
+    /// Since when no acknowledgement settles any of those in flight.
+    silent_since: Time,
     path_since: Time,
 }
 
@@ -190,6 +192,9 @@ impl Recovery {
         self.make_room(1, &mut settled);
         if packet.counts() {
             self.last_counted = now;
+            if self.counted_in_flight == 0 {
+                self.silent_since = now;
+            }
             self.counted_in_flight += 1;
         }
         self.sent.push_back(Sent { time: now, packet, fate: Fate::InFlight });
@@ -261,6 +266,7 @@ impl Recovery {
         }
         if packet.counts() {
             self.counted_in_flight = self.counted_in_flight.saturating_sub(1);
+            self.silent_since = now;
             self.acked += 1;
             self.recent.add(false);
             self.backoff = 0;
@@ -330,6 +336,16 @@ impl Recovery {
         }
         let delay = self.rtt.probe_delay(max_ack_delay) << self.backoff.min(MAX_BACKOFF);
         self.last_counted + Duration::from_micros(delay)
+    }
+
+    /// When nothing in flight was acknowledged for two probe timeouts, however much was sent meanwhile: the path is dead, or
+    /// takes nothing as long as what was sent.
+    #[must_use]
+    pub fn silence_time(&self, max_ack_delay: u64) -> Time {
+        if self.counted_in_flight == 0 {
+            return Time::NEVER;
+        }
+        self.silent_since + Duration::from_micros(2 * self.rtt.probe_delay(max_ack_delay))
     }
 
     /// A probe is about to be sent: the next one waits twice as long.

@@ -49,6 +49,8 @@ pub const MAX_ACK_DELAY: Duration = Duration::from_millis(60);
 pub const ACK_EVERY: u8 = 8;
 /// After so many authentic packets that break the protocol the connection is closed.
 pub const MAX_MALFORMED: u8 = 3;
+/// Short pings, by which a path that has shrunk is told from one that is dead, are at least so far apart.
+const SHORT_PING_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a close is sent, and how far apart.
 const CLOSE_REPEATS: u8 = 3;
 const CLOSE_INTERVAL: Duration = Duration::from_millis(50);
@@ -140,6 +142,8 @@ struct TimeQuestion {
 #[derive(Debug, Default)]
 struct Waiting {
     ping: bool,
+    /// A ping in a packet of its own that every path takes.
+    short_ping: bool,
     path_response: Option<[u8; 8]>,
     time_replies: ArrayVec<TimeQuestion, MAX_TIME_REPLIES>,
     /// One of them should not wait for a ride.
@@ -171,6 +175,8 @@ pub struct Connection {
     last_sent: Time,
     owed: Owed,
     waiting: Waiting,
+    /// No short ping is sent before.
+    next_short_ping: Time,
     /// What is queued should not wait for a ride: it is large, was lost, or found no room.
     hurry: bool,
     /// When the scheduler's tick ends, and how long one is.
@@ -220,6 +226,7 @@ impl Connection {
             last_sent: now,
             owed: Owed::default(),
             waiting: Waiting::default(),
+            next_short_ping: now,
             hurry: false,
             tick_ends: now,
             snapshot_bytes: 0,

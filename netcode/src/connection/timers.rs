@@ -1,9 +1,10 @@
 //! What a connection waits for.
 
 use super::lane::Lane;
-use super::{Connection, KEEPALIVE, MAX_ACK_DELAY, State};
+use super::{Connection, KEEPALIVE, MAX_ACK_DELAY, SHORT_PING_INTERVAL, State};
 use crate::error::DisconnectReason;
 use crate::inbox::Inbox;
+use crate::packet::BASE_DATAGRAM;
 use crate::time::Time;
 
 /// What a packet with one message takes beside it, at the most.
@@ -17,6 +18,7 @@ impl Connection {
         match self.state {
             State::Open => {
                 self.waiting.ping
+                    || self.waiting.short_ping
                     || self.waiting.at_once
                     || self.owed.due() <= now
                     || self.clock.as_ref().is_some_and(|clock| clock.next_time() <= now)
@@ -79,11 +81,19 @@ impl Connection {
         self.hurry = true;
     }
 
+    /// When to ask whether the path still takes short packets: where all that is sent is long, nothing else would tell.
+    fn silence_time(&self) -> Time {
+        if self.mtu.current() <= BASE_DATAGRAM as u16 {
+            return Time::NEVER;
+        }
+        self.recovery.silence_time(MAX_ACK_DELAY.as_micros() as u64).max(self.next_short_ping)
+    }
+
     /// When a timer or a packet is next due; a time in the past: at once.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
         match self.state {
-            State::Open if self.waiting.ping || self.waiting.at_once => Time::ZERO,
+            State::Open if self.waiting.ping || self.waiting.short_ping || self.waiting.at_once => Time::ZERO,
             State::Open => (self.last_received + self.idle_timeout)
                 .min(self.last_sent + KEEPALIVE)
                 .min(self.owed.due())
@@ -91,6 +101,7 @@ impl Connection {
                 .min(self.mtu.next_time())
                 .min(self.bulk_due())
                 .min(self.tail_time())
+                .min(self.silence_time())
                 .min(self.recovery.loss_time())
                 .min(self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64)),
             State::Closing { next, .. } => next,
@@ -119,6 +130,10 @@ impl Connection {
         }
         if self.tail_time() <= now {
             self.repeat_tail(now);
+        }
+        if self.silence_time() <= now {
+            self.waiting.short_ping = true;
+            self.next_short_ping = now + SHORT_PING_INTERVAL;
         }
         if self.last_sent + KEEPALIVE <= now {
             self.waiting.ping = true;

@@ -8,7 +8,7 @@ use crate::crypto::TAG_BYTES;
 use crate::error::CloseReason;
 use crate::frame::{self, CONTROL_BITS, Control, FRAME_BITS, MAX_FRAMES, SNAPSHOT_HEAD_BITS};
 use crate::inbox::Inbox;
-use crate::packet::{AckBlock, Direction, Header, MAX_DATAGRAM, Preamble};
+use crate::packet::{AckBlock, BASE_DATAGRAM, Direction, Header, MAX_DATAGRAM, Preamble};
 use crate::recovery::Packet;
 use crate::seq::low16;
 use crate::time::Time;
@@ -65,7 +65,11 @@ impl Connection {
         if let Some(size) = self.mtu.probe_due(now).filter(|_| probe) {
             return self.build_probe(now, tick, usize::from(size), out, inbox);
         }
-        let limit = usize::from(self.mtu.current());
+        let mut limit = usize::from(self.mtu.current());
+        if probe && core::mem::take(&mut self.waiting.short_ping) {
+            self.waiting.ping = true;
+            limit = BASE_DATAGRAM;
+        }
         self.seal_packet(now, out, limit, inbox, |connection, w| {
             let mut content = Content::default();
             content.contents.ack = connection.replay.largest().is_some();

@@ -62,7 +62,10 @@ impl Reference {
         match event {
             BlockTold::Data(_, offset, bytes) => {
                 let block = self.blocks.front().expect("a block that was sent");
-                assert_eq!((*offset as usize, &block[self.block_bytes..][..bytes.len()]), (self.block_bytes, &bytes[..]));
+                assert_eq!(
+                    (*offset as usize, &block[self.block_bytes..][..bytes.len()]),
+                    (self.block_bytes, &bytes[..])
+                );
                 self.block_bytes += bytes.len();
             }
             BlockTold::Received(_) => {
@@ -183,7 +186,9 @@ impl World {
         }
         let client = self.pair.clients[0].endpoint.key_generations();
         let server = self.pair.server.key_generations(self.pair.live[0]).unwrap();
-        assert_eq!((client.0, client.1), (server.1, server.0), "both agree on the keys");
+        // The first packet of a phase may be under way.
+        let apart = [client.0 - server.1, server.0 - client.1];
+        assert!(apart.iter().all(|rolls| *rolls <= 1), "both agree on the keys: {client:?} {server:?}");
     }
 }
 
