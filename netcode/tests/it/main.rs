@@ -8,6 +8,7 @@ mod handshake;
 mod hostile;
 mod lab;
 mod negotiation;
+mod opening;
 mod pair;
 mod phases;
 mod roaming;
