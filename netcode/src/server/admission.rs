@@ -104,6 +104,9 @@ impl ServerEndpoint {
         else {
             return Ok(false);
         };
+        if let Some(peer) = self.slots.get_mut(conn) {
+            peer.answered = from;
+        }
         self.reply(from, &accept)?;
         Ok(true)
     }
@@ -201,7 +204,8 @@ impl ServerEndpoint {
         let token_id = fields.token.id();
         let half_open = HalfOpen { token_id, attempt: hello.mac(), accept, claims: Box::new(claims), until };
         let connection = Connection::new(parameters, &self.config.channels, now);
-        let peer = Peer { connection, address: None, path: None, half_open: Some(Box::new(half_open)), queued: false };
+        let half_open = Some(Box::new(half_open));
+        let peer = Peer { connection, address: None, answered: from, path: None, half_open, queued: false };
         self.slots.insert(conn, peer, until);
         self.half_open.insert(token_id, conn.slot());
         self.accepted += 1;

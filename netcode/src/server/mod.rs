@@ -319,7 +319,7 @@ impl ServerEndpoint {
         Some(self.slots.get(conn)?.connection.quality(now))
     }
 
-    /// The address that a connection's packets go to; `None` while it is half-open.
+    /// The address that a connection's packets go to; `None` until one has proved itself.
     #[must_use]
     pub fn address(&self, conn: ConnId) -> Option<SocketAddr> {
         self.slots.get(conn)?.address
@@ -388,12 +388,13 @@ impl ServerEndpoint {
         self.key_rolls += peer.connection.key_generations().1 - rolled;
         if let Ok(received) = received {
             // P-9
-            if let Some(pending) = peer.half_open.take() {
-                peer.address = Some(from);
+            let pending = peer.half_open.take();
+            if peer.follow(now, from, received, datagram.len(), entropy) {
+                self.roams += 1;
+            }
+            if let Some(pending) = pending {
                 self.half_open.remove(&pending.token_id);
                 self.inbox.insert(place, conn, Record::Admitted(pending.claims));
-            } else if peer.follow(now, from, received, datagram.len(), entropy) {
-                self.roams += 1;
             }
         }
         self.slots.reschedule(conn);
@@ -444,6 +445,10 @@ impl ServerEndpoint {
             return;
         }
         peer.connection.close(now, reason, &mut self.inbox);
+        if peer.address.is_none() {
+            // Nobody can be told.
+            return self.slots.free(conn);
+        }
         self.slots.set_deadline(conn, now);
         self.next_scan = now;
     }
@@ -456,8 +461,8 @@ impl ServerEndpoint {
     }
 
     /// Writes one data packet for a connection into `out` (at least [`MAX_DATAGRAM`] bytes):
-    /// whatever waits, and a snapshot when a writer is given. `None` when the connection is gone, closing, or half-open (an
-    /// unproven address gets no data).
+    /// whatever waits, and a snapshot when a writer is given. `None` when the connection is gone or closing, or has no
+    /// address that has proved itself.
     pub fn transmit(
         &mut self,
         now: Time,
@@ -550,7 +555,8 @@ impl ServerEndpoint {
         }
         peer.connection.handle_timeout(now, &mut self.inbox);
         peer.path.take_if(|path| path.is_idle(now));
-        if peer.connection.is_closed() {
+        // Without an address a close cannot be told.
+        if peer.connection.is_closed() || (peer.address.is_none() && !peer.connection.is_open()) {
             self.slots.free(conn);
             return;
         }

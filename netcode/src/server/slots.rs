@@ -26,9 +26,11 @@ pub(super) struct HalfOpen {
 /// One client.
 pub(super) struct Peer {
     pub(super) connection: Connection,
-    /// Where its packets go: where its first valid one came from, or a newer address that answered a challenge. `None`
-    /// while half-open.
+    /// Where its packets go: where its ACCEPT went and a valid packet came from, or an address that answered a challenge.
+    /// `None` until there is such a one.
     pub(super) address: Option<SocketAddr>,
+    /// Where the last ACCEPT went.
+    pub(super) answered: SocketAddr,
     /// Watches a change of address, from the first packet from another one on.
     pub(super) path: Option<Box<PathWatch>>,
     pub(super) half_open: Option<Box<HalfOpen>>,
@@ -46,9 +48,13 @@ impl Peer {
         bytes: usize,
         entropy: &mut dyn Entropy,
     ) -> bool {
-        let Some(current) = self.address else { return false };
-        if from == current && self.path.is_none() {
-            return false;
+        // P-9: whoever overtakes a client's first packets with copies of them is not taken for the client.
+        let current = self.address.unwrap_or(self.answered);
+        if from == current {
+            self.address = Some(current);
+            if self.path.is_none() {
+                return false;
+            }
         }
         let path = self.path.get_or_insert_default();
         path.on_authentic(now, from, current, received.newest, bytes, || {

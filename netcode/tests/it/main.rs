@@ -13,6 +13,7 @@ mod lab;
 mod lanes;
 mod model;
 mod negotiation;
+mod opening;
 mod pair;
 mod paths;
 mod phases;
