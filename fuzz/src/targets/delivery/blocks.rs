@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use netcode::Time;
 use netcode::delivery::blocks::{MAX_WAITING, quota, window};
 use netcode::delivery::{BlockEvent, BlockFrame, Blocks, MAX_BLOCK, SEGMENT_BYTES};
 use netcode::error::SendError;
@@ -139,7 +140,8 @@ pub fn hostile(program: &mut Program<'_>) {
                 continue;
             }
             7 => {
-                let took = half.carry(|frame| !matches!(frame, BlockFrame::Chunk { .. }) || number & 1 == 0);
+                let took =
+                    half.carry(Time::ZERO, |frame| !matches!(frame, BlockFrame::Chunk { .. }) || number & 1 == 0);
                 carried.extend(took);
                 continue;
             }
@@ -312,7 +314,7 @@ impl Side {
         for _ in 0..most {
             let due = self.half.next_due_bytes();
             assert_eq!(due.is_some(), self.half.has_due());
-            let item = self.half.carry(|frame| {
+            let item = self.half.carry(Time::ZERO, |frame| {
                 let len = if let BlockFrame::Chunk { bytes, .. } = frame { bytes.len() } else { 0 };
                 assert!(due == Some(len) && len <= SEGMENT_BYTES);
                 frames.push(Frame::from(frame));
@@ -403,7 +405,7 @@ impl Pair {
 pub fn seeds(scripts: &mut Vec<Script>) {
     let hostile = |choice: u8| Script::default().u8(3).u8(choice);
     let chunk =
-        |script: Script, id: u8, number: u8, total: u8, len: u8| script.u8(9 + total | len << 4).u8(id).u8(number);
+        |script: Script, id: u8, number: u8, total: u8, len: u8| script.u8((9 + total) | (len << 4)).u8(id).u8(number);
     // The first block has number 0: near id 3 + 0.
     scripts.push(chunk(hostile(1), 3, 0, 2, 5).u8(7).u8(0).u8(0));
     scripts.push((0..6).rev().fold(hostile(1), |script, at| chunk(script, 3, at, 4, 5)));
