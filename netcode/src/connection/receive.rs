@@ -130,7 +130,8 @@ impl Connection {
     ) -> Result<Received, Drop> {
         let tick = to.scratch.preamble.tick.map(|low| expand16(to.reference, low));
         for at in 0..to.scratch.frames.len() {
-            let Some(&frame) = to.scratch.frames.get(at) else { break };
+            // Behind a close nothing is heard any more.
+            let Some(&frame) = to.scratch.frames.get(at).filter(|_| self.state == State::Open) else { break };
             let taken = match frame {
                 Frame::Control(control) => {
                     self.on_control(now, control, &mut received, to.inbox);

@@ -337,6 +337,21 @@ fn a_gap_that_is_never_filled_costs_no_more_than_the_quota() {
 }
 
 #[test]
+fn words_behind_a_farewell_in_one_packet_are_not_heard() {
+    let mut pair = Pair::new(1, server_config());
+    let mut fiend = fiendish_client(&mut pair);
+    let packet = fiend.packet(|w| {
+        Preamble::default().write(w);
+        write_control(w, Control::Close(CloseReason::Requested));
+        assert!(write_message(w, SESSION, Kind::ReliableOrdered, segment(0), b"and another thing"));
+    });
+    pair.inject(client_addr(0), &packet);
+    pair.flush();
+    let by_peer = DisconnectReason::ByPeer(CloseReason::Requested);
+    assert!(matches!(pair.told.last(), Some(Told::Disconnected(_, reason)) if *reason == by_peer));
+}
+
+#[test]
 fn random_plaintexts_under_good_keys_never_panic_and_end_soon() {
     let mut rng = Rng::new(3);
     for _ in 0..300 {
