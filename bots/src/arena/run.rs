@@ -36,6 +36,8 @@ use crate::entropy::Seeded;
 pub const LIVENESS_S: u32 = 30;
 /// Everyone must be gone that many virtual seconds after all have left: the idle time-out, and something.
 const FAREWELL_S: u32 = 15;
+/// The delay from a hostile client that copies to the server.
+const NEAR: Duration = Duration::from_micros(500);
 /// Everyone joins within this at the start.
 const JOINING: Duration = Duration::from_secs(1);
 
@@ -118,6 +120,7 @@ impl Arena {
             broken: Vec::new(),
             cluster,
         };
+        arena.shorten_ways();
         for index in 0..arena.players.len() {
             arena.reschedule(index);
         }
@@ -421,7 +424,7 @@ impl Arena {
             Fault::Partition { clients, up, down, until } => {
                 for index in clients {
                     let Some(player) = self.players.get_mut(*index) else { continue };
-                    player.cut_until = player.cut_until.max(*until);
+                    player.cut_until = player.cut_until.max(Some(*until));
                     let (client, server): (SocketAddr, _) = (inside(*index), Cluster::address(player.shard));
                     if *up {
                         self.network.block(client, server, *until);
@@ -440,6 +443,19 @@ impl Arena {
             Fault::Mtu { bytes } => {
                 self.mtu_changes += 1;
                 self.network.set_default(LinkConfig { mtu: Some(*bytes), ..self.drawn.link });
+            }
+        }
+    }
+
+    /// Who copies is near the server: most copies overtake what they are copies of.
+    fn shorten_ways(&mut self) {
+        for lair in self.hostiles.lairs() {
+            for shard in 0..self.cluster.shards() {
+                self.network.set_link(
+                    lair,
+                    Cluster::address(shard),
+                    LinkConfig { delay: NEAR, ..LinkConfig::default() },
+                );
             }
         }
     }
