@@ -1,7 +1,8 @@
 //! Small arenas: clean, repeatable, and not blind.
 
-use bots::arena::{Arena, Options, Planted, Report, Totals};
+use bots::arena::{Arena, Drawn, Options, Planted, Report, Totals};
 use netcode::crypto::OsEntropy;
+use netcode::error::DisconnectReason;
 
 const CLIENTS: usize = 24;
 const SECONDS: u32 = 12;
@@ -32,6 +33,22 @@ fn equal_seeds_give_equal_reports_and_other_seeds_others() {
         assert_eq!(one, two);
         assert_ne!(one.digest, run(Options::new(seed + 100, CLIENTS, SECONDS)).digest);
     }
+}
+
+#[test]
+fn a_nat_that_rebinds_ends_no_connection() {
+    let rebinds_only = |options: &Options| {
+        let drawn = Drawn::new(options);
+        drawn.rebinds.is_some() && drawn.is_mild() && drawn.partitions.is_none() && drawn.hostile.is_none()
+    };
+    let mut totals = Totals::default();
+    for options in (0..).map(|seed| Options::new(seed, CLIENTS, 20)).filter(rebinds_only).take(5) {
+        totals.add(&run(options));
+    }
+    assert_eq!(totals.violations, 0, "{totals}");
+    assert!(!totals.ends.contains_key(&DisconnectReason::IdleTimeout.to_string()), "{totals}");
+    // Who is away has nothing to move, and who rebinds again at once moves once.
+    assert!(totals.roams * 2 > totals.faults["rebinds"] && totals.roams >= 10, "{totals}");
 }
 
 #[test]
