@@ -100,7 +100,7 @@ pub struct ArenaArgs {
     /// How long the faults last, in virtual seconds. A phase without faults follows.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
-    /// Print the report as one JSON object per seed on stdout; after --seeds, last, {"totals": ...}.
+    /// Print the report as one JSON object per seed on stdout; the totals then go to stderr.
     #[arg(long)]
     json: bool,
 }

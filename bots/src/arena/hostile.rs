@@ -138,6 +138,11 @@ impl Hostiles {
         self.harms.get(client).copied().flatten()
     }
 
+    /// The addresses that copies come from.
+    pub(super) fn lairs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.copiers.iter().copied().map(lair)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.harms.iter().flatten().count()

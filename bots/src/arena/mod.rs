@@ -34,8 +34,10 @@ mod options;
 mod player;
 mod report;
 mod run;
+mod totals;
 
 pub use digest::Digest;
 pub use options::{Drawn, Hostile, Options, Partitions, Planted};
-pub use report::{Broken, Report, Totals, Violation};
+pub use report::{Broken, Report, Violation};
 pub use run::{Arena, LIVENESS_S};
+pub use totals::Totals;

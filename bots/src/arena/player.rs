@@ -99,8 +99,8 @@ pub(super) struct Player {
     pub to_server: Seals,
     pub to_client: Seals,
     pub rebinds: u16,
-    /// Until when it is, or was, cut off.
-    pub cut_until: Time,
+    /// Until when it is, or was, cut off, if it ever was.
+    pub cut_until: Option<Time>,
     /// Snapshots of this connection that were checked.
     pub snapshots: u64,
     pub welcomed: bool,
@@ -133,7 +133,7 @@ impl Player {
             to_server: Seals::default(),
             to_client: Seals::default(),
             rebinds: 0,
-            cut_until: Time::ZERO,
+            cut_until: None,
             snapshots: 0,
             welcomed: false,
             drops: Drops::default(),
@@ -174,7 +174,8 @@ impl Player {
             longest = longest.max(at.saturating_since(since));
             since = at;
         }
-        longest < TIME_TO_MOVE || self.cut_until + 2 * IDLE + Duration::from_secs(1) > now
+        let cut = self.cut_until.is_some_and(|until| until + 2 * IDLE + Duration::from_secs(1) > now);
+        cut || longest < TIME_TO_MOVE
     }
 
     /// Timers, and the intent for the next tick.

@@ -31,7 +31,8 @@ pub fn run(run: &ArenaRun) -> Result<bool, RunError> {
     }
     if run.seeds.is_some() {
         if run.json {
-            lines::result(serde_json::json!({ "totals": totals }))?;
+            // Scripts rely on one object for each seed, and nothing else.
+            lines::note(&totals);
         } else {
             lines::result(&totals)?;
         }

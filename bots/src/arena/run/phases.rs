@@ -15,6 +15,7 @@ impl Arena {
         self.hostiles.relent();
         self.network.heal();
         self.network.reset_links(calm());
+        self.shorten_ways();
         for player in &mut self.players {
             if player.client.is_some() {
                 player.turn = Time::NEVER;
