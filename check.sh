@@ -70,10 +70,10 @@ step_fuzz() {
     fi
 }
 step_conformance() {
-    cargo build --release --quiet -p server
+    cargo build --release --quiet -p server -p bots
     local python
     python=$(python_with_cryptography)
-    "$python" netcode/tests/conformance/run.py --server "$target/release/server"
+    "$python" netcode/tests/conformance/run.py --server "$target/release/server" --bots "$target/release/bots"
 }
 step_bench() {
     cargo bench -p benches --quiet -- --test

@@ -12,9 +12,10 @@ use netcode::client::{ClientConfig, ClientEndpoint, ClientState};
 use netcode::crypto::{
     Aead, ClusterKey, CookieKey, Entropy, PacketKey, Psk, SessionKeys, SharedSecret, handshake_mac_key,
 };
-use netcode::handshake::{HELLO_BYTES, Hello, RawHello};
+use netcode::features::Features;
+use netcode::handshake::{HELLO_BYTES, Hello, RawHello, VERSION};
 use netcode::packet::MAX_DATAGRAM;
-use netcode::server::{ServerConfig, ServerEndpoint, SingleUse};
+use netcode::server::{PrefixLimits, ServerConfig, ServerEndpoint, SingleUse};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue, open};
 
 const UNIX_MS: u64 = 1_700_000_000_000;
@@ -47,6 +48,7 @@ fn server(asks: bool) -> ServerEndpoint {
     let mut config = ServerConfig::new(vec![cluster_key()], SCHEMA_HASH, 20);
     config.retry_above = if asks { 0 } else { u32::MAX };
     config.max_handshakes = u32::MAX;
+    config.prefixes = PrefixLimits::UNLIMITED;
     ServerEndpoint::new(config, CookieKey::new([0xc0; 32]), Arc::new(SingleUse::new(1 << 20)))
 }
 
@@ -55,13 +57,16 @@ fn hello(entropy: &mut BenchEntropy) -> ([u8; HELLO_BYTES], ConnectBundle) {
     let mut public = [0; 32];
     public[0] = 9;
     let hello = Hello {
+        highest_version: VERSION,
         aead: Aead::Aes128Gcm,
         client_time: 0,
         channel_hash: Table::standard().hash(),
         schema_hash: SCHEMA_HASH,
+        features: Features::ALL,
         cookie: [0; 32],
         public,
         token: bundle.token.clone(),
+        max_datagram: MAX_DATAGRAM as u16,
     };
     let mut bytes = [0; HELLO_BYTES];
     let _ = hello.write(&mut bytes, &handshake_mac_key(&bundle.psk));

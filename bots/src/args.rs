@@ -91,7 +91,7 @@ pub struct ArenaArgs {
     /// Decides everything.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
-    /// Run this many consecutive seeds, one line each.
+    /// Run this many consecutive seeds, one line each; the last line has their totals.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// How many clients.
@@ -100,7 +100,7 @@ pub struct ArenaArgs {
     /// How long the faults last, in virtual seconds. A phase without faults follows.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
-    /// Print the report as one JSON object per seed on stdout.
+    /// Print the report as one JSON object per seed on stdout; after --seeds, last, {"totals": ...}.
     #[arg(long)]
     json: bool,
 }

@@ -1,8 +1,9 @@
 //! A server that sends back what it gets, for whoever writes a client.
 //!
-//! Sans-I/O. It speaks the laboratory's channel table ([`Table::lab`]), which has a channel of every kind, and schema
-//! hash 0. Each message comes back on its channel, each block as a block. Snapshots are left out. Per loop, in this order:
-//! [`Echo::handle_datagram`] for what arrived, [`Echo::handle_timeout`] when due, [`Echo::poll_transmit`] until `None`.
+//! Sans-I/O. It speaks the laboratory's channel table ([`Table::lab`]), which has a channel of every kind, and the schema
+//! of Zonewire's game. Each message on a channel of the laboratory's own comes back on it, each block as a block. What
+//! the game has is left out. Per loop, in this order: [`Echo::handle_datagram`] for what arrived,
+//! [`Echo::handle_timeout`] when due, [`Echo::poll_transmit`] until `None`.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use netcode::Time;
-use netcode::channel::{Kind, Table};
+use netcode::channel::{Kind, SESSION, Table};
 use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::delivery::BlockEvent;
 use netcode::error::CloseReason;
@@ -64,7 +65,7 @@ impl Echo {
             channels: table.clone(),
             max_connections: MAX_CONNECTIONS,
             key_limits: KeyLimits { packets: key_roll.unwrap_or(defaults.packets), ..defaults },
-            ..ServerConfig::new(vec![key], 0, RATE)
+            ..ServerConfig::new(vec![key], sim::SCHEMA.hash(), RATE)
         };
         Self {
             endpoint: ServerEndpoint::new(config, cookie_key, Arc::new(SingleUse::new(MAX_TOKENS))),
@@ -147,6 +148,8 @@ impl Echo {
                     self.counts.connections += 1;
                     self.conns.insert(conn);
                 }
+                // The first three are a game's: messages on them go one way.
+                ServerEvent::Message { channel, .. } if channel <= SESSION => {}
                 ServerEvent::Message { conn, channel, bytes, .. } => messages.push((conn, channel, bytes.to_vec())),
                 ServerEvent::Block { conn, channel, event } => {
                     if let Some(block) = collect(&mut self.blocks, (conn, channel), &event) {
@@ -205,7 +208,7 @@ fn collect(blocks: &mut BTreeMap<(ConnId, u8), Vec<u8>>, key: (ConnId, u8), even
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netcode::channel::{INPUT, Kind};
+    use netcode::channel::Kind;
     use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent};
     use netcode::crypto::{OsEntropy, Psk};
     use netcode::packet::MAX_DATAGRAM;
@@ -234,7 +237,7 @@ mod tests {
         };
         let bundle = issue(&key, &claims, &mut entropy()).unwrap();
         let mut echo = Echo::new(key, CookieKey::new([1; 32]), Some(20));
-        let config = ClientConfig { channels: Table::lab(), ..ClientConfig::new(0) };
+        let config = ClientConfig { channels: Table::lab(), ..ClientConfig::new(sim::SCHEMA.hash()) };
         let mut client = ClientEndpoint::connect(config, &bundle, entropy().ephemeral().unwrap(), Time::ZERO).unwrap();
         let block: Arc<[u8]> = (0..100_000u32).map(|at| at as u8).collect();
         let mut back: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
@@ -272,8 +275,9 @@ mod tests {
                 }
             }
         }
-        assert_eq!(back.len(), Table::lab().0.len() - 1, "all but the snapshots' channel");
-        assert_eq!(back[&INPUT], [INPUT; 40]);
+        let own: Vec<u8> = (SESSION + 1..Table::lab().0.len() as u8).collect();
+        assert_eq!(back.keys().copied().collect::<Vec<_>>(), own, "all but the game's channels");
+        assert_eq!(back[&4], [4; 40]);
         let longest = back.values().max_by_key(|bytes| bytes.len()).unwrap();
         assert!(**longest == *block);
         let (_, received) = client.key_generations();

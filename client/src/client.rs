@@ -190,7 +190,21 @@ impl Client {
         }
     }
 
-    /// Round-trip time, jitter and loss; zeroes before the connection stands.
+    /// The server's clock by now, in its own time, as packets tell it: never jumps, never goes back. `None` before the first
+    /// answer. For what must happen at one moment at many clients; the game's own times are in ticks
+    /// ([`server_tick`](Self::server_tick)).
+    #[must_use]
+    pub fn server_time(&self, now: Time) -> Option<Time> {
+        self.endpoint.server_time(now)
+    }
+
+    /// How often the keys were rolled: of what is sent, of what is received.
+    #[must_use]
+    pub fn key_generations(&self) -> (u64, u64) {
+        self.endpoint.key_generations()
+    }
+
+    /// Round-trip time, jitter, loss, rates, the path's longest datagram, queues; zeroes before the connection stands.
     #[must_use]
     pub fn quality(&self, now: Time) -> Quality {
         self.endpoint.quality(now)

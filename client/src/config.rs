@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use netcode::client::ClientConfig;
 use netcode::crypto::Aead;
+use netcode::keys::KeyLimits;
 use sim::schema::SCHEMA;
 
 /// How a client behaves; [`Config::default`] suits a game.
@@ -13,6 +14,11 @@ pub struct Config {
     pub aead: Aead,
     /// The attempt to connect fails when no valid answer arrives for so long. Default 10 s.
     pub handshake_timeout: Duration,
+    /// The most bytes a second that are sent, datagrams without UDP and IP headers; the token may say less. Default
+    /// 1,000,000, of which an ordinary game uses about 2,000.
+    pub bytes_per_s: u32,
+    /// When the key for what is sent is rolled. Default after 4,194,304 packets or 60 minutes.
+    pub key_limits: KeyLimits,
     /// The most entities in view at a time, 1..=4096; a server that shows more breaks the protocol. Default 1024.
     pub max_entities: u16,
     /// How far back states are kept for [`interpolate`](crate::Client::interpolate). Default 400 ms; at most 63
@@ -25,6 +31,8 @@ impl Default for Config {
         Self {
             aead: Aead::default(),
             handshake_timeout: Duration::from_secs(10),
+            bytes_per_s: 1_000_000,
+            key_limits: KeyLimits::default(),
             max_entities: 1024,
             keep: Duration::from_millis(400),
         }
@@ -36,6 +44,8 @@ impl Config {
         let mut endpoint = ClientConfig::new(SCHEMA.hash());
         endpoint.aead = self.aead;
         endpoint.handshake_timeout = self.handshake_timeout;
+        endpoint.rate_cap = self.bytes_per_s;
+        endpoint.key_limits = self.key_limits;
         endpoint
     }
 }

@@ -36,7 +36,8 @@
 //!         client.set_intent(Input { move_x: 15, ..Input::default() });
 //!         client.handle_timeout(clock());
 //!         while let Some(len) = client.poll_transmit(clock(), &mut datagram) {
-//!             socket.send(&datagram[..len])?;
+//!             // What the system does not take is lost, as on any network.
+//!             let _ = socket.send(&datagram[..len]);
 //!         }
 //!         while let Some(event) = client.poll_event() {
 //!             match event {
@@ -59,6 +60,13 @@
 //! [`own_entity`](Client::own_entity) is the player's entity as the server last told it. It is not predicted: what the
 //! latest inputs will do to it shows a round trip later.
 //!
+//! # The network
+//!
+//! The socket's address may change at any time (another network, a NAT that forgets): the connection goes on as soon as a
+//! datagram arrives from the new one. [`quality`](Client::quality) tells how the path fares. Sockets should forbid
+//! fragments where the system can (Linux: `IP_MTU_DISCOVER`), and a datagram that the system does not take because it is
+//! too long is to be treated as lost: some are probes for how long they may be.
+//!
 //! # A hostile server
 //!
 //! What arrives is decoded with bounds on memory and time; the first authentic message that breaks the protocol closes
@@ -80,4 +88,6 @@ pub use event::Event;
 pub use inputs::REPEATS;
 pub use interpolation::Pose;
 pub use netcode::client::ClientState;
+pub use netcode::keys::KeyLimits;
+pub use netcode::stats::Quality;
 pub use stats::Stats;

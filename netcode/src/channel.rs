@@ -178,7 +178,7 @@ impl Table {
             Channel { overflow: Overflow::DropOldest, ..Channel::new("datagram", Kind::Unreliable, 8192, 64 * 1024) }
                 .with_priority(4),
             Channel::new("state", Kind::Sequenced, MAX_WHOLE, 0).with_priority(4),
-            Channel::new("block", Kind::Block, MAX_BLOCK, 256 * 1024).with_priority(7),
+            Channel::new("block", Kind::Block, MAX_BLOCK, 1024 * 1024).with_priority(7),
         ]);
         table
     }

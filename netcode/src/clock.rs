@@ -22,6 +22,8 @@ pub const MAX_INTERVAL: Duration = Duration::from_millis(250);
 const AGE_DIVISOR: u64 = 200;
 /// An estimate that is as good as this needs no packets of its own any more.
 const GOOD_ENOUGH: Duration = Duration::from_micros(500);
+/// While the estimate is as good as this, requests are as rare as they get.
+const CALM: Duration = Duration::from_micros(150);
 /// Exchanges that took longer tell nothing.
 const MAX_ROUND_TRIP: u64 = 10_000_000;
 /// Times beyond this (36,000 years) are no times, and sums of them would overflow.
@@ -105,7 +107,9 @@ impl ServerClock {
         }
         let age = now.saturating_since(started);
         let interval = Duration::from_micros(age.as_micros() as u64 / AGE_DIVISOR);
-        self.next_request = now + interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
+        // Where paths are calm, little is left to be learned soon.
+        let least = if self.uncertainty().is_some_and(|bound| bound <= CALM) { MAX_INTERVAL } else { MIN_INTERVAL };
+        self.next_request = now + interval.clamp(least, MAX_INTERVAL);
         Some(self.is_eager(now))
     }
 

@@ -53,12 +53,12 @@ pub struct RateConfig {
 }
 
 impl RateConfig {
-    /// For a connection that may send `cap` bytes a second, or what its token says if that is less (0: nothing): from
-    /// 256 kB/s at first, and never below 16 kB/s, as far as the cap allows.
+    /// For a connection that may send `cap` bytes a second, or what its token says if that is less (0: nothing): at
+    /// first half of it, but 256 kB/s at least, and never below 16 kB/s, as far as the cap allows.
     #[must_use]
     pub fn capped(cap: u32, token: u32, tick: Duration) -> Self {
         let cap = if token == 0 { cap } else { cap.min(token) };
-        Self { start: cap.min(256_000), floor: cap.min(16_000), cap, tick }
+        Self { start: cap.min(256_000).max(cap / 2), floor: cap.min(16_000), cap, tick }
     }
 }
 

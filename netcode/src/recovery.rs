@@ -83,7 +83,9 @@ impl Rtt {
         self.recent_min.min().map_or(self.min, u64::from)
     }
 
-    fn loss_delay(&self) -> Duration {
+    /// How long after its sending a packet is lost when a later one was acknowledged.
+    #[must_use]
+    pub fn loss_delay(&self) -> Duration {
         let delay = self.smoothed_or_initial().max(self.latest).saturating_mul(9) / 8;
         Duration::from_micros(delay.max(GRANULARITY))
     }

@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_writes_while_a_more_urgent_channel_is_ready(shares in shares(), ready: [bool; 15], seed: u64) {
+        fn nobody_writes_while_a_more_urgent_channel_is_ready(shares in shares(), ready: [bool; MAX_CHANNELS], seed: u64) {
             let mut scheduler = Scheduler::new(&shares);
             let mut rng = Rng::new(seed);
             for _ in 0..300 {

@@ -52,6 +52,12 @@ pub struct Network {
     pub send_buffer_kib: u32,
     /// Silence after which a connection is given up, in milliseconds.
     pub idle_timeout_ms: u32,
+    /// The most that is sent to one client, in bytes per second.
+    pub client_bytes_per_s: u32,
+    /// Packets after which the key for what is sent to a client is rolled.
+    pub key_roll_packets: u32,
+    /// Age at which that key is rolled, in minutes.
+    pub key_roll_minutes: u32,
 }
 
 /// The simulated world.
@@ -136,6 +142,14 @@ pub struct Load {
     pub cookie_above_per_s: u32,
     /// Handshakes per second that are worked on at all.
     pub handshakes_per_s: u32,
+    /// Handshakes per second of one network that are worked on without a cookie.
+    pub prefix_per_s: u32,
+    /// How many of these at once, after a pause.
+    pub prefix_burst: u32,
+    /// Handshakes per second of one network that are worked on with a cookie.
+    pub prefix_cookie_per_s: u32,
+    /// How many of these at once, after a pause.
+    pub prefix_cookie_burst: u32,
 }
 
 /// Log lines.
@@ -305,7 +319,7 @@ impl ServerConfig {
             let value = format!("\"{advertise}\"");
             return Err(ConfigError::Value { key: "network.advertise", value, allowed });
         }
-        let Load { cookie_above_per_s, handshakes_per_s } = self.load;
+        let Load { cookie_above_per_s, handshakes_per_s, .. } = self.load;
         if cookie_above_per_s > handshakes_per_s {
             let allowed = format!("at most load.handshakes_per_s, which is {handshakes_per_s}");
             let value = cookie_above_per_s.to_string();
@@ -397,6 +411,9 @@ impl Default for Network {
             receive_buffer_kib: 4096,
             send_buffer_kib: 4096,
             idle_timeout_ms: 10_000,
+            client_bytes_per_s: 1_000_000,
+            key_roll_packets: 1 << 22,
+            key_roll_minutes: 60,
         }
     }
 }
@@ -432,6 +449,13 @@ impl Default for Access {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { cookie_above_per_s: 500, handshakes_per_s: 2000 }
+        Self {
+            cookie_above_per_s: 500,
+            handshakes_per_s: 2000,
+            prefix_per_s: 50,
+            prefix_burst: 100,
+            prefix_cookie_per_s: 400,
+            prefix_cookie_burst: 800,
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! [`Shard::poll_transmit`] and [`Shard::poll_zone`] until `None`.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -12,13 +13,15 @@ use arrayvec::ArrayVec;
 use netcode::Time;
 use netcode::bits::BitWriter;
 use netcode::channel::{INPUT, SESSION};
+use netcode::connection::MIN_SNAPSHOT_BYTES;
 use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::error::CloseReason;
 use netcode::input::{MAX_INPUTS, read_inputs};
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::ConnId;
+use netcode::rate::RateConfig;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
-use netcode::stats::{Drops, Traffic};
+use netcode::stats::{Drops, Quality, Traffic};
 use sim::{Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
@@ -37,7 +40,7 @@ pub struct ShardConfig {
     pub endpoint: ServerConfig,
     /// Radius of the area of interest in metres.
     pub aoi_radius_m: u16,
-    /// The most bytes of a snapshot's body; a datagram's room limits it as well.
+    /// The most bytes of a snapshot's body; a datagram's room, the client's cap and the path's rate limit it as well.
     pub snapshot_bytes: u16,
     /// The most entities that a client can know at once, itself included.
     pub max_known: u16,
@@ -71,6 +74,10 @@ pub struct ShardStats {
     pub accepted: u64,
     /// RETRYs sent.
     pub retries: u64,
+    /// Clients whose address changed.
+    pub roams: u64,
+    /// Keys rolled, by either end.
+    pub key_rolls: u64,
     /// Connections that ended.
     pub disconnects: u64,
     /// Inputs passed on to the zone.
@@ -83,7 +90,7 @@ pub struct ShardStats {
 
 struct Session {
     conn: ConnId,
-    /// The client's own cap, from its token, in bytes of body per snapshot.
+    /// Bytes of body per snapshot, at the most; the connection gives less room where its path carries less.
     budget: usize,
     replica: Option<Replica>,
     newest_input: Option<u64>,
@@ -281,11 +288,19 @@ impl Shard {
             players: self.players,
             accepted: self.endpoint.accepted(),
             retries: self.endpoint.retries(),
+            roams: self.endpoint.roams(),
+            key_rolls: self.endpoint.key_rolls(),
             disconnects: self.disconnects,
             inputs: self.inputs,
             inputs_dropped: self.inputs_dropped,
             replica: self.replica_stats,
         }
+    }
+
+    /// How a connection fares, seen from here.
+    #[must_use]
+    pub fn quality(&self, now: Time, conn: ConnId) -> Option<Quality> {
+        self.endpoint.quality(now, conn)
     }
 
     /// The replication state of a connection, for checkers.
@@ -384,18 +399,15 @@ fn take_inputs(
     Some(fresh)
 }
 
-/// Bytes of body per snapshot: the configured budget, or the client's share per tick when its token caps it lower.
+/// Bytes of body per snapshot, at the most: the configured budget, or a tick's share of the bytes per second that this client
+/// may be sent at all. In which part of that the path's rate leaves room is the connection's business: it gives the writer
+/// less, never more.
 fn snapshot_budget(config: &ShardConfig, down_cap: u32) -> usize {
-    /// Headers of UDP, IPv4 and ours, and the ack, per datagram.
-    const OVERHEAD: usize = 28 + 19 + 8;
-    /// Below this not even one spawn fits.
-    const LEAST: usize = 64;
-    let budget = usize::from(config.snapshot_bytes);
-    if down_cap == 0 {
-        return budget;
-    }
-    let share = down_cap as usize / usize::from(config.endpoint.rate.max(1));
-    budget.min(share.saturating_sub(OVERHEAD)).max(LEAST)
+    /// Our header and tag, and the ack, per datagram.
+    const OVERHEAD: usize = 19 + 8;
+    let cap = RateConfig::capped(config.endpoint.rate_cap, down_cap, Duration::ZERO).cap;
+    let share = cap as usize / usize::from(config.endpoint.rate.max(1));
+    usize::from(config.snapshot_bytes).min(share.saturating_sub(OVERHEAD)).max(MIN_SNAPSHOT_BYTES)
 }
 
 fn saturated_difference(a: u64, b: u64) -> i8 {
@@ -406,6 +418,7 @@ fn saturated_difference(a: u64, b: u64) -> i8 {
 #[cfg(test)]
 mod tests {
     use netcode::input::write_inputs;
+    use netcode::snapshot::MAX_HEADER_BITS;
 
     use super::*;
 
@@ -442,6 +455,19 @@ mod tests {
             assert_eq!(session.newest_input, None);
             assert_eq!(ticks(&mut session, 101, 1), Some(vec![101]));
         }
+    }
+
+    #[test]
+    fn a_snapshot_has_a_ticks_share_of_the_cap_and_room_for_the_players_own_entity() {
+        let budget = |rate_cap: u32, down_cap: u32| {
+            let mut config = ShardConfig::new(Vec::new(), 20);
+            config.endpoint.rate_cap = rate_cap;
+            snapshot_budget(&config, down_cap)
+        };
+        assert_eq!(budget(1_000_000, 0), 1100);
+        assert_eq!((budget(1_000_000, 8000), budget(8000, 0), budget(8000, 9000)), (373, 373, 373));
+        assert_eq!(budget(1_000_000, 1), MIN_SNAPSHOT_BYTES);
+        assert!(MAX_HEADER_BITS + max_record_bits(&SCHEMA) <= MIN_SNAPSHOT_BYTES * 8);
     }
 
     #[test]

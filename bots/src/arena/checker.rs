@@ -39,7 +39,7 @@ impl Checker {
         let factor = match planted {
             Some(Planted::AreaTooSmall) => 2.0 / 3.0,
             Some(Planted::AreaTooLarge) => 4.0 / 3.0,
-            Some(Planted::TruthAltered | Planted::SealForgotten) | None => 1.0,
+            _ => 1.0,
         };
         aoi.enter_m *= factor;
         aoi.leave_m *= factor;

@@ -1,11 +1,11 @@
-//! Faults that strike at times of their own: partitions and rebinding NATs.
+//! Faults that strike at times of their own: partitions, rebinding NATs, paths that carry other lengths.
 
 use core::time::Duration;
 
 use netcode::Time;
 use netcode::rng::Rng;
 
-use super::options::{Drawn, Partitions};
+use super::options::{Drawn, Partitions, draw_mtu};
 
 /// What strikes now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(super) enum Fault {
     Partition { clients: Vec<usize>, up: bool, down: bool, until: Time },
     /// This client's NAT takes another outside address.
     Rebind { client: usize },
+    /// Datagrams may be so long from now on.
+    Mtu { bytes: u16 },
 }
 
 /// When the next ones strike.
@@ -22,10 +24,13 @@ pub(super) struct Faults {
     clients: usize,
     partitions: Option<Partitions>,
     rebinds: Option<Duration>,
+    mtu_changes: Option<Duration>,
     partition_rng: Rng,
     rebind_rng: Rng,
+    mtu_rng: Rng,
     next_partition: Time,
     next_rebind: Time,
+    next_mtu: Time,
 }
 
 impl Faults {
@@ -34,16 +39,22 @@ impl Faults {
             clients,
             partitions: drawn.partitions,
             rebinds: drawn.rebinds,
+            mtu_changes: drawn.mtu_changes,
             partition_rng: rng.fork("partitions"),
             rebind_rng: rng.fork("rebinds"),
+            mtu_rng: rng.fork("mtu changes"),
             next_partition: Time::NEVER,
             next_rebind: Time::NEVER,
+            next_mtu: Time::NEVER,
         };
         if let Some(partitions) = faults.partitions {
             faults.next_partition = now + around(&mut faults.partition_rng, partitions.every);
         }
         if let Some(every) = faults.rebinds {
             faults.next_rebind = now + around(&mut faults.rebind_rng, every);
+        }
+        if let Some(every) = faults.mtu_changes {
+            faults.next_mtu = now + around(&mut faults.mtu_rng, every);
         }
         faults
     }
@@ -52,10 +63,11 @@ impl Faults {
     pub(super) fn stop(&mut self) {
         self.next_partition = Time::NEVER;
         self.next_rebind = Time::NEVER;
+        self.next_mtu = Time::NEVER;
     }
 
     pub(super) fn next(&self) -> Time {
-        self.next_partition.min(self.next_rebind)
+        self.next_partition.min(self.next_rebind).min(self.next_mtu)
     }
 
     /// The next fault due by `now`.
@@ -67,6 +79,11 @@ impl Faults {
             let every = self.rebinds?;
             self.next_rebind = now + around(&mut self.rebind_rng, every);
             return Some(Fault::Rebind { client: self.rebind_rng.below(self.clients as u64) as usize });
+        }
+        if self.next_mtu <= now {
+            let every = self.mtu_changes?;
+            self.next_mtu = now + around(&mut self.mtu_rng, every);
+            return Some(Fault::Mtu { bytes: draw_mtu(&mut self.mtu_rng) });
         }
         None
     }

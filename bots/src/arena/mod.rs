@@ -11,8 +11,14 @@
 //! - nothing outside the area of interest is sent, nobody near stays unknown, nobody gone is left over;
 //! - nothing is accepted that nobody sealed, and each damaged datagram is counted as dropped;
 //! - the inputs of a connection reach the zone in order;
-//! - honest ends never break the protocol;
-//! - the network's counters add up.
+//! - honest ends never break the protocol, and over a mild network no connection is given up, whatever addresses its client
+//!   has had and however short datagrams must be;
+//! - an address that proved nothing is sent no more than it may be; queues are no longer than the channel table says; no
+//!   nonce is used twice (debug builds);
+//! - the network's counters add up, and each datagram that reached the server is in its own.
+//!
+//! Up to three in ten clients are hostile beside playing: they copy what others send from other addresses and overtake it,
+//! replay it, flood with others' connection ids, or acknowledge next to nothing. They go on in the liveness phase.
 //!
 //! The digest folds worlds, plaintexts, times and sizes, never ciphertext: X25519 keys cannot be seeded, and they are
 //! the one thing that [`Arena::new`] takes from outside.
@@ -22,12 +28,14 @@ mod cluster;
 mod digest;
 mod faults;
 mod history;
+mod hostile;
+mod ledger;
 mod options;
 mod player;
 mod report;
 mod run;
 
 pub use digest::Digest;
-pub use options::{Drawn, Options, Partitions, Planted};
-pub use report::{Broken, Report, Violation};
+pub use options::{Drawn, Hostile, Options, Partitions, Planted};
+pub use report::{Broken, Report, Totals, Violation};
 pub use run::{Arena, LIVENESS_S};

@@ -3,7 +3,10 @@
 use core::time::Duration;
 use std::fmt;
 
+use netcode::channel::MAX_SNAPSHOT;
 use netcode::emulator::LinkConfig;
+use netcode::keys::KeyLimits;
+use netcode::packet::{BASE_DATAGRAM, MAX_DATAGRAM};
 use netcode::rng::Rng;
 
 use crate::behavior::Behavior;
@@ -31,7 +34,8 @@ impl Options {
     }
 }
 
-/// A mistake made on purpose in what a checker compares with.
+/// A mistake made on purpose: in what a checker compares with, or where the ends meet the network or the zone, as if one of
+/// them made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
     /// The truth about x is off by one quantum in every fiftieth tick.
@@ -42,6 +46,14 @@ pub enum Planted {
     AreaTooLarge,
     /// Some datagrams that were sealed are taken for forged.
     SealForgotten,
+    /// The server does not follow a client whose address changes.
+    MovesIgnored,
+    /// Clients do not show their key phase.
+    PhaseForgotten,
+    /// The server repeats its answers to a HELLO without being asked.
+    AnswersRepeated,
+    /// The zone is not told who leaves.
+    LeavesLost,
 }
 
 /// Partitions: from time to time some clients are cut off for a while.
@@ -51,6 +63,19 @@ pub struct Partitions {
     pub every: Duration,
     /// The longest one.
     pub longest: Duration,
+}
+
+/// Hostile clients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hostile {
+    /// Their share of all clients.
+    pub share: f64,
+    /// Chance of a datagram to be copied by one that copies.
+    pub copy: f64,
+    /// Chance of one that replays to do so in a tick.
+    pub replay: f64,
+    /// Datagrams of junk that one that floods sends in a tick.
+    pub junk_per_tick: u64,
 }
 
 /// What the seed drew.
@@ -76,6 +101,12 @@ pub struct Drawn {
     pub partitions: Option<Partitions>,
     /// Mean time between two NATs that rebind.
     pub rebinds: Option<Duration>,
+    /// Mean time between two changes of the longest datagram that paths carry, which is [`LinkConfig::mtu`] at first.
+    pub mtu_changes: Option<Duration>,
+    /// Packets after which the server's and the clients' keys roll.
+    pub key_rolls: Option<[u64; 2]>,
+    /// Clients that mean harm.
+    pub hostile: Option<Hostile>,
     /// Chances of a client to wander, circle, idle; the others churn.
     pub behaviors: [f64; 3],
 }
@@ -120,10 +151,16 @@ impl Drawn {
             link: calm(),
             partitions: None,
             rebinds: None,
+            mtu_changes: None,
+            key_rolls: None,
+            hostile: None,
             behaviors: [0.7, 0.3, 0.0],
         };
         if options.faults {
             drawn.draw_faults(&mut root.fork("faults"));
+            drawn.draw_mtu(&mut root.fork("mtu"));
+            drawn.draw_key_rolls(&mut root.fork("key rolls"));
+            drawn.draw_hostile(&mut root.fork("hostile"));
         }
         drawn
     }
@@ -170,6 +207,48 @@ impl Drawn {
         self.behaviors = [1.0 - churn - idle - circle, circle, idle];
     }
 
+    /// A path that carries no more than what it must, or a little more, or all, and that changes.
+    fn draw_mtu(&mut self, rng: &mut Rng) {
+        if rng.chance(0.4) {
+            self.link.mtu = Some(draw_mtu(rng));
+            self.mtu_changes = Some(millis(log_uniform(rng, 1_000.0, 20_000.0)));
+            // Snapshots as long as can be, so that it matters what the path carries.
+            self.snapshot_bytes = if self.snapshot_bytes == 1100 { MAX_SNAPSHOT as u16 } else { self.snapshot_bytes };
+        }
+    }
+
+    fn draw_key_rolls(&mut self, rng: &mut Rng) {
+        if rng.chance(0.5) {
+            self.key_rolls = Some([(); 2].map(|()| log_uniform(rng, 50.0, 500.0) as u64));
+        }
+    }
+
+    fn draw_hostile(&mut self, rng: &mut Rng) {
+        if rng.chance(0.35) {
+            self.hostile = Some(Hostile {
+                share: rng.unit_f64() * 0.3,
+                copy: log_uniform(rng, 0.01, 0.5),
+                replay: log_uniform(rng, 0.01, 1.0),
+                junk_per_tick: log_uniform(rng, 1.0, 10.0) as u64,
+            });
+        }
+    }
+
+    /// When an end rolls its keys: the server is 0, clients are 1.
+    #[must_use]
+    pub fn key_limits(&self, end: usize) -> KeyLimits {
+        let packets = self.key_rolls.and_then(|rolls| rolls.get(end).copied());
+        let defaults = KeyLimits::default();
+        KeyLimits { packets: packets.unwrap_or(defaults.packets), ..defaults }
+    }
+
+    /// Whether the links are good enough for a connection never to be given up, as long as nobody cuts it off.
+    #[must_use]
+    pub fn is_mild(&self) -> bool {
+        let link = &self.link;
+        link.loss <= 0.05 && link.burst_enter == 0.0 && link.corrupt <= 0.02 && link.rate_bytes_per_s.is_none()
+    }
+
     /// How a client plays.
     #[must_use]
     pub fn behavior(&self, rng: &mut Rng) -> Behavior {
@@ -209,10 +288,29 @@ impl fmt::Display for Drawn {
         if let Some(every) = self.rebinds {
             write!(f, ", rebinds every {every:.1?}")?;
         }
+        if let (Some(mtu), Some(every)) = (self.link.mtu, self.mtu_changes) {
+            write!(f, ", mtu {mtu} B and another every {every:.1?}")?;
+        }
+        if let Some([server, client]) = self.key_rolls {
+            write!(f, ", keys roll after {server}/{client} packets")?;
+        }
+        if let Some(Hostile { share, copy, replay, junk_per_tick }) = self.hostile {
+            write!(
+                f,
+                ", hostile {share:.2} of the clients (copy {copy:.3}, replay {replay:.3}, junk {junk_per_tick} a tick)"
+            )?;
+        }
         let [wander, circle, idle] = self.behaviors;
         let churn = (1.0 - wander - circle - idle).max(0.0);
         write!(f, "; wander {wander:.2}, circle {circle:.2}, idle {idle:.2}, churn {churn:.2}")
     }
+}
+
+/// The longest datagram of a path: at least what every path must carry.
+pub(super) fn draw_mtu(rng: &mut Rng) -> u16 {
+    let (least, most) = (BASE_DATAGRAM as u64, MAX_DATAGRAM as u64);
+    let between = least + rng.below(most - least + 1);
+    [least, between, between, most][rng.below(4) as usize] as u16
 }
 
 fn millis(value: f64) -> Duration {
@@ -255,7 +353,7 @@ mod tests {
     #[test]
     fn over_many_seeds_each_fault_is_on_and_off() {
         let links: Vec<_> = (0..200).map(|seed| Drawn::new(&Options::new(seed, 50, 1))).collect();
-        let faults: [fn(&Drawn) -> bool; 9] = [
+        let faults: [fn(&Drawn) -> bool; 12] = [
             |d| d.link.loss > 0.0,
             |d| d.link.burst_enter > 0.0,
             |d| d.link.duplicate > 0.0,
@@ -265,6 +363,9 @@ mod tests {
             |d| d.link.rate_bytes_per_s.is_some(),
             |d| d.partitions.is_some(),
             |d| d.rebinds.is_some(),
+            |d| d.mtu_changes.is_some(),
+            |d| d.key_rolls.is_some(),
+            |d| d.hostile.is_some(),
         ];
         for fault in faults {
             let on = links.iter().filter(|drawn| fault(drawn)).count();

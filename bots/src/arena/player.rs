@@ -19,8 +19,12 @@ use crate::behavior::Pilot;
 const PORT: u16 = 5000;
 /// Where the cookie is in a HELLO (SPEC.md, "HELLO").
 const COOKIE: core::ops::Range<usize> = 44..44 + COOKIE_BYTES;
-/// Digests of the datagrams sealed last that are kept: more than are under way at a time.
+/// Digests of one client's datagrams sealed last that are kept: more than are under way at a time.
 const SEALS: usize = 1024;
+/// A connection that rebinds more often than it can move is given up. This is a pause in which it can.
+const TIME_TO_MOVE: Duration = Duration::from_secs(3);
+/// The idle time-out.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Where a client is, as itself knows it.
 pub(super) fn inside(client: usize) -> SocketAddr {
@@ -53,14 +57,25 @@ fn seal(datagram: &[u8]) -> u64 {
 }
 
 /// What was really sent in one direction, so that what arrives can be told from forgeries.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seals {
     recent: VecDeque<u64>,
+    kept: usize,
+}
+
+impl Default for Seals {
+    fn default() -> Self {
+        Self::keeping(SEALS)
+    }
 }
 
 impl Seals {
+    pub(super) fn keeping(kept: usize) -> Self {
+        Self { recent: VecDeque::new(), kept }
+    }
+
     pub(super) fn sealed(&mut self, datagram: &[u8]) {
-        if self.recent.len() == SEALS {
+        if self.recent.len() == self.kept {
             self.recent.pop_front();
         }
         self.recent.push_back(seal(datagram));
@@ -84,6 +99,8 @@ pub(super) struct Player {
     pub to_server: Seals,
     pub to_client: Seals,
     pub rebinds: u16,
+    /// Until when it is, or was, cut off.
+    pub cut_until: Time,
     /// Snapshots of this connection that were checked.
     pub snapshots: u64,
     pub welcomed: bool,
@@ -91,6 +108,9 @@ pub(super) struct Player {
     pub drops: Drops,
     pilot: Pilot,
     rng: Rng,
+    config: Config,
+    /// When its NAT rebound lately.
+    rebound: VecDeque<Time>,
     rate: u16,
     chosen_at: u64,
     leaving: bool,
@@ -104,7 +124,7 @@ pub(super) enum Change {
 }
 
 impl Player {
-    pub(super) fn new(shard: usize, pilot: Pilot, rng: Rng, turn: Time) -> Self {
+    pub(super) fn new(shard: usize, config: Config, pilot: Pilot, rng: Rng, turn: Time) -> Self {
         Self {
             client: None,
             shard,
@@ -113,11 +133,14 @@ impl Player {
             to_server: Seals::default(),
             to_client: Seals::default(),
             rebinds: 0,
+            cut_until: Time::ZERO,
             snapshots: 0,
             welcomed: false,
             drops: Drops::default(),
             pilot,
             rng,
+            config,
+            rebound: VecDeque::new(),
             rate: 0,
             chosen_at: 0,
             leaving: false,
@@ -126,9 +149,32 @@ impl Player {
 
     pub(super) fn connect(&mut self, now: Time, bundle: &ConnectBundle, ephemeral: Ephemeral) {
         // The table is the SDK's own, so nothing can be wrong with it.
-        self.client = Client::connect(Config::default(), bundle, ephemeral, now).ok();
+        self.client = Client::connect(self.config, bundle, ephemeral, now).ok();
         (self.snapshots, self.chosen_at, self.welcomed, self.leaving) = (0, 0, false, false);
         self.turn = Time::NEVER;
+    }
+
+    /// Its NAT takes another outside address; gives how often it has.
+    pub(super) fn rebind(&mut self, now: Time) -> u16 {
+        while self.rebound.front().is_some_and(|at| *at + IDLE < now) {
+            self.rebound.pop_front();
+        }
+        self.rebound.push_back(now);
+        self.rebinds = self.rebinds.wrapping_add(1);
+        self.rebinds
+    }
+
+    /// Whether something beside the links can have silenced its connection by `now`: it was cut off (and the server gave it
+    /// up while it was), or it changed its address again and again.
+    pub(super) fn is_excused(&self, now: Time) -> bool {
+        let times = self.rebound.iter().copied().filter(|at| *at + IDLE >= now);
+        let mut since = Time::from_micros(now.as_micros().saturating_sub(IDLE.as_micros() as u64));
+        let mut longest = Duration::ZERO;
+        for at in times.chain([now]) {
+            longest = longest.max(at.saturating_since(since));
+            since = at;
+        }
+        longest < TIME_TO_MOVE || self.cut_until + 2 * IDLE + Duration::from_secs(1) > now
     }
 
     /// Timers, and the intent for the next tick.

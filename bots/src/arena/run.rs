@@ -1,27 +1,32 @@
 //! The run of an arena: events in the order of their times, a tick at a time.
 
+mod finish;
+mod phases;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use client::Client;
+use client::Config;
 use netcode::Time;
+use netcode::channel::{Kind, Table};
 use netcode::crypto::Entropy;
-use netcode::emulator::{Datagram, Emulator};
+use netcode::emulator::{Datagram, Emulator, LinkConfig};
 use netcode::error::{CloseReason, DisconnectReason};
-use netcode::handshake::{REFUSE, RETRY};
+use netcode::handshake::{ACCEPT, HELLO, REFUSE, RETRY};
 use netcode::packet::{DATA_FLAGS, MAX_DATAGRAM};
 use netcode::rng::Rng;
-use netcode::stats::Drops;
 use sim::ConfigError;
 
-use super::checker::{Checker, UNKNOWN_CALM_S};
+use super::checker::Checker;
 use super::cluster::{Cluster, period, unix_ms};
 use super::digest::Digest;
 use super::faults::{Fault, Faults};
 use super::history::History;
-use super::options::{Drawn, Options, Planted, calm};
+use super::hostile::{Harm, Hostiles, Shot, Victim, is_lair};
+use super::ledger::Ledger;
+use super::options::{Drawn, Options, Planted};
 use super::player::{Change, Player, client_at, inside, outside};
 use super::report::{Broken, Report, Violation};
 use crate::behavior::Pilot;
@@ -45,6 +50,12 @@ pub struct Arena {
     timers: BinaryHeap<Reverse<(Time, usize)>>,
     network: Emulator,
     faults: Faults,
+    hostiles: Hostiles,
+    ledger: Ledger,
+    /// The most bytes that one end's queues of one connection may hold.
+    most_queued: u64,
+    mtu_changes: u64,
+    delivered_to_server: u64,
     history: History,
     checker: Checker,
     entropy: Seeded,
@@ -66,19 +77,22 @@ impl Arena {
     pub fn new(options: Options, outside: Box<dyn Entropy>) -> Result<Self, ConfigError> {
         let rng = Rng::new(options.seed);
         let drawn = Drawn::new(&options);
-        let cluster = Cluster::new(&drawn, options.clients, &rng)?;
+        let cluster = Cluster::new(&drawn, &options, &rng)?;
         let checker = Checker::new(cluster.aoi, drawn.rate, cluster.max_known, options.planted);
         let mut network = Emulator::new(rng.fork("network").seed());
         network.set_default(drawn.link);
         let now = Time::ZERO;
+        let config = Config { key_limits: drawn.key_limits(1), ..Config::default() };
         let mut behaviors = rng.fork("behaviors");
         let players = (0..options.clients).map(|index| {
             let rng = rng.fork(&format!("player {index}"));
             let pilot = Pilot::new(drawn.behavior(&mut behaviors), rng.fork("pilot"));
             let mut joins = rng.fork("join");
             let turn = now + Duration::from_micros(joins.below(JOINING.as_micros() as u64));
-            Player::new(index % cluster.shards(), pilot, joins, turn)
+            Player::new(index % cluster.shards(), config, pilot, joins, turn)
         });
+        let hostiles = Hostiles::new(&drawn, options.clients, &rng);
+        let hostile = hostiles.len() as u64;
         let mut arena = Self {
             options,
             drawn,
@@ -88,11 +102,16 @@ impl Arena {
             timers: BinaryHeap::new(),
             network,
             faults: Faults::new(&drawn, options.clients, &rng, now),
+            hostiles,
+            ledger: Ledger::default(),
+            most_queued: most_queued(&Table::standard()),
+            mtu_changes: 0,
+            delivered_to_server: 0,
             history: History::default(),
             checker,
             entropy: Seeded::new(rng.fork("entropy"), outside),
             digest: Digest::default(),
-            report: Report { seed: options.seed, clients: options.clients as u64, ..Report::default() },
+            report: Report { seed: options.seed, clients: options.clients as u64, hostile, ..Report::default() },
             faulty: options.faults,
             farewell: false,
             spawned: Vec::new(),
@@ -132,6 +151,8 @@ impl Arena {
     /// Runs all phases.
     #[must_use]
     pub fn run(mut self) -> Report {
+        #[cfg(debug_assertions)]
+        netcode::crypto::nonce_log::start();
         let rate = u64::from(self.drawn.rate);
         for _ in 0..u64::from(self.options.seconds) * rate {
             self.step_tick();
@@ -165,6 +186,7 @@ impl Arena {
         self.digest.fold(self.cluster.digest());
         self.report.ticks += 1;
         self.flush_shards();
+        self.strike_back();
     }
 
     fn next_event(&self) -> Option<Time> {
@@ -187,7 +209,16 @@ impl Arena {
 
     fn deliver_to_server(&mut self, shard: usize, mut datagram: Datagram) {
         let sender = client_at(datagram.from).and_then(|index| self.players.get(index));
-        let forged = self.is_forged(&datagram.bytes, sender.map(|player| &player.to_server));
+        let forged = if is_lair(datagram.from) {
+            !self.hostiles.copied(&datagram.bytes)
+        } else {
+            self.is_forged(&datagram.bytes, sender.map(|player| &player.to_server))
+        };
+        if self.options.planted == Some(Planted::MovesIgnored) {
+            datagram.from = client_at(datagram.from).map_or(datagram.from, inside);
+        }
+        self.delivered_to_server += 1;
+        self.ledger.received(datagram.from, &datagram.bytes);
         let Some(server) = self.cluster.shard_mut(shard) else { return };
         // A damaged HELLO may be asked for a cookie, or answered as the one it repeats; data is dropped.
         let data = datagram.bytes.first().is_some_and(|flags| flags & DATA_FLAGS != 0);
@@ -207,6 +238,9 @@ impl Arena {
 
     fn deliver_to_client(&mut self, index: usize, mut datagram: Datagram) {
         self.digest.fold(index as u64);
+        if self.hostiles.ignores(index, &datagram.bytes) {
+            return;
+        }
         let seals = self.players.get(index).map(|player| &player.to_client);
         let forged = self.is_forged(&datagram.bytes, seals);
         let Some(player) = self.players.get_mut(index) else { return };
@@ -234,8 +268,12 @@ impl Arena {
         if self.options.planted == Some(Planted::SealForgotten) && self.report.delivered.is_multiple_of(1000) {
             return true;
         }
-        // Only corruption forges, and looking is not free.
-        self.drawn.link.corrupt > 0.0 && !seals.is_some_and(|seals| seals.knows(datagram))
+        self.forges() && !seals.is_some_and(|seals| seals.knows(datagram))
+    }
+
+    /// Whether anything but the ends makes datagrams. If not, there is no need to look, which is not free.
+    const fn forges(&self) -> bool {
+        self.drawn.link.corrupt > 0.0 || self.drawn.hostile.is_some()
     }
 
     fn run_timers(&mut self) {
@@ -293,6 +331,11 @@ impl Arena {
         if reason == DisconnectReason::Local(protocol) || reason == DisconnectReason::ByPeer(protocol) {
             self.violate(Some(index), Broken::ProtocolError);
         }
+        let excused = self.players.get(index).is_none_or(|player| player.is_excused(self.now))
+            || self.hostiles.harm(index) == Some(Harm::Withhold);
+        if reason == DisconnectReason::IdleTimeout && self.drawn.is_mild() && !excused {
+            self.violate(Some(index), Broken::Abandoned);
+        }
     }
 
     fn check(&mut self, index: usize) {
@@ -302,7 +345,12 @@ impl Arena {
         if std::mem::replace(&mut player.snapshots, snapshots) == snapshots {
             return;
         }
+        let queued = (snapshots.is_multiple_of(16))
+            .then(|| client.quality(self.now).queued_bytes.max(self.cluster.queued(self.now, player.shard, client)));
         let mut broken = std::mem::take(&mut self.broken);
+        if let Some(bytes) = queued.filter(|bytes| *bytes > self.most_queued) {
+            broken.push(Broken::QueueTooLong { bytes, most: self.most_queued });
+        }
         self.checker.check(&self.history, client, &self.spawned, &mut broken);
         for what in broken.drain(..) {
             self.violate(Some(index), what);
@@ -312,14 +360,22 @@ impl Arena {
 
     fn flush_client(&mut self, index: usize) {
         let mut out = [0; MAX_DATAGRAM];
+        let forges = self.forges();
         let Some(player) = self.players.get_mut(index) else { return };
         let server = Cluster::address(player.shard);
         while let Some(len) = player.client.as_mut().and_then(|client| client.poll_transmit(self.now, &mut out)) {
+            if self.options.planted == Some(Planted::PhaseForgotten) && out[0] & DATA_FLAGS != 0 {
+                out[0] = DATA_FLAGS;
+            }
             let datagram = out.get(..len).unwrap_or_default();
-            if self.drawn.link.corrupt > 0.0 {
+            if forges {
                 player.to_server.sealed(datagram);
             }
             self.network.send(self.now, inside(index), server, datagram);
+            let settled = player.snapshots > 0 || datagram.first() == Some(&HELLO);
+            if let Some(copier) = self.hostiles.see(inside(index), server, datagram, settled) {
+                self.network.send(self.now, copier, server, datagram);
+            }
         }
     }
 
@@ -332,16 +388,25 @@ impl Arena {
 
     fn flush_shard(&mut self, shard: usize) {
         let mut out = [0; MAX_DATAGRAM];
+        let forges = self.forges();
         let from = Cluster::address(shard);
         while let Some((to, len)) =
             self.cluster.shard_mut(shard).and_then(|server| server.poll_transmit(self.now, &mut out))
         {
             let datagram = out.get(..len).unwrap_or_default();
             let player = client_at(to).and_then(|index| self.players.get_mut(index));
-            if let Some(player) = player.filter(|_| self.drawn.link.corrupt > 0.0) {
+            if let Some(player) = player.filter(|_| forges) {
                 player.to_client.sealed(datagram);
             }
-            self.network.send(self.now, from, to, datagram);
+            let _ = self.hostiles.see(from, to, datagram, false);
+            let answer = matches!(datagram.first(), Some(&(RETRY | ACCEPT | REFUSE)));
+            let times = if answer && self.options.planted == Some(Planted::AnswersRepeated) { 9 } else { 1 };
+            for _ in 0..times {
+                self.network.send(self.now, from, to, datagram);
+                if let Some(broken) = self.ledger.sent(to, datagram) {
+                    self.violate(client_at(to), broken);
+                }
+            }
         }
     }
 
@@ -355,7 +420,8 @@ impl Arena {
         match fault {
             Fault::Partition { clients, up, down, until } => {
                 for index in clients {
-                    let Some(player) = self.players.get(*index) else { continue };
+                    let Some(player) = self.players.get_mut(*index) else { continue };
+                    player.cut_until = player.cut_until.max(*until);
                     let (client, server): (SocketAddr, _) = (inside(*index), Cluster::address(player.shard));
                     if *up {
                         self.network.block(client, server, *until);
@@ -367,10 +433,37 @@ impl Arena {
             }
             Fault::Rebind { client } => {
                 if let Some(player) = self.players.get_mut(*client) {
-                    player.rebinds = player.rebinds.wrapping_add(1);
-                    self.network.rebind(inside(*client), outside(*client, player.rebinds));
+                    let rebinds = player.rebind(self.now);
+                    self.network.rebind(inside(*client), outside(*client, rebinds));
                 }
             }
+            Fault::Mtu { bytes } => {
+                self.mtu_changes += 1;
+                self.network.set_default(LinkConfig { mtu: Some(*bytes), ..self.drawn.link });
+            }
+        }
+    }
+
+    /// What hostile clients send in a tick beside playing.
+    fn strike_back(&mut self) {
+        if !self.hostiles.strikes() {
+            return;
+        }
+        let victim = |(index, player): (usize, &Player)| {
+            let conn = player.client.as_ref()?.conn()?;
+            Some(Victim { conn, inside: inside(index), server: Cluster::address(player.shard) })
+        };
+        let victims: Vec<_> = self.players.iter().enumerate().filter_map(victim).collect();
+        for Shot { from, to, bytes, sealed } in self.hostiles.strike(&victims) {
+            // What was sealed long ago is known again.
+            if let Some(player) = client_at(to).and_then(|index| self.players.get_mut(index)).filter(|_| sealed) {
+                player.to_client.sealed(&bytes);
+            } else if let Some(player) =
+                client_at(from).and_then(|index| self.players.get_mut(index)).filter(|_| sealed)
+            {
+                player.to_server.sealed(&bytes);
+            }
+            self.network.send(self.now, from, to, &bytes);
         }
     }
 
@@ -386,127 +479,14 @@ impl Arena {
     fn violate(&mut self, client: Option<usize>, what: Broken) {
         self.report.violate(&Violation { tick: self.cluster.tick(), client, what });
     }
+}
 
-    /// Ends all faults and all churn.
-    fn heal(&mut self) {
-        self.faulty = false;
-        self.faults.stop();
-        self.network.heal();
-        self.network.reset_links(calm());
-        for player in &mut self.players {
-            if player.client.is_some() {
-                player.turn = Time::NEVER;
-            }
-        }
-    }
-
-    /// The liveness phase.
-    fn converge(&mut self) {
-        let rate = u64::from(self.drawn.rate);
-        // Looked at twice a second: it is not cheap.
-        let every = (rate / 2).max(1);
-        for ticks in 1..=u64::from(LIVENESS_S) * rate {
-            self.step_tick();
-            if ticks.is_multiple_of(every) && self.missing().is_none() {
-                self.report.converged_after_s = ticks.div_ceil(rate);
-                return;
-            }
-        }
-        self.report.converged_after_s = LIVENESS_S.into();
-        if let Some((client, what)) = self.missing() {
-            self.violate(client, what);
-        }
-    }
-
-    /// The first thing that has not converged.
-    fn missing(&mut self) -> Option<(Option<usize>, Broken)> {
-        let seconds = LIVENESS_S;
-        let tick = self.cluster.tick();
-        for (index, player) in self.players.iter().enumerate() {
-            let client = player.client.as_ref().filter(|_| player.is_connected() && player.welcomed);
-            let Some(client) = client.filter(|_| !player.is_leaving()) else {
-                return Some((Some(index), Broken::NotConnected { seconds }));
-            };
-            let fresh = client.view().tick().is_some_and(|newest| newest + 2 >= tick);
-            if !fresh || !client.view().complete() || client.own_entity().is_none() {
-                return Some((Some(index), Broken::NotComplete { seconds }));
-            }
-            if let Some(unknown) = self.checker.unknown(&self.history, client, UNKNOWN_CALM_S) {
-                return Some((Some(index), unknown));
-            }
-        }
-        let (connections, players) = (self.cluster.connections(), self.cluster.players());
-        let all = self.players.len() as u64;
-        (connections != all || players != all).then_some((None, Broken::NotDrained { connections, players, seconds }))
-    }
-
-    /// Everyone leaves, and nothing may remain.
-    fn leave(&mut self) {
-        self.farewell = true;
-        for index in 0..self.players.len() {
-            if let Some(player) = self.players.get_mut(index) {
-                player.leave(self.now);
-            }
-            self.after(index);
-        }
-        for _ in 0..u64::from(FAREWELL_S) * u64::from(self.drawn.rate) {
-            self.step_tick();
-            let gone = self.players.iter().all(|player| player.client.is_none());
-            if gone && self.cluster.connections() == 0 && self.cluster.players() == 0 && self.network.in_flight() == 0 {
-                break;
-            }
-        }
-        let (connections, players) = (self.cluster.connections(), self.cluster.players());
-        if connections > 0 || players > 0 {
-            self.violate(None, Broken::NotDrained { connections, players, seconds: FAREWELL_S });
-        }
-    }
-
-    /// Brings the counters together.
-    fn finish(mut self) -> Report {
-        let stats = *self.network.stats();
-        let vanished = stats.lost + stats.lost_in_burst + stats.blocked + stats.too_long + stats.queue_full;
-        let vanished = vanished + stats.dead_address;
-        let under_way = self.network.in_flight() as u64;
-        if stats.sent + stats.duplicated != stats.delivered + vanished + under_way {
-            self.violate(None, Broken::Accounting);
-        }
-        let faults = [
-            ("lost", stats.lost),
-            ("lost_in_burst", stats.lost_in_burst),
-            ("blocked", stats.blocked),
-            ("queue_full", stats.queue_full),
-            ("dead_address", stats.dead_address),
-            ("duplicated", stats.duplicated),
-            ("reordered", stats.reordered),
-            ("flipped", stats.flipped),
-            ("truncated", stats.truncated),
-            ("extended", stats.extended),
-            ("spliced", stats.spliced),
-            ("rebinds", stats.rebinds),
-        ];
-        for (_, count) in faults {
-            self.digest.fold(count);
-        }
-        let mut client_drops = Drops::default();
-        for player in &self.players {
-            client_drops.add(&player.drops);
-            if let Some(client) = &player.client {
-                client_drops.add(Client::drops(client));
-            }
-        }
-        let named = |drops: &Drops| drops.iter().map(|(drop, count)| (drop.name(), count)).collect();
-        Report {
-            digest: format!("{:016x}", self.digest.get()),
-            snapshots_checked: self.checker.snapshots,
-            complete_snapshots: self.checker.complete,
-            states_checked: self.checker.states,
-            unchecked: self.checker.unchecked,
-            faults: faults.into_iter().collect(),
-            server_drops: named(&self.cluster.drops()),
-            client_drops: named(&client_drops),
-            inputs_missing: self.cluster.inputs_missing(),
-            ..self.report
-        }
-    }
+/// The most bytes that a connection's queues of both directions hold at one end.
+fn most_queued(table: &Table) -> u64 {
+    let both = |queue: u32, message: u32, kind: Kind| match kind {
+        Kind::Sequenced => message,
+        Kind::Snapshot => 0,
+        _ => 2 * queue,
+    };
+    table.0.iter().map(|channel| u64::from(both(channel.queue_bytes, channel.max_message, channel.kind))).sum()
 }

@@ -1,6 +1,6 @@
 //! Runs arenas one after another and prints what came out.
 
-use bots::arena::{Arena, Options, Report};
+use bots::arena::{Arena, Options, Report, Totals};
 use netcode::crypto::OsEntropy;
 
 use super::error::RunError;
@@ -10,7 +10,7 @@ use super::lines;
 #[derive(Clone, Copy, Debug)]
 pub struct ArenaRun {
     pub seed: u64,
-    /// That many consecutive seeds, one line each; absent: one, in full.
+    /// That many consecutive seeds, one line each and one with their totals; absent: one, in full.
     pub seeds: Option<u64>,
     pub clients: usize,
     pub seconds: u32,
@@ -19,17 +19,24 @@ pub struct ArenaRun {
 
 /// Whether no invariant was broken.
 pub fn run(run: &ArenaRun) -> Result<bool, RunError> {
-    let mut fine = true;
+    let mut totals = Totals::default();
     for seed in (0..run.seeds.unwrap_or(1)).map(|at| run.seed.wrapping_add(at)) {
         let report = one(run, seed)?;
-        fine &= report.violations == 0;
+        totals.add(&report);
         if run.json {
             lines::result(serde_json::json!(report))?;
         } else {
             lines::result(&report)?;
         }
     }
-    Ok(fine)
+    if run.seeds.is_some() {
+        if run.json {
+            lines::result(serde_json::json!({ "totals": totals }))?;
+        } else {
+            lines::result(&totals)?;
+        }
+    }
+    Ok(totals.violations == 0)
 }
 
 fn one(run: &ArenaRun, seed: u64) -> Result<Report, RunError> {

@@ -52,12 +52,10 @@ pub fn run(options: &EchoOptions) -> Result<bool, RunError> {
     let mut listener = Listener::bind(options.listen).map_err(RunError::system("listen"))?;
     let address = listener.address().map_err(RunError::system("listen"))?;
     let mut echo = Echo::new(key.clone(), CookieKey::new(cookie_key), options.key_roll);
-    lines::result(introduction(address, echo.table()))?;
     let issuer = Issuer { key, server: ServerEntry { id: SERVER_ID, addr: address }, group: 0, life_ms: TOKEN_LIFE_MS };
     let request = TokenRequest { count: Some(options.bundles), ..TokenRequest::default() };
-    for bundle in issuer.issue(&request, Clock::unix_ms(), &mut entropy)?.tokens {
-        lines::result(json!(bundle))?;
-    }
+    let bundles = issuer.issue(&request, Clock::unix_ms(), &mut entropy)?.tokens;
+    lines::result(introduction(address, echo.table(), json!(bundles)))?;
     serve(options, &mut listener, &mut echo, &mut entropy, &interrupted)?;
     let counts = echo.counts();
     lines::note(format_args!(
@@ -98,8 +96,8 @@ fn serve(
     Ok(())
 }
 
-/// What a client must know beside its bundle. Hashes are hexadecimal: they do not fit every language's numbers.
-fn introduction(address: SocketAddr, table: &Table) -> Value {
+/// What a client must know, and its bundles. Hashes are hexadecimal: they do not fit every language's numbers.
+fn introduction(address: SocketAddr, table: &Table, bundles: Value) -> Value {
     let channel = |channel: &Channel| {
         json!({
             "name": channel.name,
@@ -117,8 +115,9 @@ fn introduction(address: SocketAddr, table: &Table) -> Value {
         "addr": address,
         "version": VERSION,
         "rate": RATE,
-        "schema_hash": format!("{:016x}", 0),
-        "channel_hash": format!("{:016x}", table.hash()),
+        "schema_hash": format!("{:#018x}", sim::SCHEMA.hash()),
+        "channel_hash": format!("{:#018x}", table.hash()),
         "channels": table.0.iter().map(channel).collect::<Vec<_>>(),
+        "bundles": bundles,
     })
 }

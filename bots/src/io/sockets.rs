@@ -29,6 +29,7 @@ impl Sockets {
         let Some(slot) = self.sockets.get_mut(index).filter(|slot| slot.is_none()) else { return Ok(()) };
         let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
         let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        forbid_fragments(&socket, server);
         socket.connect(server)?;
         self.poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
         *slot = Some(socket);
@@ -78,6 +79,7 @@ impl Listener {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut socket = UdpSocket::bind(address)?;
+        forbid_fragments(&socket, address);
         poll.registry().register(&mut socket, Token(0), Interest::READABLE)?;
         Ok(Self { poll, events: Events::with_capacity(4), socket })
     }
@@ -111,3 +113,18 @@ impl Listener {
         let _ = self.socket.send_to(datagram, to);
     }
 }
+
+/// Sets "don't fragment" on all that is sent, so that probes for the path's longest datagram mean something. Where the
+/// system cannot, they mean less, and everything still works.
+#[cfg(target_os = "linux")]
+fn forbid_fragments(socket: &UdpSocket, peer: SocketAddr) {
+    use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
+    use rustix::net::sockopt::{set_ip_mtu_discover, set_ipv6_mtu_discover};
+    let _ = set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE);
+    if peer.is_ipv6() {
+        let _ = set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forbid_fragments(_: &UdpSocket, _: SocketAddr) {}

@@ -52,7 +52,7 @@ proptest! {
     }
 
     #[test]
-    fn no_junk_datagram_can_panic(mut junk in proptest::collection::vec(any::<u8>(), 0..1300)) {
+    fn no_junk_datagram_can_panic(mut junk in proptest::collection::vec(any::<u8>(), 0..1600)) {
         let bundle = bundle(u64::MAX);
         let now = netcode::Time::ZERO;
         let mut client =

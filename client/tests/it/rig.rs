@@ -99,12 +99,16 @@ impl Rig {
     }
 
     pub fn with_bundle(link: LinkConfig, bundle: &ConnectBundle) -> Self {
+        Self::with_config(link, bundle, Config::default())
+    }
+
+    pub fn with_config(link: LinkConfig, bundle: &ConnectBundle, client: Config) -> Self {
         let config = ServerConfig::new(vec![cluster_key()], SCHEMA.hash(), RATE);
         let server = ServerEndpoint::new(config, CookieKey::new([1; 32]), Arc::new(SingleUse::new(16)));
         let mut network = Emulator::new(5);
         network.set_default(link);
         let now = Time::from_millis(5_000);
-        let client = Client::connect(Config::default(), bundle, entropy().ephemeral().unwrap(), now).unwrap();
+        let client = Client::connect(client, bundle, entropy().ephemeral().unwrap(), now).unwrap();
         Self {
             now,
             tick: 1000,

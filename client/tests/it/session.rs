@@ -1,6 +1,8 @@
 //! Connecting, being told things, leaving.
 
-use client::{ClientState, Event};
+use core::time::Duration;
+
+use client::{ClientState, Config, Event, KeyLimits};
 use netcode::emulator::LinkConfig;
 use netcode::error::{CloseReason, DisconnectReason, RefuseReason};
 use netcode::message::Message;
@@ -76,4 +78,33 @@ fn nobody_there_is_a_handshake_timeout() {
     let mut rig = Rig::new(LinkConfig { loss: 1.0, ..LinkConfig::default() });
     rig.run(220);
     assert_eq!(rig.events, [Event::Disconnected(DisconnectReason::HandshakeTimeout)]);
+}
+
+#[test]
+fn limits_of_key_and_rate_reach_the_connection_and_its_quality_comes_back() {
+    let key_limits = KeyLimits { packets: 20, ..KeyLimits::default() };
+    let config = Config { bytes_per_s: 50_000, key_limits, ..Config::default() };
+    let mut rig = Rig::with_config(LinkConfig::default(), &bundle(u64::MAX), config);
+    rig.run(200);
+    let (sent, received) = rig.client.key_generations();
+    assert!((8..=12).contains(&sent) && received == 0, "{sent} {received}");
+    let quality = rig.client.quality(rig.now);
+    assert_eq!((quality.rate, quality.mtu, quality.lost), (50_000, 1452, 0));
+    assert!(quality.bytes_per_s_in > 500 && quality.bytes_per_s_out > 500, "{quality:?}");
+}
+
+#[test]
+fn the_servers_clock_is_known_within_milliseconds_and_never_goes_back() {
+    let mut rig = Rig::new(LinkConfig { delay: Duration::from_millis(30), ..LinkConfig::default() });
+    assert_eq!(rig.client.server_time(rig.now), None);
+    let mut before = None;
+    for _ in 0..100 {
+        rig.run(1);
+        let time = rig.client.server_time(rig.now);
+        assert!(time >= before);
+        before = time;
+    }
+    // Both ends of the rig have one clock.
+    let error = before.unwrap().as_micros().abs_diff(rig.now.as_micros());
+    assert!(error < 2000, "{error} us");
 }

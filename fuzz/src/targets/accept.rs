@@ -317,9 +317,10 @@ impl World {
                 ClientEvent::Connected(_) => panic!("connected without an ACCEPT"),
                 ClientEvent::Message { channel, bytes, .. } => {
                     let limits = fixture::CHANNELS.0.get(channel).expect("a channel of the table");
-                    assert!(bytes.len() <= usize::from(limits.max_message));
+                    assert!(bytes.len() <= limits.max_message as usize);
                     bucket(u64::from(channel) << 8 | bytes.len().min(4) as u64);
                 }
+                ClientEvent::Block { .. } => panic!("the standard table has no blocks"),
                 ClientEvent::Disconnected(reason) => {
                     assert_eq!(self.expected, Expected::Connected, "{reason:?} ends an attempt");
                     reach(match reason {

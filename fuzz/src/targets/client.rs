@@ -10,11 +10,11 @@ use std::time::Duration;
 use client::{Client, ClientState, Config, Event};
 use netcode::Time;
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION, SNAPSHOT};
+use netcode::channel::INPUT;
 use netcode::crypto::{Entropy, PacketKey, SessionKeys};
 use netcode::error::{CloseReason, DisconnectReason};
 use netcode::features::Features;
-use netcode::frame::{Frame, Parsed, write_message, write_snapshot_head};
+use netcode::frame::{Frame, Parsed, write_snapshot_head};
 use netcode::handshake::{Accepted, HELLO_BYTES};
 use netcode::input::read_inputs;
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
@@ -122,7 +122,7 @@ struct World {
     tick: u64,
     next_pn: u64,
     next_from_client: u64,
-    next_number: u64,
+    next_number: u16,
     scratch: Parsed,
     ids: BTreeSet<u32>,
     over: Option<DisconnectReason>,
@@ -195,14 +195,14 @@ impl World {
 
     fn snapshot(&mut self, later: u64, body: &[u8]) {
         self.tick = self.tick.wrapping_add(later);
-        let mut plaintext = self.plaintext(|w| write_snapshot_head(w, SNAPSHOT));
+        let mut plaintext = self.plaintext(write_snapshot_head);
         plaintext.extend_from_slice(&body[..body.len().min(1100)]);
         self.packet(&plaintext);
     }
 
     fn say(&mut self, message: &[u8]) {
         let number = self.next_number;
-        let plaintext = self.plaintext(|w| assert!(write_message(w, SESSION, Some(number), message)));
+        let plaintext = self.plaintext(|w| assert!(fixture::write_segment(w, number, message)));
         self.next_number += 1;
         self.packet(&plaintext);
     }
@@ -261,7 +261,11 @@ impl World {
         let plaintext = PacketKey::from_secret(self.keys.aead, &self.keys.c2s)
             .open(self.next_from_client, aad, sealed)
             .expect("sealed under the session's key");
-        assert_eq!(self.scratch.parse(plaintext, &fixture::CHANNELS.0), Ok(()), "the client breaks the protocol");
+        assert_eq!(
+            self.scratch.parse(plaintext, &fixture::CHANNELS.0, Features::ALL),
+            Ok(()),
+            "the client breaks the protocol"
+        );
         self.next_from_client += 1;
         for frame in &self.scratch.frames {
             match *frame {

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION, SNAPSHOT, Table};
+use netcode::channel::{INPUT, Kind, SESSION, Table};
 use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Ephemeral, OsEntropy, Psk, SessionKeys};
 use netcode::error::CloseReason;
-use netcode::frame::{Control, write_control, write_message, write_snapshot_head};
+use netcode::frame::{Control, Head, write_control, write_message, write_snapshot_head};
 use netcode::handshake::{ACCEPT_BYTES, Accepted, HELLO_BYTES, RawHello, write_accept};
 use netcode::packet::{AckBlock, MAX_DATAGRAM, Preamble};
 use netcode::rng::Rng;
@@ -113,16 +113,29 @@ pub fn plaintexts() -> Vec<Vec<u8>> {
         plaintext(ack, |_| {}),
         plaintext(unsent, |_| {}),
         plaintext(ack, |w| write_control(w, Control::Ping)),
-        plaintext(ack, |w| assert!(write_message(w, SESSION, Some(0), b"first"))),
-        plaintext(ack, |w| assert!(write_message(w, SESSION, Some(2), b"third"))),
-        plaintext(ack, |w| assert!(write_message(w, SESSION, Some(1), b"second"))),
-        plaintext(ack, |w| assert!(write_message(w, SESSION, Some(999), b"far"))),
-        plaintext(ack, |w| assert!(write_message(w, INPUT, None, b"input"))),
-        [plaintext(ack, |w| write_snapshot_head(w, SNAPSHOT)), b"snapshot".to_vec()].concat(),
-        plaintext(ack, |w| assert!(write_message(w, 9, None, b"no such channel"))),
+        plaintext(ack, |w| assert!(write_segment(w, 0, b"first"))),
+        plaintext(ack, |w| assert!(write_segment(w, 2, b"third"))),
+        plaintext(ack, |w| assert!(write_segment(w, 1, b"second"))),
+        plaintext(ack, |w| assert!(write_segment(w, 999, b"far"))),
+        plaintext(ack, |w| assert!(write_input(w, b"input"))),
+        [plaintext(ack, write_snapshot_head), b"snapshot".to_vec()].concat(),
+        plaintext(ack, |w| assert!(write_message(w, 9, Kind::Sequenced, Head::Whole, b"no such channel"))),
         vec![0xff; 30],
         plaintext(ack, |w| write_control(w, Control::Close(CloseReason::Requested))),
     ]
+}
+
+/// Writes a whole message of the session channel if there is room for it.
+#[must_use]
+pub fn write_segment(w: &mut BitWriter<'_>, number: u16, message: &[u8]) -> bool {
+    let head = Head::Segment { number, first: true, last: true };
+    write_message(w, SESSION, Kind::ReliableOrdered, head, message)
+}
+
+/// Writes a message of the input channel if there is room for it.
+#[must_use]
+pub fn write_input(w: &mut BitWriter<'_>, message: &[u8]) -> bool {
+    write_message(w, INPUT, Kind::Sequenced, Head::Whole, message)
 }
 
 /// The plaintext of a packet with that ack and those frames.

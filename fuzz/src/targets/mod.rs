@@ -3,12 +3,12 @@
 mod accept;
 mod bits;
 mod client;
+mod delivery;
 mod fixture;
 mod hello;
 mod input;
 mod message;
 mod packet;
-mod reliable;
 mod replay;
 mod schema;
 mod session;
@@ -55,17 +55,17 @@ pub const TARGETS: &[Target] = &[
         name: "packet",
         about: "headers and plaintexts of data packets: within bounds, write back to no more bytes that parse alike",
         run: packet::run,
-        max_len: 1240,
+        max_len: 1480,
         features: packet::FEATURES,
         seeds: packet::seeds,
     },
     Target {
-        name: "reliable",
-        about: "reliable channel: receiver against a model; both halves over a bad network, exactly once and in order",
-        run: reliable::run,
-        max_len: 256,
-        features: reliable::FEATURES,
-        seeds: reliable::seeds,
+        name: "delivery",
+        about: "each kind of channel: receivers against hostile senders, models and quotas; both halves over bad networks",
+        run: delivery::run,
+        max_len: 600,
+        features: delivery::FEATURES,
+        seeds: delivery::seeds,
     },
     Target {
         name: "snapshot",

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netcode::Time;
-use netcode::channel::{SESSION, SNAPSHOT};
+use netcode::channel::SESSION;
 use netcode::crypto::{Aead, Entropy, PacketKey, SessionKeys};
 use netcode::error::{CloseReason, DisconnectReason};
 use netcode::features::Features;
-use netcode::frame::{Parsed, write_control, write_message};
+use netcode::frame::{Parsed, write_control};
 use netcode::handshake::{HELLO_BYTES, Hello, RawAccept, RawHello, VERSION};
 use netcode::packet::{AckBlock, C2S_HEADER, ConnId, Direction, Header, MAX_DATAGRAM, S2C_HEADER};
 use netcode::server::{ServerEndpoint, ServerEvent, SingleUse};
@@ -87,8 +87,8 @@ fn built(program: &mut Program<'_>, next_from_server: u64) -> Vec<u8> {
             let len = usize::from(what >> 2);
             match what & 3 {
                 0 => write_control(w, netcode::frame::Control::Ping),
-                1 => _ = write_message(w, netcode::channel::INPUT, None, &body[..len]),
-                _ => _ = write_message(w, SESSION, Some(u64::from(number)), &body[..len]),
+                1 => _ = fixture::write_input(w, &body[..len]),
+                _ => _ = fixture::write_segment(w, u16::from(number), &body[..len]),
             }
         }
     })
@@ -278,7 +278,7 @@ impl World {
         let mut out = [0; MAX_DATAGRAM];
         let mut write =
             |w: &mut netcode::bits::BitWriter<'_>| w.write_bytes(&[0x5a; 300][..len.clamp(1, w.remaining_bits() / 8)]);
-        let sent = self.server.transmit(self.now, self.conn, &mut out, Some((SNAPSHOT, &mut write)));
+        let sent = self.server.transmit(self.now, self.conn, &mut out, Some(&mut write));
         if let Some(sent) = sent {
             assert_eq!((sent.to, sent.pn), (fixture::client_addr(0), self.next_from_server));
             self.open(&mut out[..sent.len]);
@@ -298,7 +298,7 @@ impl World {
             }
             Err(netcode::error::SendError::TooLong { limit }) => assert!(len > limit),
             Err(netcode::error::SendError::NotConnected) => assert!(self.over.is_some()),
-            Err(error @ netcode::error::SendError::NoSuchChannel(_)) => panic!("{error}"),
+            Err(error) => panic!("{error}"),
             Ok(()) => assert!(self.over.is_none(), "a closed connection takes messages"),
         }
         self.settle();
@@ -325,7 +325,11 @@ impl World {
         let plaintext = PacketKey::from_secret(self.keys.aead, &self.keys.s2c)
             .open(self.next_from_server, aad, sealed)
             .expect("sealed under the session's key");
-        assert_eq!(self.scratch.parse(plaintext, &fixture::CHANNELS.0), Ok(()), "the server breaks the protocol");
+        assert_eq!(
+            self.scratch.parse(plaintext, &fixture::CHANNELS.0, Features::ALL),
+            Ok(()),
+            "the server breaks the protocol"
+        );
         self.next_from_server += 1;
     }
 
@@ -347,12 +351,13 @@ impl World {
                 ServerEvent::Connected { .. } => panic!("connected twice"),
                 ServerEvent::Message { conn, channel, bytes, .. } => {
                     let limits = fixture::CHANNELS.0.get(channel).expect("a channel of the table");
-                    assert!(conn == self.conn && bytes.len() <= usize::from(limits.max_message));
+                    assert!(conn == self.conn && bytes.len() <= limits.max_message as usize);
                     if channel == SESSION {
                         reach(Feature::Delivered);
                     }
                     bucket(u64::from(channel) << 8 | bytes.len().min(64) as u64);
                 }
+                ServerEvent::Block { .. } => panic!("the standard table has no blocks"),
                 ServerEvent::Acked { pn, .. } => {
                     reach(Feature::Acked);
                     assert!(self.snapshots.remove(&pn).is_some(), "packet {pn} acknowledged twice, or never sent");

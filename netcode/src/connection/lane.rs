@@ -133,7 +133,7 @@ impl Lane {
             Halves::Ordered { outbox, .. } | Halves::Unordered { outbox, .. } => {
                 outbox.carry(now, |segment| write(Head::from(&segment), segment.bytes))?
             }
-            Halves::Block(blocks) => blocks.carry(|frame| {
+            Halves::Block(blocks) => blocks.carry(now, |frame| {
                 let head = Head::from(&frame);
                 let payload = if let BlockFrame::Chunk { bytes, .. } = frame { bytes } else { &[] };
                 write(head, payload)
@@ -179,6 +179,24 @@ impl Lane {
         match &mut self.halves {
             Halves::Ordered { outbox, .. } | Halves::Unordered { outbox, .. } => outbox.on_probe(),
             Halves::Block(blocks) => blocks.on_probe(),
+            Halves::Unreliable { .. } | Halves::Sequenced { .. } | Halves::Snapshot { .. } => {}
+        }
+    }
+
+    /// When the first of the segments or chunks was sent that [`Self::repeat_tail`] makes due.
+    pub(super) fn tail_sent(&self) -> Option<Time> {
+        match &self.halves {
+            Halves::Ordered { outbox, .. } | Halves::Unordered { outbox, .. } => outbox.tail_sent(),
+            Halves::Block(blocks) => blocks.tail_sent(),
+            Halves::Unreliable { .. } | Halves::Sequenced { .. } | Halves::Snapshot { .. } => None,
+        }
+    }
+
+    /// Nothing else waits: what was sent at `sent` or before and is unanswered is due again, once.
+    pub(super) fn repeat_tail(&mut self, sent: Time) {
+        match &mut self.halves {
+            Halves::Ordered { outbox, .. } | Halves::Unordered { outbox, .. } => outbox.repeat_tail(sent),
+            Halves::Block(blocks) => blocks.repeat_tail(sent),
             Halves::Unreliable { .. } | Halves::Sequenced { .. } | Halves::Snapshot { .. } => {}
         }
     }

@@ -8,6 +8,7 @@
 mod lane;
 mod manifest;
 mod receive;
+mod settle;
 mod timers;
 mod transmit;
 

@@ -6,9 +6,9 @@ use super::{Connection, MAX_MALFORMED, State, TimeQuestion};
 use crate::channel::Table;
 use crate::error::{CloseReason, DisconnectReason};
 use crate::frame::{Control, Frame, Head, Malformed, Parsed};
-use crate::inbox::{Inbox, Record};
+use crate::inbox::Inbox;
 use crate::packet::{AckBlock, Direction, Header};
-use crate::recovery::{AckedUnsent, Settled};
+use crate::recovery::AckedUnsent;
 use crate::replay::Replayed;
 use crate::seq::{expand16, low16};
 use crate::stats::Drop;
@@ -246,44 +246,19 @@ impl Connection {
 
     fn on_ack(&mut self, now: Time, ack: &AckBlock, inbox: &mut Inbox) -> Result<(), AckedUnsent> {
         let next_pn = self.next_pn;
-        let mut recovery = core::mem::take(&mut self.recovery);
+        let (recovery, mut settler) = self.settler(now, inbox);
         let (samples, spurious) = (recovery.rtt().samples(), recovery.spurious());
-        let result = recovery.on_ack(now, ack, next_pn, |settled| {
+        recovery.on_ack(now, ack, next_pn, |settled| {
             let measures = settled.packet.eliciting && low16(settled.pn) == ack.largest;
             let delay = ack.delay_micros().filter(|_| measures).map(Duration::from_micros);
-            self.settle(now, settled, delay, inbox);
-        });
+            settler.settle(settled, delay);
+        })?;
         if recovery.rtt().samples() > samples {
-            self.rate.on_rtt(now, recovery.rtt().latest(), recovery.rtt().recent_min());
+            settler.rate.on_rtt(now, recovery.rtt().latest(), recovery.rtt().recent_min());
         }
-        self.rate.on_spurious((recovery.spurious() - spurious) as u32);
-        self.recovery = recovery;
+        settler.rate.on_spurious((recovery.spurious() - spurious) as u32);
         self.after_settling(now);
-        result
-    }
-
-    /// Tells everybody concerned what became of a packet; `ack_delay` is known of one that measures the round trip.
-    pub(super) fn settle(&mut self, now: Time, settled: Settled, ack_delay: Option<Duration>, inbox: &mut Inbox) {
-        let Settled { pn, acked, packet, .. } = settled;
-        let Self { manifest, lanes, conn, .. } = self;
-        for item in manifest.of(pn) {
-            if let Some(lane) = lanes.get_mut(usize::from(item.channel)) {
-                lane.settle(item.name, acked, *conn, item.channel, inbox);
-            }
-        }
-        self.hurry |= !acked;
-        if acked {
-            self.tx.on_acked(pn);
-        }
-        self.rate.on_settled(now, &settled);
-        if let Some(mtu) = self.mtu.on_settled(now, &settled) {
-            self.record(now, || TraceEvent::Mtu { bytes: mtu });
-        }
-        if packet.snapshot {
-            inbox.push(self.conn, Record::Settled { pn, acked });
-        }
-        let rtt = ack_delay.map(|delay| now.saturating_since(settled.sent).saturating_sub(delay));
-        self.record(now, || if acked { TraceEvent::Acked { pn, rtt } } else { TraceEvent::Lost { pn } });
+        Ok(())
     }
 
     pub(super) fn after_settling(&mut self, now: Time) {

@@ -69,6 +69,24 @@ impl Connection {
         self.recovery.silence_time(MAX_ACK_DELAY.as_micros() as u64).max(self.next_short_ping)
     }
 
+    /// When a long message or a block that is all sent, but not all answered, has its end repeated: nothing else tells
+    /// that the last packets are lost before the probe timeout, which allows for the longest delay of an ack. Only on a
+    /// path that loses packets, and while nothing else waits.
+    fn tail_time(&self) -> Time {
+        if self.recovery.loss_recent() == 0 {
+            return Time::NEVER;
+        }
+        let Some(sent) = self.lanes.iter().filter_map(Lane::tail_sent).min() else { return Time::NEVER };
+        if self.next_bulk(true).is_some() { Time::NEVER } else { sent + self.recovery.rtt().loss_delay() }
+    }
+
+    fn repeat_tail(&mut self, now: Time) {
+        let age = self.recovery.rtt().loss_delay().as_micros() as u64;
+        let Some(sent) = now.as_micros().checked_sub(age).map(Time::from_micros) else { return };
+        self.lanes.iter_mut().for_each(|lane| lane.repeat_tail(sent));
+        self.hurry = true;
+    }
+
     /// When a timer or a packet is next due; a time in the past: at once.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
@@ -81,6 +99,7 @@ impl Connection {
                 .min(self.mtu.next_time())
                 .min(self.bulk_due())
                 .min(self.silence_time())
+                .min(self.tail_time())
                 .min(self.recovery.loss_time())
                 .min(self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64)),
             State::Closing { next, .. } => next,
@@ -96,9 +115,8 @@ impl Connection {
         if self.last_received + self.idle_timeout <= now {
             return self.disconnect(now, DisconnectReason::IdleTimeout, inbox);
         }
-        let mut recovery = core::mem::take(&mut self.recovery);
-        recovery.detect_losses(now, |settled| self.settle(now, settled, None, inbox));
-        self.recovery = recovery;
+        let (recovery, mut settler) = self.settler(now, inbox);
+        recovery.detect_losses(now, |settled| settler.settle(settled, None));
         self.after_settling(now);
         if !self.waiting.ping && self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64) <= now {
             self.recovery.on_probe();
@@ -111,6 +129,9 @@ impl Connection {
         if self.silence_time() <= now {
             self.waiting.short_ping = true;
             self.next_short_ping = now + SHORT_PING_INTERVAL;
+        }
+        if self.tail_time() <= now {
+            self.repeat_tail(now);
         }
         if self.last_sent + KEEPALIVE <= now {
             self.waiting.ping = true;

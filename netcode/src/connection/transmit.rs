@@ -179,9 +179,8 @@ impl Connection {
         self.rate.spend(now, len);
         let probe = content.contents.probe;
         let packet = Packet { eliciting: content.eliciting, snapshot: content.snapshot, probe, bytes: len as u16 };
-        let mut recovery = core::mem::take(&mut self.recovery);
-        recovery.on_sent(now, pn, packet, |settled| self.settle(now, settled, None, inbox));
-        self.recovery = recovery;
+        let (recovery, mut settler) = self.settler(now, inbox);
+        recovery.on_sent(now, pn, packet, |settled| settler.settle(settled, None));
         self.record(now, || TraceEvent::Sent { pn, bytes: len as u16, phase, contents: content.contents });
     }
 

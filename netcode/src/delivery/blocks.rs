@@ -15,6 +15,7 @@ use std::sync::Arc;
 use self::incoming::Incoming;
 use self::outgoing::Outgoing;
 use super::{MAX_BLOCK, OutOfWindow, SEGMENT_BYTES};
+use crate::Time;
 use crate::error::SendError;
 
 /// The most chunks of a block.
@@ -173,8 +174,8 @@ impl Blocks {
 
     /// Offers the next frame; when `take` returns true it counts as under way. The number by which [`Self::on_acked`]
     /// and [`Self::on_lost`] know it.
-    pub fn carry(&mut self, take: impl FnOnce(BlockFrame<'_>) -> bool) -> Option<u64> {
-        let item = if self.incoming.has_due() { self.incoming.carry(take) } else { self.outgoing.carry(take) };
+    pub fn carry(&mut self, now: Time, take: impl FnOnce(BlockFrame<'_>) -> bool) -> Option<u64> {
+        let item = if self.incoming.has_due() { self.incoming.carry(take) } else { self.outgoing.carry(now, take) };
         item.map(Item::pack)
     }
 
@@ -198,6 +199,19 @@ impl Blocks {
     pub fn on_probe(&mut self) {
         self.incoming.on_probe();
         self.outgoing.on_probe();
+    }
+
+    /// When the first of the chunks was sent that a [`Self::repeat_tail`] makes due; none while others are due or the
+    /// block's end was not sent yet.
+    #[must_use]
+    pub fn tail_sent(&self) -> Option<Time> {
+        self.outgoing.tail_sent()
+    }
+
+    /// Nothing else waits: the end of the block, as far as it was sent at `sent` or before, once, and neither
+    /// acknowledged nor lost, is due again.
+    pub fn repeat_tail(&mut self, sent: Time) {
+        self.outgoing.repeat_tail(sent);
     }
 
     /// Takes a frame.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::time::Time;
 
 const BYTES: [u8; SEGMENT_BYTES + 1] = [7; SEGMENT_BYTES + 1];
 
@@ -76,7 +77,7 @@ proptest! {
             let mut events = 0;
             let result = half.accept(frame, |_| events += 1);
             prop_assert!(result.is_ok() || events == 0);
-            if number % 3 == 0 && let Some(item) = half.carry(|_| true) {
+            if number % 3 == 0 && let Some(item) = half.carry(Time::ZERO, |_| true) {
                 if number % 2 == 0 { half.on_lost(item) } else { half.on_acked(item, |_| ()) }
             }
             prop_assert!(half.held_bytes() <= blocks::quota(queue as u32));

@@ -47,6 +47,11 @@ impl Slot {
     const fn segment(&self, number: u64) -> Segment<'_> {
         Segment { number, first: self.first, last: self.last, bytes: &self.bytes }
     }
+
+    /// Whether one packet carries it that may be lost without anything telling so. Short ones have [`Outbox::repeat`].
+    fn is_tail(&self) -> bool {
+        self.flying == 1 && !self.acked && self.len as usize > REPEAT_BYTES && self.first_sent == Some(self.last_sent)
+    }
 }
 
 /// The segments that are not acknowledged yet, and which of them are due.
@@ -210,6 +215,25 @@ impl Outbox {
         }
     }
 
+    /// When the first of the segments was sent that a [`Self::repeat_tail`] makes due; none while others are due.
+    #[must_use]
+    pub fn tail_sent(&self) -> Option<Time> {
+        if self.next_due().is_some() {
+            return None;
+        }
+        self.slots.iter().find(|slot| slot.is_tail()).map(|slot| slot.last_sent)
+    }
+
+    /// Nothing else waits: long segments that were sent at `sent` or before, once, and are neither acknowledged nor lost,
+    /// are due again.
+    pub fn repeat_tail(&mut self, sent: Time) {
+        for (number, slot) in (self.base..).zip(&self.slots) {
+            if slot.is_tail() && slot.last_sent <= sent {
+                self.due.set(number, true);
+            }
+        }
+    }
+
     /// The peer is silent: the oldest two packets' worth is due again.
     pub fn on_probe(&mut self) {
         let mut room = PROBE_BYTES;
@@ -368,6 +392,26 @@ mod tests {
         carry_all(&mut outbox);
         assert_eq!(outbox.repeat(Time::NEVER, Duration::ZERO, |_| true), Some(1));
         assert_eq!(outbox.repeat(Time::NEVER, Duration::ZERO, |_| true), None);
+    }
+
+    #[test]
+    fn long_segments_that_nothing_answers_are_repeated_once_when_nothing_else_is_due() {
+        let mut outbox = Outbox::new(10_000);
+        for len in [600, 100, 600, 600] {
+            outbox.push(&vec![0; len]).unwrap();
+        }
+        assert_eq!(outbox.tail_sent(), None);
+        assert_eq!(carry_all(&mut outbox), [0, 1, 2, 3]);
+        assert_eq!(outbox.tail_sent(), Some(NOW));
+        outbox.on_acked(0);
+        outbox.on_lost(2);
+        assert_eq!(outbox.tail_sent(), None, "a resend waits");
+        assert_eq!(outbox.carry(NOW + Duration::from_millis(1), |_| true), Some(2));
+        outbox.repeat_tail(Time::from_millis(99));
+        assert!(carry_all(&mut outbox).is_empty());
+        outbox.repeat_tail(Time::from_millis(200));
+        assert_eq!(outbox.carry(NOW + Duration::from_millis(2), |_| true), Some(3));
+        assert_eq!((outbox.tail_sent(), outbox.next_due_bytes()), (None, None));
     }
 
     #[test]

@@ -227,6 +227,7 @@ pub struct ServerEndpoint {
     accepted: u64,
     retries: u64,
     roams: u64,
+    key_rolls: u64,
 }
 
 impl ServerEndpoint {
@@ -255,6 +256,7 @@ impl ServerEndpoint {
             accepted: 0,
             retries: 0,
             roams: 0,
+            key_rolls: 0,
         }
     }
 
@@ -303,6 +305,12 @@ impl ServerEndpoint {
     #[must_use]
     pub const fn roams(&self) -> u64 {
         self.roams
+    }
+
+    /// How often a connection's keys were rolled, by this end or by the client.
+    #[must_use]
+    pub const fn key_rolls(&self) -> u64 {
+        self.key_rolls
     }
 
     /// A connection's round-trip time, loss, rates and queues.
@@ -375,7 +383,9 @@ impl ServerEndpoint {
             scratch: &mut self.scratch,
             inbox: &mut self.inbox,
         };
+        let rolled = peer.connection.key_generations().1;
         let received = peer.connection.receive(now, &header, datagram, &mut receiver);
+        self.key_rolls += peer.connection.key_generations().1 - rolled;
         if let Ok(received) = received {
             // P-9
             if let Some(pending) = peer.half_open.take() {
@@ -457,7 +467,10 @@ impl ServerEndpoint {
     ) -> Option<Transmit> {
         let peer = self.slots.get_mut(conn)?;
         let to = peer.address?;
-        let Built { len, pn } = peer.connection.build(now, Some(self.tick), out, snapshot, &mut self.inbox)?;
+        let rolled = peer.connection.key_generations().0;
+        let built = peer.connection.build(now, Some(self.tick), out, snapshot, &mut self.inbox);
+        self.key_rolls += peer.connection.key_generations().0 - rolled;
+        let Built { len, pn } = built?;
         self.slots.reschedule(conn);
         self.traffic.sent(len);
         Some(Transmit { to, len, pn })

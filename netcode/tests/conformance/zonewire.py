@@ -625,7 +625,9 @@ class Attempt:
         """E-1 to E-3."""
         known = len(datagram) > 3 and datagram[1] in RefuseReason._value2member_map_
         ranged = known and datagram[1] == RefuseReason.VERSION_MISMATCH
-        self._check_form(datagram, REFUSE_BYTES, ranged or known and datagram[2:4] == bytes(2))
+        unranged = len(datagram) > 3 and datagram[2:4] == bytes(2)
+        good = known and (unranged or ranged and 1 <= datagram[2] <= datagram[3])
+        self._check_form(datagram, REFUSE_BYTES, good)
         refusal = Refusal(RefuseReason(datagram[1]), (datagram[2], datagram[3]) if ranged else None)
         if hmac.compare_digest(datagram[20:], mac16(self.mac_key, datagram[:20])):
             self.waiting = False
@@ -780,7 +782,7 @@ LAB_CHANNELS = (
     Channel("unordered", ChannelKind.RELIABLE_UNORDERED, 3, 1, 0, 0, 65536, 262144),
     Channel("datagram", ChannelKind.UNRELIABLE, 4, 1, 0, 0, 8192, 65536, 1),
     Channel("state", ChannelKind.SEQUENCED, 4, 1, 0, 0, 1100, 0),
-    Channel("block", ChannelKind.BLOCK, 7, 1, 0, 0, 16777216, 262144),
+    Channel("block", ChannelKind.BLOCK, 7, 1, 0, 0, 16777216, 1048576),
 )
 SNAPSHOT_CHANNEL, INPUT_CHANNEL, SESSION_CHANNEL = range(3)
 ORDERED_CHANNEL, UNORDERED_CHANNEL, DATAGRAM_CHANNEL, STATE_CHANNEL, BLOCK_CHANNEL = range(3, 8)

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use netcode::channel::MAX_SNAPSHOT;
 use sim::MapConfig;
 
 use super::{ConfigError, ServerConfig};
@@ -76,6 +77,26 @@ pub const KEYS: &[Key] = &[
         rule: Range(2000, 600_000, |c| c.network.idle_timeout_ms.into()),
     },
     Key {
+        key: "network.client_bytes_per_s",
+        about: "The most that is sent to one client, datagrams without UDP and IP headers; its token may say less. Below it \
+                the rate follows what the path carries.",
+        unit: "bytes/s",
+        rule: Range(4000, 125_000_000, |c| c.network.client_bytes_per_s.into()),
+    },
+    Key {
+        key: "network.key_roll_packets",
+        about: "The key for what is sent to a client is rolled after so many packets.",
+        unit: "packets",
+        // The upper bound is what RFC 9001, section 6.6, allows AES-128-GCM.
+        rule: Range(16, 1 << 23, |c| c.network.key_roll_packets.into()),
+    },
+    Key {
+        key: "network.key_roll_minutes",
+        about: "The key for what is sent to a client is rolled at this age at the latest.",
+        unit: "min",
+        rule: Range(1, 1440, |c| c.network.key_roll_minutes.into()),
+    },
+    Key {
         key: "world.zone",
         about: "The zone's number, told to clients.",
         unit: "",
@@ -135,7 +156,7 @@ pub const KEYS: &[Key] = &[
         key: "replication.snapshot_bytes",
         about: "A snapshot's body is at most this long (and what a datagram has room for); the rest waits its turn.",
         unit: "bytes",
-        rule: Range(100, 1100, |c| c.replication.snapshot_bytes.into()),
+        rule: Range(100, MAX_SNAPSHOT as u64, |c| c.replication.snapshot_bytes.into()),
     },
     Key {
         key: "replication.max_known",
@@ -193,9 +214,36 @@ pub const KEYS: &[Key] = &[
         rule: Range(10, 100_000, |c| c.load.handshakes_per_s.into()),
     },
     Key {
+        key: "load.prefix_per_s",
+        about: "Above this many handshakes from one network (/24 of IPv4, /56 of IPv6) its clients must first prove their \
+                address with a cookie. 0: always.",
+        unit: "handshakes/s",
+        rule: Range(0, 1_000_000, |c| c.load.prefix_per_s.into()),
+    },
+    Key {
+        key: "load.prefix_burst",
+        about: "So many of these at once, after a pause.",
+        unit: "handshakes",
+        rule: Range(1, 1_000_000, |c| c.load.prefix_burst.into()),
+    },
+    Key {
+        key: "load.prefix_cookie_per_s",
+        about: "Above this many handshakes from one network they are dropped even with a cookie (prefix_limited in the \
+                status line); clients repeat them.",
+        unit: "handshakes/s",
+        rule: Range(1, 1_000_000, |c| c.load.prefix_cookie_per_s.into()),
+    },
+    Key {
+        key: "load.prefix_cookie_burst",
+        about: "So many of these at once, after a pause.",
+        unit: "handshakes",
+        rule: Range(1, 1_000_000, |c| c.load.prefix_cookie_burst.into()),
+    },
+    Key {
         key: "log.level",
         about: "The least important level that is written. \"info\" has one status line per second: its counters count \
-                since the line before, tick, players and connections are what is there now.",
+                since the line before, tick, players and connections are what is there now; roams: clients whose address \
+                changed, key_rolls: keys rolled by either end.",
         unit: "",
         rule: Text("\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"", |c| {
             format!("\"{:?}\"", c.log.level).to_lowercase()

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use netcode::crypto::ClusterKey;
-use netcode::server::ServerConfig as EndpointConfig;
+use netcode::keys::KeyLimits;
+use netcode::server::{PrefixLimits, Rate, ServerConfig as EndpointConfig};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
 use super::ServerConfig;
@@ -36,7 +37,10 @@ impl ServerConfig {
     #[must_use]
     pub fn shard(&self, cluster_keys: Vec<ClusterKey>, worker: u8) -> ShardConfig {
         let rate = narrow(self.world.tick_rate_hz);
-        let share = |per_second: u32| per_second.div_ceil(10 * self.network.workers.max(1));
+        let workers = self.network.workers.max(1);
+        let share = |per_second: u32| per_second.div_ceil(10 * workers);
+        // The kernel spreads a network's clients over the workers by their ports.
+        let limit = |per_s: u32, burst: u32| Rate { per_s: per_s.div_ceil(workers), burst: burst.div_ceil(workers) };
         let endpoint = EndpointConfig {
             worker,
             server_id: self.access.server_id,
@@ -45,6 +49,15 @@ impl ServerConfig {
             idle_timeout: Duration::from_millis(self.network.idle_timeout_ms.into()),
             retry_above: share(self.load.cookie_above_per_s),
             max_handshakes: share(self.load.handshakes_per_s),
+            rate_cap: self.network.client_bytes_per_s,
+            key_limits: KeyLimits {
+                packets: self.network.key_roll_packets.into(),
+                age: Duration::from_secs(60 * u64::from(self.network.key_roll_minutes)),
+            },
+            prefixes: PrefixLimits {
+                unproven: limit(self.load.prefix_per_s, self.load.prefix_burst),
+                proven: limit(self.load.prefix_cookie_per_s, self.load.prefix_cookie_burst),
+            },
             ..EndpointConfig::new(cluster_keys, SCHEMA.hash(), rate)
         };
         ShardConfig {
@@ -75,6 +88,30 @@ mod tests {
         assert_eq!(config.shard(Vec::new(), 0).endpoint.max_handshakes, 25);
         config.load.handshakes_per_s = 1;
         assert_eq!(config.shard(Vec::new(), 0).endpoint.max_handshakes, 1, "never none at all");
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_protocol() {
+        let endpoint = ServerConfig::default().shard(Vec::new(), 0).endpoint;
+        let protocol = EndpointConfig::new(Vec::new(), SCHEMA.hash(), endpoint.rate);
+        assert_eq!(endpoint.prefixes, protocol.prefixes);
+        assert_eq!(endpoint.key_limits, protocol.key_limits);
+        assert_eq!(endpoint.rate_cap, protocol.rate_cap);
+    }
+
+    #[test]
+    fn limits_of_a_network_are_shared_out_among_workers_but_those_of_a_client_are_not() {
+        let mut config = ServerConfig::default();
+        config.network.workers = 4;
+        config.network.client_bytes_per_s = 50_000;
+        config.network.key_roll_packets = 1000;
+        config.network.key_roll_minutes = 2;
+        config.load.prefix_per_s = 0;
+        let endpoint = config.shard(Vec::new(), 0).endpoint;
+        assert_eq!(endpoint.prefixes.unproven, Rate { per_s: 0, burst: 25 });
+        assert_eq!(endpoint.prefixes.proven, Rate { per_s: 100, burst: 200 });
+        assert_eq!(endpoint.rate_cap, 50_000);
+        assert_eq!(endpoint.key_limits, KeyLimits { packets: 1000, age: Duration::from_secs(120) });
     }
 
     #[test]

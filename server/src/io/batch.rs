@@ -11,6 +11,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use mio::net::UdpSocket;
+use netcode::packet::MAX_DATAGRAM;
 
 /// The most datagrams per system call.
 pub const BATCH: usize = 64;
@@ -18,6 +19,7 @@ pub const BATCH: usize = 64;
 pub const RECEIVE_BYTES: usize = 2048;
 /// Room for one datagram to send: an Ethernet frame's worth.
 pub const SEND_BYTES: usize = 1500;
+const _: () = assert!(RECEIVE_BYTES > MAX_DATAGRAM && SEND_BYTES >= MAX_DATAGRAM);
 
 const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -83,7 +85,8 @@ pub struct Flushed {
     pub sent: u64,
     /// Their payload bytes.
     pub bytes: u64,
-    /// Datagrams that the kernel refused for good (no route, forbidden address): dropped.
+    /// Datagrams that the kernel refused for good (no route, forbidden address, longer than the interface takes): dropped,
+    /// which to the connection is as if they were lost on their way.
     pub refused: u64,
     /// Why some are still here.
     pub blocked: Option<Blocked>,
@@ -434,6 +437,11 @@ mod tests {
         let flushed = sender.flush(&a);
         assert_eq!(flushed, Flushed { sent: 3, bytes: 30, refused: 3, blocked: None });
         assert_eq!(receiver.receive(&b).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_datagram_too_long_for_the_interface_is_refused_for_good_and_blocks_nothing() {
+        assert_eq!(blocked(&io::Error::from_raw_os_error(libc::EMSGSIZE)), None);
     }
 
     #[test]

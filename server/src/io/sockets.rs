@@ -42,8 +42,32 @@ fn bind_one(network: &Network, addr: SocketAddr, shared: bool) -> io::Result<Udp
     socket.set_send_buffer_size(bytes(network.send_buffer_kib))?;
     warn_if_clipped("receive_buffer_kib", "net.core.rmem_max", network.receive_buffer_kib, socket.recv_buffer_size()?);
     warn_if_clipped("send_buffer_kib", "net.core.wmem_max", network.send_buffer_kib, socket.send_buffer_size()?);
+    if let Err(error) = forbid_fragments(&socket, addr) {
+        warn!(%error, "routers may cut datagrams up: the longest that a path carries whole cannot be found out");
+    }
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// Sets "don't fragment" on all that is sent, and leaves it to the protocol to find out how long that may be; the kernel's
+/// own guess, which anybody's ICMP message could lower, is not used.
+#[cfg(target_os = "linux")]
+fn forbid_fragments(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
+    use rustix::net::sockopt::{set_ip_mtu_discover, set_ipv6_mtu_discover};
+    if addr.is_ipv6() {
+        set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)?;
+    }
+    // An IPv6 socket may talk to IPv4-mapped addresses as well.
+    if addr.is_ipv4() || !socket.only_v6()? {
+        set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forbid_fragments(_: &Socket, _: SocketAddr) -> io::Result<()> {
+    Ok(())
 }
 
 fn bytes(kib: u32) -> usize {
@@ -66,4 +90,21 @@ pub fn bind_http(addr: SocketAddr) -> Result<TcpListener, RunError> {
         Ok(listener)
     };
     bind().map_err(|error| RunError::Bind { protocol: "tcp", addr, flag: "--http", error })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ip_mtu_discover, ipv6_mtu_discover};
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_sends_is_never_fragmented() {
+        let network = |listen: &str| Network { listen: listen.parse().unwrap(), ..Network::default() };
+        let (_, sockets) = bind_udp(&network("127.0.0.1:0")).unwrap();
+        assert_eq!(ip_mtu_discover(&sockets[0]).unwrap(), Ipv4PathMtuDiscovery::PROBE);
+        if let Ok((_, sockets)) = bind_udp(&network("[::1]:0")) {
+            assert_eq!(ipv6_mtu_discover(&sockets[0]).unwrap(), Ipv6PathMtuDiscovery::PROBE);
+        }
+    }
 }

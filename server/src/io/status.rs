@@ -34,6 +34,8 @@ struct Counts {
     zone: ZoneStats,
     accepted: u64,
     disconnects: u64,
+    roams: u64,
+    key_rolls: u64,
     inputs_dropped: u64,
     drops: Drops,
 }
@@ -69,6 +71,8 @@ impl Counts {
             counts.workers.add(&report.counters);
             counts.accepted += report.shard.accepted;
             counts.disconnects += report.shard.disconnects;
+            counts.roams += report.shard.roams;
+            counts.key_rolls += report.shard.key_rolls;
             counts.inputs_dropped += report.shard.inputs_dropped;
             counts.drops.add(&report.shard.drops);
         }
@@ -94,6 +98,8 @@ fn line(zone: &ZoneReport, workers: &[&WorkerReport], now: &Counts, told: &Count
         connections = workers.iter().map(|report| report.shard.connections).sum::<u64>(),
         accepted = grown(|c| c.accepted),
         disconnects = grown(|c| c.disconnects),
+        roams = grown(|c| c.roams),
+        key_rolls = grown(|c| c.key_rolls),
         tick_us_p50 = zone.tick_us.value_at_quantile(0.5),
         tick_us_p99 = zone.tick_us.value_at_quantile(0.99),
         tick_us_max = zone.tick_us.max(),

@@ -141,5 +141,14 @@ fn more_handshakes_without_a_cookie_than_handshakes_are_refused() {
 
 #[test]
 fn a_snapshot_longer_than_its_channel_takes_is_refused() {
-    assert_names(&refusal("[replication]\nsnapshot_bytes = 1101\n"), &["snapshot_bytes = 1101", "1100"]);
+    assert_names(&refusal("[replication]\nsnapshot_bytes = 1353\n"), &["snapshot_bytes = 1353", "1352"]);
+}
+
+#[test]
+fn limits_of_one_client_and_one_network_are_checked_and_named() {
+    assert_names(&refusal("[network]\nclient_bytes_per_s = 3999\n"), &["client_bytes_per_s = 3999", "4000", "bytes/s"]);
+    assert_names(&refusal("[network]\nkey_roll_packets = 8388609\n"), &["key_roll_packets", "8388608 packets"]);
+    assert_names(&refusal("[network]\nkey_roll_minutes = 0\n"), &["key_roll_minutes = 0", "1 to 1440 min"]);
+    assert_names(&refusal("[load]\nprefix_cookie_per_s = 0\n"), &["load.prefix_cookie_per_s = 0", "handshakes/s"]);
+    assert!(ServerConfig::from_toml("[load]\nprefix_per_s = 0\n").unwrap().check().is_ok(), "always a cookie");
 }

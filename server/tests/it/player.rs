@@ -117,8 +117,8 @@ fn a_datagram_that_reaches_another_worker_is_handed_to_the_one_that_owns_the_con
     let running = Running::start(&["--workers", "4"]);
     let mut player = Player::connect(&running);
     player.play_until(|player| player.snapshots >= 3);
-    // Copies from other ports hash to any of the sockets. The owner knows the connection and refuses the address; any
-    // other worker would not know the connection.
+    // Copies from other ports hash to any of the sockets. The owner has had the packet before; any other worker
+    // would not know the connection.
     let copies = 32;
     for _ in 0..copies {
         let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -130,7 +130,7 @@ fn a_datagram_that_reaches_another_worker_is_handed_to_the_one_that_owns_the_con
         player.turn();
         for drop in line["drops"].as_str().unwrap().split_whitespace() {
             let (cause, count) = drop.split_once('=').unwrap();
-            assert_eq!(cause, "wrong_address", "{line}");
+            assert_eq!(cause, "duplicate", "{line}");
             seen += count.parse::<u64>().unwrap();
         }
     }

@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 
 use super::signal::Signal;
 use super::{BlockEvent, BlockFrame, Item, MAX_WAITING, chunk_count, chunk_len};
+use crate::Time;
 use crate::delivery::{MAX_BLOCK, OutOfWindow, SEGMENT_BYTES};
 use crate::error::SendError;
 use crate::seq::{expand16, low16};
@@ -23,6 +24,16 @@ struct Chunk {
     due: bool,
     /// Packets under way that carry it.
     flying: u16,
+    sent: Time,
+    /// It was sent again.
+    repeated: bool,
+}
+
+impl Chunk {
+    /// Whether one packet carries it that may be lost without anything telling so.
+    const fn is_tail(&self) -> bool {
+        self.flying == 1 && !self.repeated && !self.acked && !self.due
+    }
 }
 
 /// The block on its way.
@@ -108,7 +119,7 @@ impl Outgoing {
         active.next_due().map(|index| chunk_len(active.total, index))
     }
 
-    pub fn carry(&mut self, take: impl FnOnce(BlockFrame<'_>) -> bool) -> Option<Item> {
+    pub fn carry(&mut self, now: Time, take: impl FnOnce(BlockFrame<'_>) -> bool) -> Option<Item> {
         if self.cancel.is_due() {
             let id = self.cancel.carry(|id| take(BlockFrame::Cancel { id: low16(id), by_sender: true }))?;
             return Some(Item::Cancel { id, by_sender: true });
@@ -118,7 +129,7 @@ impl Outgoing {
         if !take(active.chunk(index)?) {
             return None;
         }
-        active.on_sent(index);
+        active.on_sent(now, index);
         self.begun = id + 1;
         Some(Item::Chunk { id, index })
     }
@@ -151,6 +162,16 @@ impl Outgoing {
         self.cancel.on_probe();
         if let Some(active) = &mut self.active {
             active.on_probe();
+        }
+    }
+
+    pub fn tail_sent(&self) -> Option<Time> {
+        self.active.as_ref().filter(|active| active.is_all_sent()).and_then(Active::tail_sent)
+    }
+
+    pub fn repeat_tail(&mut self, sent: Time) {
+        if let Some(active) = self.active.as_mut().filter(|active| active.is_all_sent()) {
+            active.repeat_tail(sent);
         }
     }
 
@@ -225,14 +246,14 @@ impl Active {
         self.sent.get_mut(usize::from(index.checked_sub(self.base)?))
     }
 
-    fn on_sent(&mut self, index: u16) {
+    fn on_sent(&mut self, now: Time, index: u16) {
         if index == self.next() {
-            self.sent.push_back(Chunk { acked: false, due: false, flying: 1 });
+            self.sent.push_back(Chunk { flying: 1, sent: now, ..Chunk::default() });
             return;
         }
         self.resend.pop_front();
         if let Some(chunk) = self.get_mut(index) {
-            chunk.due = false;
+            (chunk.due, chunk.sent, chunk.repeated) = (false, now, true);
             chunk.flying = chunk.flying.saturating_add(1);
         }
         self.skip_acked();
@@ -267,6 +288,23 @@ impl Active {
         if chunk.flying == 0 && !chunk.acked && !chunk.due {
             chunk.due = true;
             self.resend.push_back(index);
+        }
+    }
+
+    fn is_all_sent(&self) -> bool {
+        self.resend.is_empty() && self.next() == chunk_count(self.total)
+    }
+
+    fn tail_sent(&self) -> Option<Time> {
+        self.sent.iter().find(|chunk| chunk.is_tail()).map(|chunk| chunk.sent)
+    }
+
+    fn repeat_tail(&mut self, sent: Time) {
+        for (index, chunk) in (self.base..).zip(&mut self.sent) {
+            if chunk.is_tail() && chunk.sent <= sent {
+                chunk.due = true;
+                self.resend.push_back(index);
+            }
         }
     }
 

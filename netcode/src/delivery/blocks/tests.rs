@@ -32,7 +32,7 @@ impl Owned {
 
 fn take(blocks: &mut Blocks) -> Option<(u64, Owned)> {
     let mut frame = None;
-    let item = blocks.carry(|offered| {
+    let item = blocks.carry(Time::ZERO, |offered| {
         frame = Some(Owned::new(offered));
         true
     })?;
@@ -198,6 +198,33 @@ fn a_chunk_that_a_probe_and_a_loss_make_due_is_sent_again_once() {
     a.on_lost(items[0]);
     let again: Vec<_> = core::iter::from_fn(|| take(&mut a)).map(|(item, _)| item).collect();
     assert_eq!(again, [items[0], items[2]]);
+}
+
+#[test]
+fn the_end_of_a_block_is_repeated_once_and_only_when_all_was_sent() {
+    let at = Time::from_millis;
+    let mut a = Blocks::new(8192);
+    a.start(block(8 * 1024, 0)).unwrap();
+    let mut items = Vec::new();
+    for ms in 0..8 {
+        assert_eq!(a.tail_sent(), None, "the end was not sent yet");
+        items.extend(a.carry(at(ms), |_| true));
+    }
+    a.on_acked(items[0], |_| ());
+    a.on_lost(items[1]);
+    assert_eq!(a.tail_sent(), None, "a resend waits");
+    assert_eq!(a.carry(at(8), |_| true), Some(items[1]));
+    assert_eq!(a.tail_sent(), Some(at(2)));
+    a.repeat_tail(at(4));
+    let again: Vec<_> = core::iter::from_fn(|| a.carry(at(9), |_| true)).collect();
+    assert_eq!(again, items[2..5]);
+    assert_eq!(a.tail_sent(), Some(at(5)));
+    a.repeat_tail(at(9));
+    assert_eq!(core::iter::from_fn(|| a.carry(at(9), |_| true)).count(), 3);
+    assert_eq!(a.tail_sent(), None, "once is enough");
+    items.iter().for_each(|item| a.on_lost(*item));
+    let lost: Vec<_> = core::iter::from_fn(|| a.carry(at(20), |_| true)).collect();
+    assert_eq!(lost, items[1..2], "one packet under way is left of the others");
 }
 
 #[test]

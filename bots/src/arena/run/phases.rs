@@ -1,0 +1,87 @@
+//! After the faults: everything converges, then everyone leaves.
+
+use super::super::checker::UNKNOWN_CALM_S;
+use super::super::options::calm;
+use super::super::report::Broken;
+use super::{Arena, FAREWELL_S, LIVENESS_S};
+use netcode::Time;
+
+impl Arena {
+    /// Ends all faults of the network, and all churn.
+    pub(super) fn heal(&mut self) {
+        self.faulty = false;
+        self.faults.stop();
+        // The others go on: with a good network, they must not keep anybody from playing.
+        self.hostiles.relent();
+        self.network.heal();
+        self.network.reset_links(calm());
+        for player in &mut self.players {
+            if player.client.is_some() {
+                player.turn = Time::NEVER;
+            }
+        }
+    }
+
+    /// The liveness phase.
+    pub(super) fn converge(&mut self) {
+        let rate = u64::from(self.drawn.rate);
+        // Looked at twice a second: it is not cheap.
+        let every = (rate / 2).max(1);
+        for ticks in 1..=u64::from(LIVENESS_S) * rate {
+            self.step_tick();
+            if ticks.is_multiple_of(every) && self.missing().is_none() {
+                self.report.converged_after_s = ticks.div_ceil(rate);
+                return;
+            }
+        }
+        self.report.converged_after_s = LIVENESS_S.into();
+        if let Some((client, what)) = self.missing() {
+            self.violate(client, what);
+        }
+    }
+
+    /// The first thing that has not converged.
+    fn missing(&mut self) -> Option<(Option<usize>, Broken)> {
+        let seconds = LIVENESS_S;
+        let tick = self.cluster.tick();
+        for (index, player) in self.players.iter().enumerate() {
+            let client = player.client.as_ref().filter(|_| player.is_connected() && player.welcomed);
+            let Some(client) = client.filter(|_| !player.is_leaving()) else {
+                return Some((Some(index), Broken::NotConnected { seconds }));
+            };
+            let fresh = client.view().tick().is_some_and(|newest| newest + 2 >= tick);
+            if !fresh || !client.view().complete() || client.own_entity().is_none() {
+                return Some((Some(index), Broken::NotComplete { seconds }));
+            }
+            if let Some(unknown) = self.checker.unknown(&self.history, client, UNKNOWN_CALM_S) {
+                return Some((Some(index), unknown));
+            }
+        }
+        let (connections, players) = (self.cluster.connections(), self.cluster.players());
+        let all = self.players.len() as u64;
+        (connections != all || players != all).then_some((None, Broken::NotDrained { connections, players, seconds }))
+    }
+
+    /// Everyone leaves, and nothing may remain.
+    pub(super) fn leave(&mut self) {
+        self.farewell = true;
+        self.hostiles.stop();
+        for index in 0..self.players.len() {
+            if let Some(player) = self.players.get_mut(index) {
+                player.leave(self.now);
+            }
+            self.after(index);
+        }
+        for _ in 0..u64::from(FAREWELL_S) * u64::from(self.drawn.rate) {
+            self.step_tick();
+            let gone = self.players.iter().all(|player| player.client.is_none());
+            if gone && self.cluster.connections() == 0 && self.cluster.players() == 0 && self.network.in_flight() == 0 {
+                break;
+            }
+        }
+        let (connections, players) = (self.cluster.connections(), self.cluster.players());
+        if connections > 0 || players > 0 {
+            self.violate(None, Broken::NotDrained { connections, players, seconds: FAREWELL_S });
+        }
+    }
+}
