@@ -188,7 +188,8 @@ mod tests {
             let sum: usize = weights.iter().map(|weight| usize::from(*weight)).sum();
             for (bytes, weight) in sent.iter().zip(&weights) {
                 let fair = total * usize::from(*weight) / sum;
-                prop_assert!(bytes.abs_diff(fair) * 10 <= fair, "{} of {}", bytes, fair);
+                // A message is never cut: one that has just gone, or has just not, is nobody's fault.
+                prop_assert!(bytes.abs_diff(fair) <= fair / 10 + 600, "{} of {}", bytes, fair);
             }
         }
 

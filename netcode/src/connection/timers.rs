@@ -40,9 +40,7 @@ impl Connection {
     pub(super) fn may_send(&self, now: Time) -> bool {
         // With a new tick, what had used up its bytes may go again.
         let fresh = now >= self.tick_ends;
-        let urgent = |at: usize| self.lanes.get(at).is_some_and(Lane::is_urgent);
-        self.scheduler.pick(urgent).is_some()
-            || (fresh && (0..self.lanes.len()).any(urgent))
+        self.lanes.iter().any(Lane::is_urgent)
             || self.next_bulk(fresh).is_some_and(|bytes| self.rate.allows(now, bytes))
     }
 
@@ -63,6 +61,14 @@ impl Connection {
         }
     }
 
+    /// When to ask whether the path still takes short packets: where all that is sent is long, nothing else would tell.
+    fn silence_time(&self) -> Time {
+        if self.mtu.current() <= BASE_DATAGRAM as u16 {
+            return Time::NEVER;
+        }
+        self.recovery.silence_time(MAX_ACK_DELAY.as_micros() as u64).max(self.next_short_ping)
+    }
+
     /// When a long message or a block that is all sent, but not all answered, has its end repeated: nothing else tells
     /// that the last packets are lost before the probe timeout, which allows for the longest delay of an ack. Only on a
     /// path that loses packets, and while nothing else waits.
@@ -81,14 +87,6 @@ impl Connection {
         self.hurry = true;
     }
 
-    /// When to ask whether the path still takes short packets: where all that is sent is long, nothing else would tell.
-    fn silence_time(&self) -> Time {
-        if self.mtu.current() <= BASE_DATAGRAM as u16 {
-            return Time::NEVER;
-        }
-        self.recovery.silence_time(MAX_ACK_DELAY.as_micros() as u64).max(self.next_short_ping)
-    }
-
     /// When a timer or a packet is next due; a time in the past: at once.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
@@ -100,8 +98,8 @@ impl Connection {
                 .min(self.clock.as_ref().map_or(Time::NEVER, |clock| clock.next_time()))
                 .min(self.mtu.next_time())
                 .min(self.bulk_due())
-                .min(self.tail_time())
                 .min(self.silence_time())
+                .min(self.tail_time())
                 .min(self.recovery.loss_time())
                 .min(self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64)),
             State::Closing { next, .. } => next,
@@ -128,12 +126,12 @@ impl Connection {
                 lane.on_probe();
             }
         }
-        if self.tail_time() <= now {
-            self.repeat_tail(now);
-        }
         if self.silence_time() <= now {
             self.waiting.short_ping = true;
             self.next_short_ping = now + SHORT_PING_INTERVAL;
+        }
+        if self.tail_time() <= now {
+            self.repeat_tail(now);
         }
         if self.last_sent + KEEPALIVE <= now {
             self.waiting.ping = true;

@@ -7,7 +7,7 @@ use netcode::delivery::blocks::window;
 use netcode::emulator::LinkConfig;
 use netcode::error::SendError;
 
-use crate::lab::{BLOCK, End, GOOD, MS, SECOND, TERRIBLE, noise};
+use crate::lab::{BLOCK, End, GOOD, MS, SECOND, TERRIBLE, noise, queue_bytes};
 use crate::pair::{BlockTold, Heard, Pair, Told};
 
 const BAD: LinkConfig = LinkConfig { loss: 0.05, burst_enter: 0.002, burst_exit: 0.3, ..TERRIBLE };
@@ -140,7 +140,7 @@ fn a_receiver_that_pauses_gets_no_more_than_the_window_until_it_resumes() {
             pair.run_for(30 * SECOND);
             let held = arrived(&pair);
             pair.run_for(5 * SECOND);
-            let most = usize::from(window(256 * 1024)) * 1024;
+            let most = usize::from(window(queue_bytes(BLOCK))) * 1024;
             assert_eq!(held, arrived(&pair), "it stands still");
             assert!(held - paused <= most, "{} bytes after the pause", held - paused);
             pair.blocks(end.other()).pause(false);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use netcode::channel::Table;
+use netcode::channel::{Channel, Kind, Table};
 use netcode::client::ClientConfig;
-use netcode::delivery::Blocks;
+use netcode::delivery::{Blocks, blocks, fragments, inbound};
 use netcode::emulator::LinkConfig;
 use netcode::error::SendError;
 use netcode::rng::Rng;
@@ -67,6 +67,27 @@ impl End {
     pub fn other(self) -> Self {
         if self == Self::Client { Self::Server } else { Self::Client }
     }
+}
+
+/// A channel's `queue_bytes` in [`Table::lab`].
+pub fn queue_bytes(channel: u8) -> u32 {
+    Table::lab().get(channel).unwrap().queue_bytes
+}
+
+/// The most bytes that one end's receiving half of a channel of [`Table::lab`] may hold.
+pub fn quota(channel: u8) -> usize {
+    let Channel { kind, queue_bytes, .. } = *Table::lab().get(channel).unwrap();
+    match kind {
+        Kind::Unreliable => fragments::quota(queue_bytes as usize),
+        Kind::ReliableOrdered | Kind::ReliableUnordered => inbound::quota(queue_bytes as usize),
+        Kind::Block => blocks::quota(queue_bytes),
+        Kind::Sequenced | Kind::Snapshot => 0,
+    }
+}
+
+/// The same of all channels together.
+pub fn quotas() -> usize {
+    (0u8..).zip(Table::lab().0).map(|(number, _)| quota(number)).sum()
 }
 
 /// Bytes that differ from place to place and from seed to seed.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netcode::channel::Table;
-use netcode::delivery::{blocks, fragments, inbound};
 use netcode::emulator::LinkConfig;
 use netcode::error::SendError;
 use netcode::keys::KeyLimits;
@@ -14,7 +13,7 @@ use netcode::rng::Rng;
 use netcode::stats::Drop;
 use proptest::prelude::*;
 
-use crate::lab::{BLOCK, DATAGRAM, End, GOOD, MS, ORDERED, SECOND, STATE, UNORDERED, noise};
+use crate::lab::{BLOCK, DATAGRAM, End, GOOD, MS, ORDERED, SECOND, STATE, UNORDERED, noise, quotas};
 use crate::pair::{BlockTold, Heard, Pair, Told, client_addr};
 
 /// What one end sent and the other must still get; every check is made the moment something arrives.
@@ -100,12 +99,14 @@ struct World {
     sent: [Reference; 2],
     seen: [usize; 2],
     full: u64,
+    /// The most bytes that an end may hold.
+    declared: usize,
 }
 
 impl World {
     fn new(pair: Pair) -> Self {
         let seen = [pair.clients[0].heard.len(), pair.told.len()];
-        Self { pair, sent: Default::default(), seen, full: 0 }
+        Self { pair, sent: Default::default(), seen, full: 0, declared: quotas() }
     }
 
     fn send(&mut self, end: End, channel: u8, message: Vec<u8>) {
@@ -156,11 +157,10 @@ impl World {
                 _ => {}
             }
         }
-        let declared = 3 * inbound::quota(256 * 1024) + blocks::quota(256 * 1024) + fragments::quota(64 * 1024);
         for end in End::BOTH {
             assert_eq!(self.pair.drops(end, Drop::Malformed), 0, "{end:?} was taken for a peer that breaks the rules");
             let held = self.pair.quality(end).held_bytes as usize;
-            assert!(held <= declared, "{end:?} holds {held} of {declared}");
+            assert!(held <= self.declared, "{end:?} holds {held} of {}", self.declared);
         }
     }
 

@@ -6,7 +6,7 @@ use netcode::bits::BitWriter;
 use netcode::channel::{Kind, Table};
 use netcode::client::ClientConfig;
 use netcode::crypto::CookieKey;
-use netcode::delivery::{blocks, fragments, inbound};
+use netcode::delivery::blocks::window;
 use netcode::error::{CloseReason, DisconnectReason, RefuseReason, SendError};
 use netcode::frame::{Head, write_message};
 use netcode::packet::Preamble;
@@ -14,12 +14,9 @@ use netcode::server::{ServerConfig, ServerEndpoint, SingleUse};
 use netcode::stats::Drop;
 
 use crate::fiend::{Fiend, fiendish_client, hello_of};
-use crate::lab::{BLOCK, DATAGRAM, End, MS, ORDERED, SECOND, TERRIBLE, UNORDERED, noise};
+use crate::lab::{BLOCK, DATAGRAM, End, MS, ORDERED, SECOND, TERRIBLE, UNORDERED, noise, queue_bytes, quota, quotas};
 use crate::pair::{Pair, SCHEMA_HASH, Told, claims, client_addr, server_config};
 
-/// `queue_bytes` of the reliable and block channels and of the unreliable one, in [`Table::lab`].
-const QUEUE: usize = 256 * 1024;
-const DATAGRAM_QUEUE: usize = 64 * 1024;
 const FULL: [u8; 1024] = [7; 1024];
 
 /// A connected fiend at a server, and what the server held at the most.
@@ -86,8 +83,8 @@ fn a_gap_that_is_never_filled_holds_a_window_and_no_more() {
             assert!(siege.frame(channel, kind, long(number), &FULL), "{number}");
         }
         let held = siege.ends_with(channel, kind, segment(256, true, true), b"x");
-        println!("{kind:?}: {held} bytes held, {} declared", inbound::quota(QUEUE));
-        assert!(held > 250_000 && held <= inbound::quota(QUEUE));
+        println!("{kind:?}: {held} bytes held, {} declared", quota(channel));
+        assert!(held > 250_000 && held <= quota(channel));
     }
 }
 
@@ -108,8 +105,8 @@ fn messages_that_lack_one_segment_hold_the_queue_and_no_more() {
             }
             taken += 1;
         }
-        println!("{kind:?}: {taken} segments, {} bytes held, {} declared", siege.most_held, inbound::quota(QUEUE));
-        assert!(taken >= 250 && siege.most_held <= inbound::quota(QUEUE));
+        println!("{kind:?}: {taken} segments, {} bytes held, {} declared", siege.most_held, quota(channel));
+        assert!(taken >= 250 && siege.most_held <= quota(channel));
         assert!(siege.pair.live.len() == 1);
     }
 }
@@ -122,7 +119,7 @@ fn parts_of_messages_that_never_end_hold_eight_messages_and_no_more() {
             assert!(siege.frame(DATAGRAM, Kind::Unreliable, Head::Part { id, index, last: 7 }, &FULL));
         }
     }
-    let declared = fragments::quota(DATAGRAM_QUEUE);
+    let declared = quota(DATAGRAM);
     println!("parts: {} bytes held, {declared} declared", siege.most_held);
     assert!(siege.most_held > 50_000 && siege.most_held <= declared);
     assert_eq!(siege.pair.live.len(), 1, "on a path that loses the eighth of everything an honest peer does the same");
@@ -133,19 +130,19 @@ fn parts_of_messages_that_never_end_hold_eight_messages_and_no_more() {
 #[test]
 fn chunks_without_the_first_hold_a_window_and_those_beyond_the_credit_close() {
     let mut siege = Siege::new();
-    let window = blocks::window(QUEUE as u32);
+    let window = window(queue_bytes(BLOCK));
     for index in 1..window {
         assert!(siege.frame(BLOCK, Kind::Block, chunk(0, 1 << 24, index), &FULL), "{index}");
     }
     let held = siege.ends_with(BLOCK, Kind::Block, chunk(0, 1 << 24, window), &FULL);
-    let declared = blocks::quota(QUEUE as u32);
+    let declared = quota(BLOCK);
     println!("block: {held} bytes held, {declared} declared");
     assert!(held > 200_000 && held <= declared);
 }
 
 #[test]
 fn what_no_honest_block_says_closes_after_the_third() {
-    let window = blocks::window(QUEUE as u32);
+    let window = window(queue_bytes(BLOCK));
     let cases = [
         ("the first chunk of a new block beyond its credit", chunk(0, 1 << 24, window), &FULL[..]),
         ("a chunk beyond the end", chunk(0, 2048, 2), &FULL),
@@ -176,9 +173,12 @@ fn every_quota_of_a_connection_at_once_is_their_sum() {
         let part = Head::Part { id: number / 7, index: (number % 7) as u8, last: 7 };
         assert!(siege.frame(DATAGRAM, Kind::Unreliable, part, &FULL));
     }
-    let declared = 2 * inbound::quota(QUEUE) + blocks::quota(QUEUE as u32) + fragments::quota(DATAGRAM_QUEUE);
+    for index in 256..window(queue_bytes(BLOCK)) {
+        assert!(siege.frame(BLOCK, Kind::Block, chunk(0, 1 << 24, index), &FULL));
+    }
+    let declared = quotas();
     println!("all at once: {} bytes held, {declared} declared", siege.most_held);
-    assert!(siege.most_held > 700_000 && siege.most_held <= declared);
+    assert!(siege.most_held > 1_600_000 && siege.most_held <= declared);
 }
 
 #[test]
@@ -232,7 +232,9 @@ fn two_thousand_and_more_small_honest_messages_on_a_terrible_network_fire_no_quo
     };
     let messages = End::BOTH.map(|end| channels.map(|channel| all(end, channel).collect::<Vec<_>>()));
     let mut rounds = 0;
-    while rounds < 3000 && (pair.count(End::Server, UNORDERED) < COUNT || pair.count(End::Client, ORDERED) < COUNT) {
+    let missing =
+        |pair: &Pair| End::BOTH.iter().any(|end| channels.iter().any(|channel| pair.count(*end, *channel) < COUNT));
+    while rounds < 3000 && missing(&pair) {
         for end in End::BOTH {
             for (at, channel) in channels.into_iter().enumerate() {
                 let next = &mut sent[end as usize][at];
@@ -251,7 +253,7 @@ fn two_thousand_and_more_small_honest_messages_on_a_terrible_network_fire_no_quo
         pair.run_for(50 * MS);
         rounds += 1;
         pair.assert_honest();
-        let declared = 3 * inbound::quota(QUEUE) + blocks::quota(QUEUE as u32) + fragments::quota(DATAGRAM_QUEUE);
+        let declared = quotas();
         assert!(End::BOTH.iter().all(|end| pair.quality(*end).held_bytes as usize <= declared));
     }
     pair.run_for(30 * SECOND);
