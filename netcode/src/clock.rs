@@ -139,7 +139,9 @@ impl ServerClock {
         let server = server_received.as_micros() as i64;
         let sample =
             Sample { up_at: sent, up: server - sent, down_at: received, down: received - (server + hold as i64) };
-        self.envelope.push(sample);
+        if !self.envelope.push(sample) {
+            return;
+        }
         self.watch_path(now, &sample);
         let fit = self.envelope.fit();
         // Right after a change of the path the old estimate is still the better one.
@@ -217,6 +219,27 @@ impl ServerClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_whose_answers_are_years_apart_is_believed_once() {
+        for wild in [0, 20_000_000, 1 << 40, 1 << 60] {
+            let mut clock = ServerClock::new();
+            let mut reply = |now: u64, server: u64| {
+                clock.on_reply(
+                    Time::from_micros(now),
+                    Time::from_micros(now),
+                    Time::from_micros(server),
+                    Duration::ZERO,
+                );
+            };
+            for at in 0..200 {
+                reply(at * 20_000, 1 << 50);
+                reply(at * 20_000, wild);
+            }
+            let told = clock.server_time(Time::from_millis(4000)).map_or(0, Time::as_micros);
+            assert!(told.abs_diff(1 << 50) < 5_000_000, "{told}");
+        }
+    }
     use crate::rng::Rng;
 
     /// A client and a server with clocks of their own, and the path between them. Times in µs of true time.

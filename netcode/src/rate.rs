@@ -337,9 +337,8 @@ impl RateControl {
     }
 
     fn tokens_at(&self, now: Time) -> i64 {
-        // More than two seconds fill any bucket out of any debt that is worth counting.
-        let micros = now.saturating_since(self.filled).as_micros().min(2_000_000) as i64;
-        (self.tokens + micros * i64::from(self.rate)).min(self.burst())
+        let micros = i64::try_from(now.saturating_since(self.filled).as_micros()).unwrap_or(i64::MAX);
+        self.tokens.saturating_add(micros.saturating_mul(i64::from(self.rate))).min(self.burst())
     }
 
     fn fill(&mut self, now: Time) {
@@ -364,6 +363,17 @@ fn is_significant(lost: u32, n: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_slowest_of_rates_gets_out_of_its_debt_when_it_says() {
+        let tick = Duration::from_millis(50);
+        for rate in [1, 10, 1000] {
+            let mut control = RateControl::new(RateConfig { start: rate, floor: rate, cap: rate, tick });
+            control.spend(Time::ZERO, 100_000);
+            let at = control.next_at(Time::ZERO, 1200);
+            assert!(at > Time::from_millis(10_000) && control.allows(at, 1200), "{rate} bytes a second: {at:?}");
+        }
+    }
 
     #[test]
     fn what_is_asked_about_a_time_before_the_rate_changed_may_be_sent_when_the_answer_says_so() {

@@ -18,6 +18,10 @@ const MAX_SAMPLES: usize = 1024;
 /// How long an exchange counts.
 const WINDOW_MICROS: i64 = 60_000_000;
 
+/// Two exchanges of one minute differ by the longest wait and some drift at the most. What differs by more has no place
+/// in one window, and all sums over one fit 64 bits.
+const MAX_DISAGREEMENT: u64 = 11_000_000;
+
 /// Slopes are in units of 2^-22, about a quarter of a ppm.
 pub(super) const SLOPE_BITS: u32 = 22;
 /// No honest clock is further off: 620 ppm.
@@ -94,12 +98,17 @@ struct Point {
 }
 
 impl Envelope {
-    pub fn push(&mut self, sample: Sample) {
+    /// Takes an exchange, unless it cannot be of the same clocks as the oldest that is kept. Whether it was taken.
+    pub fn push(&mut self, sample: Sample) -> bool {
         let expired = |old: &Sample| sample.down_at.saturating_sub(old.down_at) > WINDOW_MICROS;
         while self.samples.front().is_some_and(expired) || self.samples.len() >= MAX_SAMPLES {
             self.samples.pop_front();
         }
+        if self.samples.front().is_some_and(|old| old.up.abs_diff(sample.up) > MAX_DISAGREEMENT) {
+            return false;
+        }
         self.samples.push_back(sample);
+        true
     }
 
     /// How many exchanges there are.

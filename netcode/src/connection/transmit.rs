@@ -177,10 +177,13 @@ impl Connection {
         self.owed = Owed::default();
         self.outbound.add(now, len);
         self.rate.spend(now, len);
-        let probe = content.contents.probe;
-        let packet = Packet { eliciting: content.eliciting, snapshot: content.snapshot, probe, bytes: len as u16 };
-        let (recovery, mut settler) = self.settler(now, inbox);
-        recovery.on_sent(now, pn, packet, |settled| settler.settle(settled, None));
+        // Nobody waits for the fate of a close, nor is to hear of the packets that it would push out of memory.
+        if self.state == State::Open {
+            let probe = content.contents.probe;
+            let packet = Packet { eliciting: content.eliciting, snapshot: content.snapshot, probe, bytes: len as u16 };
+            let (recovery, mut settler) = self.settler(now, inbox);
+            recovery.on_sent(now, pn, packet, |settled| settler.settle(settled, None));
+        }
         self.record(now, || TraceEvent::Sent { pn, bytes: len as u16, phase, contents: content.contents });
     }
 

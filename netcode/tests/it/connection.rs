@@ -532,3 +532,19 @@ fn a_new_state_behind_a_long_message_does_not_let_that_out_past_the_rate() {
     pair.run_for(2 * SECOND);
     assert_eq!((pair.clients[0].messages(ordered).len(), pair.clients[0].messages(state).len()), (1, 1));
 }
+
+#[test]
+fn no_snapshot_is_reported_lost_after_the_disconnect() {
+    let mut pair = Pair::plain(10, 20 * MS);
+    let conn = pair.live[0];
+    let mut out = [0; MAX_DATAGRAM];
+    for _ in 0..netcode::recovery::MAX_IN_FLIGHT + 1 {
+        let sent = pair.server.transmit(pair.now, conn, &mut out, Some(&mut |w| w.write(1, 8)));
+        assert!(sent.is_some());
+    }
+    pair.flush();
+    pair.server.close(pair.now, conn, CloseReason::Kicked);
+    pair.server.handle_timeout(pair.now);
+    pair.flush();
+    assert!(matches!(pair.told.last(), Some(Told::Disconnected(..))), "{:?}", pair.told.last());
+}
