@@ -239,9 +239,12 @@ impl World {
                     self.flows[usize::from(bytes[0])].on_ack(self.now, &ack);
                 }
             }
-            for (number, flow) in (0u8..).zip(&mut self.flows) {
-                flow.acknowledge(self.now, number, &mut self.net);
-                flow.send(self.now, number, &mut self.net);
+            // In turn, or the first one would always find the room that a full buffer has.
+            let count = self.flows.len();
+            for turn in 0..count {
+                let at = (turn + self.now.as_micros() as usize / 1000) % count;
+                self.flows[at].acknowledge(self.now, at as u8, &mut self.net);
+                self.flows[at].send(self.now, at as u8, &mut self.net);
             }
             self.now = self.now + STEP;
         }
