@@ -339,7 +339,7 @@ fn a_gap_that_is_never_filled_costs_no_more_than_the_quota() {
 #[test]
 fn words_behind_a_farewell_in_one_packet_are_not_heard() {
     let mut pair = Pair::new(1, server_config());
-    let mut fiend = fiendish_client(&mut pair);
+    let mut fiend = fiendish_client(&mut pair, &Table::standard());
     let packet = fiend.packet(|w| {
         Preamble::default().write(w);
         write_control(w, Control::Close(CloseReason::Requested));
