@@ -403,7 +403,7 @@ impl Pair {
 pub fn seeds(scripts: &mut Vec<Script>) {
     let hostile = |choice: u8| Script::default().u8(3).u8(choice);
     let chunk =
-        |script: Script, id: u8, number: u8, total: u8, len: u8| script.u8(9 + total | len << 4).u8(id).u8(number);
+        |script: Script, id: u8, number: u8, total: u8, len: u8| script.u8((9 + total) | (len << 4)).u8(id).u8(number);
     // The first block has number 0: near id 3 + 0.
     scripts.push(chunk(hostile(1), 3, 0, 2, 5).u8(7).u8(0).u8(0));
     scripts.push((0..6).rev().fold(hostile(1), |script, at| chunk(script, 3, at, 4, 5)));

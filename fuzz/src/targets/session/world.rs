@@ -303,8 +303,8 @@ impl World {
 
     /// The client answers a challenge: rightly, or with other bytes (1), or from another address (2, 4).
     pub fn answer(&mut self, flags: u8) {
-        let challenged = self.paths.iter().filter_map(|(address, path)| Some((*address, path.challenge?)));
-        let Some((to, mut data)) = challenged.last() else { return };
+        let mut challenged = self.paths.iter().filter_map(|(address, path)| Some((*address, path.challenge?)));
+        let Some((to, mut data)) = challenged.next_back() else { return };
         let mut from = to;
         if flags & 1 != 0 {
             data[usize::from(flags >> 5)] ^= 1;
