@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 use netcode::Time;
+use netcode::channel::Kind;
 use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent, ClientState};
 use netcode::crypto::{Aead, Entropy, PacketKey, SessionKeys, handshake_mac_key};
 use netcode::error::{DisconnectReason, RefuseReason};
 use netcode::features::Features;
+use netcode::frame::{Head, write_message};
 use netcode::handshake::{
     ACCEPT, ACCEPT_BYTES, Accepted, HELLO_BYTES, MAX_TICK, REFUSE, REFUSE_BYTES, RETRY, RETRY_BYTES, write_refuse,
     write_retry,
@@ -35,6 +37,7 @@ features! {
     Outrun => "an unproven refusal that an ACCEPT outran",
     TimedOut => "a handshake that timed out",
     Data => "a data packet taken",
+    Block => "a block from the server",
     Replayed => "a data packet twice",
     IdleTimeout => "an idle timeout",
     ByPeer => "closed by the server",
@@ -94,6 +97,7 @@ struct World {
 impl World {
     fn new(choice: u8) -> Self {
         let mut config = ClientConfig::new(fixture::SCHEMA_HASH);
+        config.channels = fixture::LAB.0.clone();
         config.aead = if choice & 1 == 0 { Aead::Aes128Gcm } else { Aead::ChaCha20Poly1305 };
         let mut entropy = FuzzEntropy::new();
         let ephemeral = entropy.ephemeral().expect("the system's entropy works");
@@ -198,7 +202,7 @@ impl World {
             rate: if flags & 1 == 0 { fixture::RATE } else { 0 },
             max_datagram: if flags & 0x20 == 0 { MAX_DATAGRAM as u16 } else { BASE_DATAGRAM as u16 - 1 },
             idle_ms: if flags & 2 == 0 { 10_000 } else { 0 },
-            channel_hash: fixture::CHANNELS.1 ^ u64::from(flags >> 2 & 1),
+            channel_hash: fixture::LAB.1 ^ u64::from(flags >> 2 & 1),
             schema_hash: fixture::SCHEMA_HASH ^ u64::from(flags >> 3 & 1),
             down_cap: 0,
             up_cap: 0,
@@ -316,11 +320,11 @@ impl World {
             match event {
                 ClientEvent::Connected(_) => panic!("connected without an ACCEPT"),
                 ClientEvent::Message { channel, bytes, .. } => {
-                    let limits = fixture::CHANNELS.0.get(channel).expect("a channel of the table");
+                    let limits = fixture::LAB.0.get(channel).expect("a channel of the table");
                     assert!(bytes.len() <= limits.max_message as usize);
                     bucket(u64::from(channel) << 8 | bytes.len().min(4) as u64);
                 }
-                ClientEvent::Block { .. } => panic!("the standard table has no blocks"),
+                ClientEvent::Block { .. } => reach(Feature::Block),
                 ClientEvent::Disconnected(reason) => {
                     assert_eq!(self.expected, Expected::Connected, "{reason:?} ends an attempt");
                     reach(match reason {
@@ -398,6 +402,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for plaintext in fixture::plaintexts() {
         scripts.push(data(connected(), &plaintext));
     }
+    let chunk = Head::Chunk { id: 0, total: 9, index: 0 };
+    let block = fixture::plaintext(None, |w| assert!(write_message(w, 7, Kind::Block, chunk, b"all of it")));
+    scripts.push(data(connected(), &block));
     let all = fixture::plaintexts().iter().fold(connected(), |script, plaintext| data(script, plaintext));
     scripts.push(all.u8(5).u8(0x80));
     scripts.push((0..4).fold(connected(), |script, _| data(script, &[0xff; 9])));

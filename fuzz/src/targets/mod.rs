@@ -3,12 +3,14 @@
 mod accept;
 mod bits;
 mod client;
+mod clock;
 mod delivery;
 mod fixture;
 mod hello;
 mod input;
 mod message;
 mod packet;
+mod recovery;
 mod replay;
 mod schema;
 mod session;
@@ -66,6 +68,22 @@ pub const TARGETS: &[Target] = &[
         max_len: 600,
         features: delivery::FEATURES,
         seeds: delivery::seeds,
+    },
+    Target {
+        name: "recovery",
+        about: "loss recovery, rate, path MTU and scheduler under any acks, times and sizes: each fate once, bounds kept",
+        run: recovery::run,
+        max_len: 800,
+        features: recovery::FEATURES,
+        seeds: recovery::seeds,
+    },
+    Target {
+        name: "clock",
+        about: "the estimate of the server's clock under any replies: never falls, never jumps, keeps its speed",
+        run: clock::run,
+        max_len: 800,
+        features: clock::FEATURES,
+        seeds: clock::seeds,
     },
     Target {
         name: "snapshot",

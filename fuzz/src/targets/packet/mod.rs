@@ -135,7 +135,7 @@ fn note(reason: Reason) {
         Reason::BadPart => Feature::BadPart,
         Reason::BadOp => Feature::BadOp,
         Reason::BadControl => Feature::BadControl,
-        Reason::UnknownClose => Feature::BadCloseReason,
+        Reason::BadClose => Feature::BadCloseReason,
         Reason::NotAgreed => Feature::NotAgreed,
         Reason::NotZero => Feature::NotZero,
         Reason::BadSnapshot => Feature::BadSnapshot,

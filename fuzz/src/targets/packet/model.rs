@@ -16,7 +16,7 @@ pub enum Reason {
     BadPart,
     BadOp,
     BadControl,
-    UnknownClose,
+    BadClose,
     NotAgreed,
     NotZero,
     BadSnapshot,
@@ -155,7 +155,7 @@ fn control(bits: &mut Bits<'_>, features: Features) -> Result<Control, Reason> {
     }
     Ok(match kind {
         0 => Control::Ping,
-        1 => Control::Close(CloseReason::from_wire(bits.take(8)? as u8).ok_or(Reason::UnknownClose)?),
+        1 => Control::Close(CloseReason::from_wire(bits.take(8)? as u8).ok_or(Reason::BadClose)?),
         2 => Control::PathChallenge(bits.take(64)?.to_le_bytes()),
         3 => Control::PathResponse(bits.take(64)?.to_le_bytes()),
         4 => {

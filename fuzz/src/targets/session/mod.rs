@@ -11,6 +11,7 @@ mod keys;
 mod world;
 
 use netcode::channel::Kind;
+use netcode::error::CloseReason;
 use netcode::frame::{Control, Head, write_control, write_message};
 use netcode::packet::{AckBlock, C2S_HEADER, MAX_DATAGRAM};
 
@@ -100,7 +101,7 @@ fn built(program: &mut Program<'_>, next_from_server: u64) -> Vec<u8> {
             let segment = Head::Segment { number: u16::from(number), first, last };
             let len = if last { usize::from(what >> 6) } else { 1024 };
             let (index, end) = (number & 7, what >> 4 & 7);
-            _ = match what % 10 {
+            _ = match what % 11 {
                 0 => fixture::write_input(w, small),
                 1 => fixture::write_segment(w, u16::from(number), small),
                 2 => write_message(w, 3, Kind::ReliableOrdered, segment, &body[..len]),
@@ -122,6 +123,10 @@ fn built(program: &mut Program<'_>, next_from_server: u64) -> Vec<u8> {
                 }
                 7 => write_message(w, 7, Kind::Block, Head::Credit { id, limit: u16::from(what >> 4) << 4 | id }, &[]),
                 8 => write_message(w, 7, Kind::Block, Head::Cancel { id, by_sender: first }, &[]),
+                9 if w.remaining_bits() > 100 => {
+                    write_control(w, Control::Close(CloseReason::Requested));
+                    true
+                }
                 _ => {
                     if w.remaining_bits() > 200 {
                         write_control(
@@ -167,15 +172,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
     scripts.push(wait((0..20).fold(start(), |script, _| script.u8(7).u8(2).u16(1000)), 900));
     scripts.push((0..6).fold(start(), |script, _| packet(script, 0, &[0xff; 30])));
     scripts.push(wait(ack(start().u8(7).u8(2).u16(10).u8(9).u8(0xff), u32::MAX), 100));
+    // An ack needs something to name.
+    let sent = || snapshots(start(), 1);
     // Messages out of order, in parts, a block; everything acknowledged, so that the server's key rolls.
-    scripts.push(frames(start(), 0, &[0x11, 1, 0x11, 0, 0x33, 0, 0x2f, 2, 0x10 | 3, 1, 0x33, 3]));
-    scripts.push(frames(frames(start(), 0, &[0x14, 0x10]), 0, &[0x14, 0x11, 0x14, 0x21]));
-    scripts.push((0..5).fold(start(), |script, at| frames(script, 0, &[6, 0x10 | at, 9, 0])));
-    scripts.push((0..12).fold(start(), |script, at| wait(frames(snapshots(script, 1), 0, &[0x2a, at]), 50)));
+    scripts.push(frames(sent(), 0, &[0x17, 1, 0x17, 0, 0x39, 0, 0x2e, 2, 0x18, 1, 0x3a, 3]));
+    scripts.push(frames(frames(sent(), 0, &[0x1a, 0x10]), 0, &[0x1a, 0x11, 0x1a, 0x21]));
+    scripts.push((0..5).fold(sent(), |script, at| frames(script, 0, &[6, 0x10 | at, 0x15, 0])));
+    scripts.push((0..12).fold(start(), |script, at| wait(frames(snapshots(script, 1), 0, &[0x3a, at]), 50)));
     scripts.push(
-        (0..20).fold(start().u8(12).u8(0).u16(30_000), |script, _| wait(frames(script, 0, &[0x37, 0, 0x29, 0]), 80)),
+        (0..20).fold(start().u8(12).u8(0).u16(30_000), |script, _| wait(frames(script, 0, &[0x15, 0, 0x20, 0]), 80)),
     );
     scripts.push((0..6).fold(start(), |script, at| script.u8(7).u8(3 + at % 5).u16(2500)).u8(8).u8(0).u16(500));
+    // Words after the farewell.
+    scripts.push(frames(sent(), 0, &[20, 0, 12, 0, 17, 1]));
     // Keys: rolled, rolled unseen, overtaken, too late.
     scripts.push(packet(packet(start(), 0, ping).u8(13).u8(0), 0, ping));
     scripts.push(packet(packet(start(), 0, ping).u8(13).u8(0).u8(13).u8(0), 0, ping));
