@@ -175,7 +175,7 @@ fn an_echo_server_says_all_that_a_client_must_know() {
     let stdout = text(&output.stdout);
     let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (introduction, bundles) = lines.split_first().unwrap();
-    assert_eq!(introduction["channel_hash"], format!("{:016x}", Table::lab().hash()));
+    assert_eq!(introduction["channel_hash"], format!("{:#018x}", Table::lab().hash()));
     assert_eq!(introduction["channels"].as_array().unwrap().len(), Table::lab().0.len());
     assert_eq!(bundles.len(), 3);
     for bundle in bundles {
