@@ -41,7 +41,7 @@ impl Connection {
     /// Messages, acks and the end of the connection go into the inbox.
     ///
     /// # Errors
-    /// The kind of drop to count; no state has changed.
+    /// The kind of drop to count; no state has changed, but that the first packet of a new phase rolls the key.
     pub(crate) fn receive(
         &mut self,
         now: Time,
