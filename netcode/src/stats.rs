@@ -16,8 +16,6 @@ pub enum Drop {
     WrongProtocol,
     /// No connection has that id.
     UnknownConnection,
-    /// A data packet from another address than the connection's.
-    WrongAddress,
     /// The packet number was received before.
     Duplicate,
     /// The packet number is too old to tell.
@@ -43,7 +41,7 @@ pub enum Drop {
 }
 
 /// How many kinds of [`Drop`] there are.
-pub const DROP_KINDS: usize = 18;
+pub const DROP_KINDS: usize = 17;
 
 impl Drop {
     /// Every kind, in index order.
@@ -54,7 +52,6 @@ impl Drop {
         Self::ReservedBits,
         Self::WrongProtocol,
         Self::UnknownConnection,
-        Self::WrongAddress,
         Self::Duplicate,
         Self::TooOld,
         Self::AuthFailed,
@@ -78,7 +75,6 @@ impl Drop {
             Self::ReservedBits => "reserved_bits",
             Self::WrongProtocol => "wrong_protocol",
             Self::UnknownConnection => "unknown_connection",
-            Self::WrongAddress => "wrong_address",
             Self::Duplicate => "duplicate",
             Self::TooOld => "too_old",
             Self::AuthFailed => "auth_failed",
