@@ -112,7 +112,7 @@ pub struct TransferArgs {
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
     /// Bytes a second that the server may send.
-    #[arg(long, value_name = "BYTES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..))]
+    #[arg(long, value_name = "BYTES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(200_000..=20_000_000))]
     cap: u32,
     /// Print the table as one JSON object.
     #[arg(long)]

@@ -5,8 +5,11 @@ use super::{Connection, KEEPALIVE, MAX_ACK_DELAY, SHORT_PING_INTERVAL, State};
 use crate::error::DisconnectReason;
 use crate::inbox::Inbox;
 use crate::packet::BASE_DATAGRAM;
+use crate::recovery::MAX_IN_FLIGHT;
 use crate::time::Time;
 
+/// Packets in flight that are left to ticks, acks and probes.
+const FLIGHT_RESERVE: usize = 128;
 /// What a packet with one message takes beside it, at the most.
 const OVERHEAD: usize = 64;
 
@@ -46,6 +49,11 @@ impl Connection {
 
     /// Bytes of a packet with what the scheduler would pick next.
     pub(super) fn next_bulk(&self, fresh: bool) -> Option<usize> {
+        // Beyond what recovery follows, packets would count as lost for the sake of newer ones, and be sent again; far
+        // beyond it, 16 bits would not tell which one an ack means.
+        if self.next_pn.saturating_sub(self.recovery.oldest()) >= (MAX_IN_FLIGHT - FLIGHT_RESERVE) as u64 {
+            return None;
+        }
         let due = |at: usize| self.lanes.get(at).and_then(|lane| lane.due_bytes(true));
         let any = || (0..self.lanes.len()).find(|at| due(*at).is_some());
         let at = self.scheduler.pick(|at| due(at).is_some()).or_else(|| if fresh { any() } else { None })?;

@@ -7,6 +7,9 @@ use crate::time::Time;
 /// The bucket holds this much at the least: two datagrams of the longest kind.
 const MIN_BURST: u64 = 2 * LONGEST;
 pub(super) const LONGEST: u64 = 1452;
+/// And so much at the most: an ack names 33 packets, so a receiver that takes a whole burst before it answers must not
+/// have got more, or the others look lost.
+const MAX_BURST: u64 = 24 * LONGEST;
 /// One byte. With it, bytes/s times µs needs no division.
 const BYTE: i64 = 1_000_000;
 
@@ -60,9 +63,9 @@ impl Bucket {
         self.rate = rate;
     }
 
-    /// What it holds when full, in bytes: a tick's budget.
+    /// What it holds when full, in bytes: a tick's budget, as far as that is neither too little nor too much.
     pub fn burst_bytes(&self) -> u64 {
-        (self.tick_budget() as u64).clamp(MIN_BURST, u64::from(u32::MAX))
+        (self.tick_budget() as u64).clamp(MIN_BURST, MAX_BURST)
     }
 
     fn burst(&self) -> i64 {

@@ -576,7 +576,7 @@ def channel_cases() -> list[Case]:
         Case("C-7 longer than the longest", segment(64, False, True, b"x"), long_message),
         Case("C-7 more than the queue holds", segment(257, True, True, FULL), full_queue),
         Case("C-7 an empty rest", segment(1, False, True, b""), [segment(0, True, False, FULL)]),
-        Case("C-10 a chunk at the limit", chunk(0, 1 << 20, 256, 1024)),
+        Case("C-10 a chunk at the limit", chunk(0, 1 << 21, 1024, 1024)),
         Case("C-10 a chunk beyond the end", chunk(0, 1024, 1, 1024)),
         Case("C-10 a chunk that is not full", chunk(0, 2048, 0, 1000)),
         Case("C-10 another total", chunk(0, 4097, 1, 1024), [chunk(0, 4096, 0, 1024)]),

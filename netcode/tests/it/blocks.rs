@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use netcode::channel::{SNAPSHOT, Table};
+use netcode::client::ClientConfig;
 use netcode::delivery::blocks::window;
 use netcode::emulator::LinkConfig;
 use netcode::error::SendError;
+use netcode::server::ServerConfig;
 
 use crate::lab::{BLOCK, End, GOOD, MS, SECOND, TERRIBLE, noise, queue_bytes};
-use crate::pair::{BlockTold, Heard, Pair, Told};
+use crate::pair::{BlockTold, Heard, Pair, SCHEMA_HASH, Told, server_config};
 
 const BAD: LinkConfig = LinkConfig { loss: 0.05, burst_enter: 0.002, burst_exit: 0.3, ..TERRIBLE };
 
@@ -200,4 +202,29 @@ fn a_block_that_fills_a_narrow_path_loses_no_more_snapshots_than_there_would_be(
     println!("alone {alone:?}, beside a block {beside:?}: lost, arrived, bytes of blocks");
     assert!(beside.2 / 60 >= 200_000, "two thirds of the path");
     assert!(alone.0 == 0 && beside.0 <= 24, "2 %: {beside:?}");
+}
+
+#[test]
+fn a_rate_beyond_what_can_be_in_flight_neither_repeats_itself_nor_breaks_the_protocol() {
+    let mut channels = Table::lab();
+    channels.0[7].queue_bytes = 16 << 20;
+    let server = ServerConfig { channels: channels.clone(), rate_cap: u32::MAX, ..server_config() };
+    let client = ClientConfig { channels, ..ClientConfig::new(SCHEMA_HASH) };
+    let mut pair = Pair::connected_as(11, 100 * MS, server, client);
+    pair.net.reset_links(LinkConfig { delay: 100 * MS, loss: 0.05, ..LinkConfig::default() });
+    let block: Arc<[u8]> = vec![0x5c; 4 << 20].into();
+    pair.wire = Some(Vec::new());
+    pair.server.send_block(pair.live[0], 7, Arc::clone(&block)).unwrap();
+    pair.run_for(20 * SECOND);
+    let received = |heard: &Heard| matches!(heard, Heard::Block(7, BlockTold::Received(0)));
+    let quality = pair.server.quality(pair.now, pair.live[0]);
+    let last = pair.told.iter().rev().find(|told| matches!(told, Told::Block(..)));
+    assert!(
+        pair.clients[0].is_connected() && pair.clients[0].heard.iter().any(received),
+        "{quality:?} {last:?} {:?} {:?}",
+        pair.clients[0].endpoint.drops(),
+        pair.clients[0].endpoint.traffic()
+    );
+    let sent: usize = pair.wire.as_ref().unwrap().iter().map(|sent| sent.bytes.len()).sum();
+    assert!(sent < block.len() * 3 / 2, "{sent} bytes for {}", block.len());
 }
