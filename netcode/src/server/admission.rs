@@ -105,7 +105,7 @@ impl ServerEndpoint {
             return Ok(false);
         };
         if let Some(peer) = self.slots.get_mut(conn) {
-            peer.answered = from;
+            peer.answered = peer.answered.filter(|answered| *answered == from);
         }
         self.reply(from, &accept)?;
         Ok(true)
@@ -205,7 +205,7 @@ impl ServerEndpoint {
         let half_open = HalfOpen { token_id, attempt: hello.mac(), accept, claims: Box::new(claims), until };
         let connection = Connection::new(parameters, &self.config.channels, now);
         let half_open = Some(Box::new(half_open));
-        let peer = Peer { connection, address: None, answered: from, path: None, half_open, queued: false };
+        let peer = Peer { connection, address: None, answered: Some(from), path: None, half_open, queued: false };
         self.slots.insert(conn, peer, until);
         self.half_open.insert(token_id, conn.slot());
         self.accepted += 1;

@@ -1,6 +1,6 @@
 //! The connections of one worker, by slot: an array index, no hash.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
 
 use crate::connection::{Connection, Received};
@@ -29,14 +29,17 @@ pub(super) struct Peer {
     /// Where its packets go: where its ACCEPT went and a valid packet came from, or an address that answered a challenge.
     /// `None` until there is such a one.
     pub(super) address: Option<SocketAddr>,
-    /// Where the last ACCEPT went.
-    pub(super) answered: SocketAddr,
+    /// Where every ACCEPT went; `None` when they went to several addresses.
+    pub(super) answered: Option<SocketAddr>,
     /// Watches a change of address, from the first packet from another one on.
     pub(super) path: Option<Box<PathWatch>>,
     pub(super) half_open: Option<Box<HalfOpen>>,
     /// Already in the queue of slots that want a packet.
     pub(super) queued: bool,
 }
+
+/// An address that no datagram comes from.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Peer {
     /// Notes where an authentic packet came from (rule W-7); true when the address has changed.
@@ -49,7 +52,7 @@ impl Peer {
         entropy: &mut dyn Entropy,
     ) -> bool {
         // P-9: whoever overtakes a client's first packets with copies of them is not taken for the client.
-        let current = self.address.unwrap_or(self.answered);
+        let current = self.address.or(self.answered).unwrap_or(NOWHERE);
         if from == current {
             self.address = Some(current);
             if self.path.is_none() {
