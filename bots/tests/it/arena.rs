@@ -110,3 +110,10 @@ fn over_a_few_dozen_seeds_every_fault_strikes() {
     assert!(totals.roams >= 10 && totals.key_rolls >= 500 && totals.hostile >= 5, "{totals}");
     assert_eq!(totals.violations, 0, "{totals}");
 }
+
+/// A copier of the HELLO and of the first packet, always first, drew more than three times what it sent.
+#[test]
+fn seed_1166_whoever_copies_a_hello_and_the_first_packet_draws_nothing() {
+    let report = run(Options::new(1166, 40, 10));
+    assert_eq!(report.violations, 0, "{report}");
+}
