@@ -18,21 +18,46 @@ pub const MAX_NUMERATOR: i32 = 1 << 24;
 /// The quantised fields of one entity, in the order of its [`Kind`]; unused ones are zero.
 pub type State = [i32; MAX_FIELDS];
 
-/// How a field is guessed from the baseline before the residual is coded.
+/// The most ticks that a fall is followed; a guess for more ticks is the one for so many.
+pub const MAX_FALL_TICKS: u32 = 128;
+
+/// How a field is guessed, tick by tick, before the residual is coded: see [`extrapolate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predictor {
     /// The field keeps its value.
     Hold,
-    /// The field moves on along a velocity field of the same kind.
+    /// The field moves on along a velocity field of the same kind: in each tick by
+    /// `floor((velocity * numerator + rate / 2) / rate)`, where `rate` is the tick rate in Hz.
     ///
-    /// The guess after `n` ticks is `base + floor((velocity * numerator * n + rate / 2) / rate)`, all
-    /// integers, where `rate` is the tick rate in Hz.
+    /// The step is rounded, not the way: so a guess for `m + n` ticks is the guess for `n` ticks of the guess for `m`.
     Linear {
         /// Index of the velocity field.
         velocity: u8,
         /// Position quanta per second for one velocity quantum.
         numerator: i32,
     },
+    /// A velocity that gravity takes hold of, unless the body is supported: in each tick, before any field moves along
+    /// it, it sinks by `floor((gravity + rate / 2) / rate)`, down to `-terminal`.
+    Fall {
+        /// Velocity quanta a second, above 0.
+        gravity: i32,
+        /// The fastest fall in velocity quanta, above 0.
+        terminal: i32,
+        /// Index of the field of flags, one that holds its value.
+        flags: u8,
+        /// While one of these bits is set there, the velocity keeps its value.
+        supported: i32,
+    },
+}
+
+/// Who gets a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody who sees the entity.
+    #[default]
+    Everyone,
+    /// Only the client that owns the entity. For others the field is 0 and never leaves the server.
+    Owner,
 }
 
 /// One replicated (or input) field: an integer with a range and a meaning.
@@ -54,6 +79,8 @@ pub struct Field {
     pub predictor: Predictor,
     /// Change group, below [`MAX_GROUPS`]: fields that change together share one mask bit.
     pub group: u8,
+    /// Who gets it; the same for all fields of a group.
+    pub audience: Audience,
     /// Widths in bits of the small and the medium residual class, `small < medium < bits`.
     pub classes: [u8; 2],
 }
@@ -120,10 +147,93 @@ impl Field {
 }
 
 impl Kind {
-    /// A mask with one bit per group that this kind has.
+    /// A mask with one bit per group of this kind that the owner (or else anybody) gets.
     #[must_use]
-    pub fn groups(&self) -> u8 {
-        self.fields.iter().fold(0, |mask, field| mask | (1 << field.group))
+    pub const fn groups(&self, owner: bool) -> u8 {
+        let (mut mask, mut i) = (0, 0);
+        while i < self.fields.len() {
+            if owner || matches!(self.fields[i].audience, Audience::Everyone) {
+                mask |= 1 << self.fields[i].group;
+            }
+            i += 1;
+        }
+        mask
+    }
+
+    /// The state as the owner (or else anybody) may see it: the fields that are not theirs are 0.
+    #[must_use]
+    pub fn visible(&self, owner: bool, state: &State) -> State {
+        let mut out = *state;
+        if !owner {
+            for (value, field) in out.iter_mut().zip(self.fields) {
+                if field.audience == Audience::Owner {
+                    *value = 0;
+                }
+            }
+        }
+        out
+    }
+
+    /// Whether gravity has hold of it.
+    #[must_use]
+    pub fn falls(&self, state: &State) -> bool {
+        self.fields.iter().any(|field| match field.predictor {
+            Predictor::Fall { flags, supported, .. } => {
+                state.get(usize::from(flags)).is_some_and(|flags| flags & supported == 0)
+            }
+            Predictor::Hold | Predictor::Linear { .. } => false,
+        })
+    }
+}
+
+/// What becomes of a state of that kind in so many ticks at `rate` ticks a second (at least 1), if nothing
+/// unforeseen happens: in each tick first every [`Predictor::Fall`], then every [`Predictor::Linear`]. Values are
+/// brought into their fields' ranges: cyclic ones wrap, others saturate.
+///
+/// Additive: `extrapolate(m + n) == extrapolate(n, extrapolate(m))`, for a body that falls up to
+/// [`MAX_FALL_TICKS`] in all. What is beyond the kind's fields is returned as it is. All integers.
+#[must_use]
+pub fn extrapolate(kind: &Kind, rate: u16, ticks: u32, state: &State) -> State {
+    let mut out = *state;
+    let rate = i64::from(rate.max(1));
+    if kind.falls(state) {
+        for _ in 0..ticks.min(MAX_FALL_TICKS) {
+            fall(kind, rate, &mut out);
+            travel(kind, rate, 1, &mut out);
+        }
+    } else if ticks > 0 {
+        travel(kind, rate, i64::from(ticks), &mut out);
+    }
+    out
+}
+
+fn fall(kind: &Kind, rate: i64, state: &mut State) {
+    for (i, field) in kind.fields.iter().enumerate() {
+        if let Predictor::Fall { gravity, terminal, flags, supported } = field.predictor {
+            let flags = state.get(usize::from(flags)).copied().unwrap_or(0);
+            if flags & supported == 0
+                && let Some(velocity) = state.get_mut(i)
+            {
+                let next = i64::from(*velocity) - (i64::from(gravity) + rate / 2).div_euclid(rate);
+                *velocity = field.fit(next.max(-i64::from(terminal)));
+            }
+        }
+    }
+}
+
+#[inline]
+fn travel(kind: &Kind, rate: i64, ticks: i64, state: &mut State) {
+    for (i, field) in kind.fields.iter().enumerate() {
+        if let Predictor::Linear { velocity, numerator } = field.predictor {
+            let velocity = state.get(usize::from(velocity)).copied().unwrap_or(0);
+            if velocity != 0
+                && let Some(value) = state.get_mut(i)
+            {
+                // Below 2^55 / rate a tick and 2^32 ticks: a field has at most 32 bits, so a way beyond any is as good.
+                let step = (i64::from(velocity) * i64::from(numerator) + rate / 2).div_euclid(rate);
+                *value = field.fit(i64::from(*value).saturating_add(step.saturating_mul(ticks)));
+            }
+        }
     }
 }
 
@@ -178,16 +288,43 @@ const fn fields_valid(fields: &[Field]) -> bool {
         if field.bits == 0 || field.bits > width || field.scale == 0 || field.group as usize >= MAX_GROUPS || !classes {
             return false;
         }
-        if let Predictor::Linear { velocity, numerator } = field.predictor {
-            // Within these bounds a guess never overflows 64 bits.
-            let bounded = numerator.unsigned_abs() <= MAX_NUMERATOR as u32;
-            if velocity as usize >= fields.len() || velocity as usize == i || !bounded {
-                return false;
+        let sound = match field.predictor {
+            Predictor::Hold => true,
+            Predictor::Linear { velocity, numerator } => {
+                // A velocity that moved along another would make the order of fields matter.
+                let bounded = numerator.unsigned_abs() <= MAX_NUMERATOR as u32;
+                bounded
+                    && (velocity as usize) < fields.len()
+                    && !matches!(fields[velocity as usize].predictor, Predictor::Linear { .. })
             }
+            Predictor::Fall { gravity, terminal, flags, .. } => {
+                let holds = (flags as usize) < fields.len()
+                    && matches!(fields[flags as usize].predictor, Predictor::Hold)
+                    && fields[flags as usize].audience as u8 <= field.audience as u8;
+                gravity > 0 && terminal > 0 && !field.wraps && holds
+            }
+        };
+        if !sound || !audience_valid(fields, i) {
+            return false;
         }
         i += 1;
     }
     true
+}
+
+/// A group has one audience, and what everybody sees does not follow from what only the owner does.
+const fn audience_valid(fields: &[Field], at: usize) -> bool {
+    let mut i = 0;
+    while i < fields.len() {
+        if fields[i].group == fields[at].group && fields[i].audience as u8 != fields[at].audience as u8 {
+            return false;
+        }
+        i += 1;
+    }
+    match fields[at].predictor {
+        Predictor::Linear { velocity, .. } => fields[velocity as usize].audience as u8 <= fields[at].audience as u8,
+        Predictor::Hold | Predictor::Fall { .. } => true,
+    }
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo; <http://www.isthe.com/chongo/tech/comp/fnv/>), usable in constants.
@@ -241,11 +378,15 @@ impl Fnv {
                 .u32(field.scale)
                 .text(field.unit)
                 .byte(field.group)
+                .byte(field.audience as u8)
                 .byte(field.classes[0])
                 .byte(field.classes[1]);
             hash = match field.predictor {
                 Predictor::Hold => hash.byte(0),
                 Predictor::Linear { velocity, numerator } => hash.byte(1).byte(velocity).u32(numerator as u32),
+                Predictor::Fall { gravity, terminal, flags, supported } => {
+                    hash.byte(2).u32(gravity as u32).u32(terminal as u32).byte(flags).u32(supported as u32)
+                }
             };
             i += 1;
         }
@@ -272,6 +413,7 @@ mod tests {
         unit: "m",
         predictor: Predictor::Hold,
         group: 0,
+        audience: Audience::Everyone,
         classes: [3, 6],
     };
     const YAW: Field = Field { name: "yaw", bits: 8, signed: false, wraps: true, ..X };
@@ -310,8 +452,87 @@ mod tests {
             kinds: &[],
             input: &[X, Field { predictor: Predictor::Linear { velocity: 0, numerator: i32::MIN }, ..X }],
         };
+        let secret = Field { group: 1, audience: Audience::Owner, ..X };
+        let follows = Predictor::Linear { velocity: 1, numerator: 1 };
+        let leaks = Schema { kinds: &[], input: &[Field { predictor: follows, ..X }, secret] };
+        let mixed = Schema { kinds: &[], input: &[X, Field { group: 0, ..secret }] };
         assert!(!steep.is_valid());
         assert!(!wide.is_valid());
         assert!(!loops.is_valid());
+        assert!(!leaks.is_valid());
+        assert!(!mixed.is_valid());
+    }
+
+    /// A body in 1/256 m and 1/64 m/s under 20 m/s², with flag 1 for the ground.
+    const BODY: Kind = Kind {
+        name: "body",
+        fields: &[
+            Field { bits: 18, predictor: Predictor::Linear { velocity: 1, numerator: 4 }, ..X },
+            Field {
+                bits: 12,
+                predictor: Predictor::Fall { gravity: 1280, terminal: 1920, flags: 2, supported: 1 },
+                ..X
+            },
+            Field { bits: 4, signed: false, ..X },
+        ],
+    };
+
+    fn body(y: i32, vy: i32, flags: i32) -> State {
+        let mut state = State::default();
+        [state[0], state[1], state[2]] = [y, vy, flags];
+        state
+    }
+
+    #[test]
+    fn a_fall_takes_the_velocity_first_and_then_the_height() {
+        assert_eq!(extrapolate(&BODY, 20, 1, &body(1000, 448, 0)), body(1000 + 77, 384, 0));
+        assert_eq!(extrapolate(&BODY, 20, 2, &body(1000, 448, 0)), body(1000 + 77 + 64, 320, 0));
+        assert_eq!(extrapolate(&BODY, 20, 1, &body(1000, -1910, 0)), body(1000 - 384, -1920, 0));
+        assert_eq!(extrapolate(&BODY, 20, 5, &body(1000, 10, 1)), body(1010, 10, 1), "supported");
+    }
+
+    #[test]
+    fn a_linear_step_rounds_and_its_way_saturates_or_wraps() {
+        const FIELDS: [Field; 2] = [
+            Field { bits: 12, predictor: Predictor::Linear { velocity: 1, numerator: 4 }, ..X },
+            Field { bits: 12, ..X },
+        ];
+        let moved =
+            |velocity, ticks| extrapolate(&Kind { name: "x", fields: &FIELDS }, 20, ticks, &body(100, velocity, 0))[0];
+        assert_eq!([5, 2, 3, -2, -3].map(|velocity| moved(velocity, 1)), [101, 100, 101, 100, 99]);
+        assert_eq!([5, 2, 3].map(|velocity| moved(velocity, 10)), [110, 100, 110], "the step is rounded, not the way");
+        assert_eq!((moved(1000, 63), moved(-1000, 63)), (2047, -2048));
+        const WIDEST: Predictor = Predictor::Linear { velocity: 1, numerator: -MAX_NUMERATOR };
+        const WIDE: [Field; 2] = [Field { bits: 32, predictor: WIDEST, ..X }, Field { bits: 32, ..X }];
+        const CYCLIC: [Field; 2] = [Field { wraps: true, ..WIDE[0] }, WIDE[1]];
+        let far = |fields, base, velocity| extrapolate(&Kind { name: "x", fields }, 1, 63, &body(base, velocity, 0))[0];
+        assert_eq!(far(&WIDE, i32::MAX, i32::MIN), i32::MAX);
+        assert_eq!(far(&WIDE, i32::MIN, i32::MAX), i32::MIN);
+        assert_eq!(far(&CYCLIC, 7, i32::MIN), 7);
+    }
+
+    #[test]
+    fn extrapolation_is_additive() {
+        let mut seed = 1u64;
+        let mut below = |n: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % n
+        };
+        for _ in 0..5000 {
+            let state = body(below(1 << 18) as i32 - (1 << 17), below(4096) as i32 - 2048, below(2) as i32);
+            let (rate, m, n) = (1 + below(128) as u16, below(64) as u32, below(64) as u32);
+            let both = extrapolate(&BODY, rate, m + n, &state);
+            assert_eq!(extrapolate(&BODY, rate, n, &extrapolate(&BODY, rate, m, &state)), both);
+        }
+        let never_ends = extrapolate(&BODY, 1, u32::MAX, &body(0, -2048, 1));
+        assert_eq!(never_ends, body(-(1 << 17), -2048, 1));
+    }
+
+    #[test]
+    fn what_is_the_owners_is_nobody_elses() {
+        const MINE: Kind = Kind { name: "mine", fields: &[X, Field { group: 3, audience: Audience::Owner, ..X }, YAW] };
+        assert_eq!((MINE.groups(true), MINE.groups(false)), (0b1001, 0b0001));
+        assert_eq!(MINE.visible(false, &body(5, 6, 7)), body(5, 0, 7));
+        assert_eq!(MINE.visible(true, &body(5, 6, 7)), body(5, 6, 7));
     }
 }

@@ -4,7 +4,7 @@
 //! floats exist only inside a step and are recomputed from the integers at its start. Positions are
 //! in 1/256 m, velocities in 1/64 m/s, yaw in 1/4096 turn. The y axis points up.
 
-use netcode::schema::{Field, Kind, Predictor, Schema, State};
+use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
 
 /// Kind number of a player.
 pub const PLAYER: u8 = 0;
@@ -54,6 +54,7 @@ const PLANE: Field = Field {
     unit: "m",
     predictor: Predictor::Linear { velocity: VX as u8, numerator: QUANTA_PER_VELOCITY },
     group: 0,
+    audience: Audience::Everyone,
     classes: [3, 9],
 };
 
@@ -67,6 +68,7 @@ const SPEED: Field = Field {
     unit: "m/s",
     predictor: Predictor::Hold,
     group: 0,
+    audience: Audience::Everyone,
     classes: [7, 10],
 };
 
@@ -88,6 +90,7 @@ const TURN: Field = Field {
     unit: "turn",
     predictor: Predictor::Hold,
     group: 2,
+    audience: Audience::Everyone,
     classes: [6, 9],
 };
 
@@ -100,6 +103,7 @@ const MARKS: Field = Field {
     unit: "bits",
     predictor: Predictor::Hold,
     group: 3,
+    audience: Audience::Everyone,
     classes: [1, 2],
 };
 

@@ -1,10 +1,21 @@
 //! The schemas that targets decode with: one with every kind of field that a schema can have, and the game's own.
 
 use netcode::rng::Rng;
-use netcode::schema::{Field, Kind, Predictor, Schema, State};
+use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
 
 const fn field(name: &'static str, bits: u8, signed: bool, group: u8, classes: [u8; 2]) -> Field {
-    Field { name, bits, signed, wraps: false, scale: 1, unit: "1", predictor: Predictor::Hold, group, classes }
+    Field {
+        name,
+        bits,
+        signed,
+        wraps: false,
+        scale: 1,
+        unit: "1",
+        predictor: Predictor::Hold,
+        group,
+        audience: Audience::Everyone,
+        classes,
+    }
 }
 
 const fn linear(field: Field, velocity: u8, numerator: i32) -> Field {

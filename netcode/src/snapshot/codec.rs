@@ -3,10 +3,10 @@
 //! Writers serve trusted code: what the format cannot hold asserts. They take any [`BitSink`], so the same
 //! function that writes a part also measures it ([`BitCount`](crate::bits::BitCount)).
 
-use super::field::{guess, read_raw, read_residual, write_raw, write_residual};
+use super::field::{read_raw, read_residual, write_raw, write_residual};
 use super::{DecodeError, Header, MAX_AGE, MAX_RECORDS, MAX_SLOTS};
 use crate::bits::{BitReader, BitSink};
-use crate::schema::{Kind, MAX_GROUPS, Schema, State};
+use crate::schema::{Audience, Field, Kind, MAX_GROUPS, Schema, State, extrapolate};
 
 const AGE_BITS: u32 = 6;
 const MARGIN_BITS: u32 = 8;
@@ -24,15 +24,20 @@ const _: () = assert!(1 << COUNT_BITS[3] == MAX_RECORDS as u32 + 1);
 /// If age0 or the count is above its maximum.
 pub fn write_header(w: &mut impl BitSink, header: &Header) {
     assert!(header.age0 <= MAX_AGE && header.count <= MAX_RECORDS, "the header is out of range");
-    w.put(u64::from(header.margin.is_some()), 1);
-    if let Some(margin) = header.margin {
-        w.put(u64::from(margin as u8), MARGIN_BITS);
+    match header.margin {
+        // What an input clock that works gives.
+        Some(margin @ 0..=3) => w.put((margin as u64) << 1, 1 + 2),
+        None => w.put(0b01, 2),
+        Some(margin) => w.put(0b11 | u64::from(margin as u8) << 2, 2 + MARGIN_BITS),
     }
     w.put(u64::from(header.complete), 1);
-    w.put(u64::from(header.age0), AGE_BITS);
-    let class = COUNT_BITS.iter().take_while(|bits| u32::from(header.count) >> **bits != 0).count();
-    w.put(class as u64, 2);
-    w.put(u64::from(header.count), COUNT_BITS[class]);
+    w.put(u64::from(header.count != 0), 1);
+    if header.count != 0 {
+        w.put(u64::from(header.age0), AGE_BITS);
+        let class = COUNT_BITS.iter().take_while(|bits| u32::from(header.count) >> **bits != 0).count();
+        w.put(class as u64, 2);
+        w.put(u64::from(header.count), COUNT_BITS[class]);
+    }
 }
 
 /// Reads the header.
@@ -40,8 +45,17 @@ pub fn write_header(w: &mut impl BitSink, header: &Header) {
 /// # Errors
 /// If the data ends early.
 pub fn read_header(r: &mut BitReader<'_>) -> Result<Header, DecodeError> {
-    let margin = if r.read_bool()? { Some(r.read(MARGIN_BITS)? as i8) } else { None };
+    let margin = if !r.read_bool()? {
+        Some(r.read(2)? as i8)
+    } else if r.read_bool()? {
+        Some(r.read(MARGIN_BITS)? as i8)
+    } else {
+        None
+    };
     let complete = r.read_bool()?;
+    if !r.read_bool()? {
+        return Ok(Header { margin, complete, age0: 0, count: 0 });
+    }
     let age0 = r.read(AGE_BITS)? as u8;
     let bits = match r.read(2)? {
         0 => COUNT_BITS[0],
@@ -100,7 +114,9 @@ pub enum Op {
         id: u32,
         /// Number of its kind, one of the schema's.
         kind: u8,
-        /// All its fields.
+        /// Whether the receiver owns it, and so gets the owner's fields.
+        owner: bool,
+        /// All its fields that the receiver gets; the others are 0.
         state: State,
     },
     /// The slot is empty from now on.
@@ -112,37 +128,21 @@ pub enum Op {
 ///
 /// # Panics
 /// If the schema has no such kind, or a field is out of range.
-pub fn write_spawn(w: &mut impl BitSink, schema: &Schema, id: u32, kind: u8, state: &State) {
+pub fn write_spawn(w: &mut impl BitSink, schema: &Schema, id: u32, kind: u8, owner: bool, state: &State) {
     w.put(0b01, 2);
     w.put(u64::from(id), ID_BITS);
     w.put(u64::from(kind), KIND_BITS);
+    w.put(u64::from(owner), 1);
     for (field, value) in known_kind(schema, kind).fields.iter().zip(state) {
-        write_raw(w, field, *value);
+        if owner || field.audience == Audience::Everyone {
+            write_raw(w, field, *value);
+        }
     }
 }
 
 /// Writes a despawn.
 pub fn write_despawn(w: &mut impl BitSink) {
     w.put(0b11, 2);
-}
-
-/// Writes an update: what became of `base` in `age` ticks, at `rate` ticks a second.
-///
-/// # Panics
-/// If the schema has no such kind, the age is not 1..=[`MAX_AGE`], or a field is out of range.
-#[expect(clippy::too_many_arguments, reason = "the parts of one record, all needed")]
-pub fn write_update(
-    w: &mut impl BitSink,
-    schema: &Schema,
-    rate: u16,
-    kind: u8,
-    age: u8,
-    age0: u8,
-    base: &State,
-    state: &State,
-) {
-    write_age(w, age, age0);
-    write_fields(w, schema, rate, kind, age, base, state);
 }
 
 /// Writes the first part of an update: all that differs between clients with the same baseline.
@@ -158,25 +158,35 @@ pub fn write_age(w: &mut impl BitSink, age: u8, age0: u8) {
     }
 }
 
-/// Writes the second part of an update: the same bits for every client with the same baseline.
+/// Writes the second part of an update: the same bits for every client with the same baseline, but for the owner.
 ///
 /// # Panics
 /// If the schema has no such kind, or a field is out of range.
-pub fn write_fields(w: &mut impl BitSink, schema: &Schema, rate: u16, kind: u8, age: u8, base: &State, state: &State) {
+#[expect(clippy::too_many_arguments, reason = "the parts of one record, all needed")]
+pub fn write_fields(
+    w: &mut impl BitSink,
+    schema: &Schema,
+    rate: u16,
+    kind: u8,
+    owner: bool,
+    age: u8,
+    base: &State,
+    state: &State,
+) {
     let kind = known_kind(schema, kind);
-    let mut guesses = State::default();
-    let (mut present, mut set) = (0u8, 0u8);
-    for (i, field) in kind.fields.iter().enumerate() {
-        guesses[i] = guess(field, i, base, age, rate);
-        present |= 1 << field.group;
-        set |= u8::from(guesses[i] != state[i]) << field.group;
+    let guesses = extrapolate(kind, rate, u32::from(age), base);
+    let present = kind.groups(owner);
+    let mut set = 0u8;
+    for (field, (guess, value)) in kind.fields.iter().zip(guesses.iter().zip(state)) {
+        set |= u8::from(guess != value) << field.group;
     }
     for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
         w.put(u64::from(set >> group & 1), 1);
     }
-    for (i, field) in kind.fields.iter().enumerate() {
+    set &= present;
+    for (field, (guess, value)) in kind.fields.iter().zip(guesses.iter().zip(state)) {
         if set >> field.group & 1 != 0 {
-            write_residual(w, field, guesses[i], state[i]);
+            write_residual(w, field, *guess, *value);
         }
     }
 }
@@ -186,10 +196,24 @@ pub fn write_fields(w: &mut impl BitSink, schema: &Schema, rate: u16, kind: u8, 
 /// # Panics
 /// If the schema has no such kind.
 #[must_use]
-pub fn max_update_bits(schema: &Schema, kind: u8) -> usize {
+pub fn max_update_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
     let kind = known_kind(schema, kind);
-    let fields: usize = kind.fields.iter().map(|field| 2 + usize::from(field.bits)).sum();
-    2 + AGE_BITS as usize + kind.groups().count_ones() as usize + fields
+    let fields: usize = theirs(kind, owner).map(|field| 2 + usize::from(field.bits)).sum();
+    2 + AGE_BITS as usize + kind.groups(owner).count_ones() as usize + fields
+}
+
+/// The most bits of a spawn of that kind, without its gap.
+///
+/// # Panics
+/// If the schema has no such kind.
+#[must_use]
+pub fn max_spawn_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
+    let fields: usize = theirs(known_kind(schema, kind), owner).map(|field| usize::from(field.bits)).sum();
+    2 + (ID_BITS + KIND_BITS) as usize + 1 + fields
+}
+
+fn theirs(kind: &'static Kind, owner: bool) -> impl Iterator<Item = &'static Field> {
+    kind.fields.iter().filter(move |field| owner || field.audience == Audience::Everyone)
 }
 
 /// Reads a record after its gap; an update only up to its age.
@@ -207,29 +231,40 @@ pub fn read_op(r: &mut BitReader<'_>, schema: &Schema, age0: u8) -> Result<Op, D
     let id = r.read(ID_BITS)? as u32;
     let number = r.read(KIND_BITS)? as u8;
     let kind = schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
+    let owner = r.read_bool()?;
     let mut state = State::default();
     for (place, field) in state.iter_mut().zip(kind.fields) {
-        *place = read_raw(r, field)?;
+        if owner || field.audience == Audience::Everyone {
+            *place = read_raw(r, field)?;
+        }
     }
-    Ok(Op::Spawn { id, kind: number, state })
+    Ok(Op::Spawn { id, kind: number, owner, state })
 }
 
 /// Reads what [`write_fields`] wrote, given the same baseline, age and rate.
 ///
 /// # Errors
 /// If the data ends early, or a value is out of its field's range.
-pub fn read_fields(r: &mut BitReader<'_>, kind: &Kind, rate: u16, age: u8, base: &[i32]) -> Result<State, DecodeError> {
-    let present = kind.groups();
+pub fn read_fields(
+    r: &mut BitReader<'_>,
+    kind: &Kind,
+    rate: u16,
+    owner: bool,
+    age: u8,
+    base: &State,
+) -> Result<State, DecodeError> {
+    let present = kind.groups(owner);
     let mut mask = r.read(present.count_ones())?;
     let mut set = 0u8;
     for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
         set |= (mask as u8 & 1) << group;
         mask >>= 1;
     }
-    let mut state = State::default();
-    for (i, (place, field)) in state.iter_mut().zip(kind.fields).enumerate() {
-        let guess = guess(field, i, base, age, rate);
-        *place = if set >> field.group & 1 != 0 { read_residual(r, field, guess)? } else { guess };
+    let mut state = extrapolate(kind, rate, u32::from(age), base);
+    for (value, field) in state.iter_mut().zip(kind.fields) {
+        if set >> field.group & 1 != 0 {
+            *value = read_residual(r, field, *value)?;
+        }
     }
     Ok(state)
 }
@@ -258,12 +293,19 @@ mod tests {
     #[test]
     fn headers_round_trip_at_the_edges_of_their_counts() {
         for (count, bits) in [(0, 4), (15, 4), (16, 6), (63, 6), (64, 8), (255, 8), (256, 12), (4095, 12)] {
-            for margin in [None, Some(-128), Some(127)] {
-                let header = Header { margin, complete: count % 2 == 0, age0: 63, count };
+            for margin in [None, Some(-128), Some(127), Some(0), Some(3), Some(4), Some(-1)] {
+                let age0 = if count == 0 { 0 } else { 63 };
+                let header = Header { margin, complete: count % 2 == 0, age0, count };
                 let mut buf = [0; 8];
                 let mut w = BitWriter::new(&mut buf);
                 write_header(&mut w, &header);
-                assert_eq!(w.bit_len(), 10 + bits + if margin.is_some() { 8 } else { 0 });
+                let records = if count == 0 { 0 } else { 8 + bits };
+                let margin_bits = match margin {
+                    None => 2,
+                    Some(0..=3) => 3,
+                    Some(_) => 10,
+                };
+                assert_eq!(w.bit_len(), margin_bits + 2 + records);
                 let len = w.finish();
                 assert_eq!(read_header(&mut BitReader::new(&buf[..len])), Ok(header));
             }

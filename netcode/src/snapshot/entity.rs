@@ -11,6 +11,8 @@ pub(super) struct Held {
     pub slot: u16,
     pub number: u8,
     pub kind: &'static Kind,
+    /// Whether the owner's fields come with it.
+    pub owner: bool,
     pub history: History,
 }
 

@@ -79,8 +79,8 @@ mod view;
 use thiserror::Error;
 
 pub use self::codec::{
-    Op, max_update_bits, read_fields, read_gap, read_header, read_op, write_age, write_despawn, write_fields,
-    write_gap, write_header, write_spawn, write_update,
+    Op, max_spawn_bits, max_update_bits, read_fields, read_gap, read_header, read_op, write_age, write_despawn,
+    write_fields, write_gap, write_header, write_spawn,
 };
 pub use self::entity::Entity;
 pub(crate) use self::field::{read_raw, write_raw};
@@ -96,7 +96,7 @@ pub const MAX_RECORDS: u16 = 4095;
 pub const MAX_AGE: u8 = 63;
 
 /// The most bits of a header.
-pub const MAX_HEADER_BITS: usize = 1 + 8 + 1 + 6 + 2 + 12;
+pub const MAX_HEADER_BITS: usize = 2 + 8 + 1 + 1 + 6 + 2 + 12;
 /// The most bits of a gap.
 pub const MAX_GAP_BITS: usize = 3 + 12;
 /// The bits of a despawn after its gap.

@@ -2,10 +2,11 @@
 
 use super::codec::{Op, read_fields, read_gap, read_header, read_op};
 use super::entity::{Entity, Held};
+use super::field::padded;
 use super::history::History;
 use super::{DecodeError, Header, MAX_SLOTS};
 use crate::bits::BitReader;
-use crate::schema::{Kind, Schema, State};
+use crate::schema::{Kind, Schema, State, extrapolate};
 
 /// Marks an empty slot.
 const EMPTY: u16 = u16::MAX;
@@ -92,7 +93,7 @@ struct Newest {
 #[derive(Clone, Copy, Debug)]
 enum Staged {
     Update { place: u16, baseline: u64, state: State },
-    Spawn { slot: u16, id: u32, number: u8, kind: &'static Kind, state: State },
+    Spawn { slot: u16, id: u32, number: u8, kind: &'static Kind, owner: bool, state: State },
     Despawn { slot: u16 },
 }
 
@@ -156,10 +157,10 @@ impl View {
             let held = self.at_slot(slot);
             staged.push(match op {
                 Op::Update { age } => self.decode_update(&mut r, tick, age, held)?,
-                Op::Spawn { id, kind: number, state } => {
+                Op::Spawn { id, kind: number, owner, state } => {
                     entities += usize::from(held.is_none());
                     let kind = self.schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
-                    Staged::Spawn { slot, id, number, kind, state }
+                    Staged::Spawn { slot, id, number, kind, owner, state }
                 }
                 Op::Despawn => {
                     entities -= usize::from(held.is_some());
@@ -185,7 +186,9 @@ impl View {
         let (place, held) = held.ok_or(DecodeError::EmptySlot)?;
         let wanted = tick.checked_sub(u64::from(age)).ok_or(DecodeError::UnknownBaseline)?;
         let base = held.history.at_or_before(wanted).ok_or(DecodeError::UnknownBaseline)?;
-        let state = read_fields(r, held.kind, self.rate, age, base.fields)?;
+        let since = u32::try_from(wanted - base.from).unwrap_or(u32::MAX);
+        let base_state = extrapolate(held.kind, self.rate, since, &padded(base.fields));
+        let state = read_fields(r, held.kind, self.rate, held.owner, age, &base_state)?;
         Ok(Staged::Update { place, baseline: base.from, state })
     }
 
@@ -208,8 +211,8 @@ impl View {
             }
         }
         for record in staged {
-            if let Staged::Spawn { slot, id, number, kind, state } = record {
-                self.spawn(tick, *slot, *id, (*number, *kind), state);
+            if let Staged::Spawn { slot, id, number, kind, owner, state } = record {
+                self.spawn(tick, *slot, *id, (*number, *kind, *owner), state);
             }
         }
         self.newest = Some(Newest { tick, margin: header.margin, complete: header.complete });
@@ -228,8 +231,16 @@ impl View {
         }
     }
 
-    fn spawn(&mut self, tick: u64, slot: u16, id: u32, (number, kind): (u8, &'static Kind), state: &State) {
-        let here = self.at_slot(slot).filter(|(_, held)| held.id == id && held.number == number);
+    fn spawn(
+        &mut self,
+        tick: u64,
+        slot: u16,
+        id: u32,
+        (number, kind, owner): (u8, &'static Kind, bool),
+        state: &State,
+    ) {
+        let same = |held: &Held| held.id == id && held.number == number && held.owner == owner;
+        let here = self.at_slot(slot).filter(|(_, held)| same(held));
         if let Some((place, _)) = here {
             // A refresh has no baseline, so it drops no older one.
             return self.update(tick, place, 0, state);
@@ -238,7 +249,7 @@ impl View {
         if let Some(elsewhere) = self.by_id(id).map(|held| held.slot) {
             self.remove(elsewhere);
         }
-        self.add(tick, Held { id, slot, number, kind, history: History::default() }, state);
+        self.add(tick, Held { id, slot, number, kind, owner, history: History::default() }, state);
         self.events.push(Event::Spawned { id, kind: number });
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use netcode::bits::{BadPadding, BitCount, BitWriter, OutOfBits};
 use netcode::rng::Rng;
-use netcode::schema::{Field, Kind, Predictor, Schema, State};
+use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
 use netcode::snapshot::{
     Applied, DecodeError, Event, Header, Limits, MAX_HEADER_BITS, View, max_update_bits, write_despawn, write_gap,
     write_header, write_spawn, write_update,
@@ -14,7 +14,18 @@ use proptest::prelude::*;
 const RATE: u16 = 20;
 
 const fn field(name: &'static str, bits: u8, signed: bool, group: u8, classes: [u8; 2]) -> Field {
-    Field { name, bits, signed, wraps: false, scale: 1, unit: "1", predictor: Predictor::Hold, group, classes }
+    Field {
+        name,
+        bits,
+        signed,
+        wraps: false,
+        scale: 1,
+        unit: "1",
+        predictor: Predictor::Hold,
+        group,
+        audience: Audience::Everyone,
+        classes,
+    }
 }
 
 const fn linear(field: Field, velocity: u8, numerator: i32) -> Field {
