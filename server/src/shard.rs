@@ -42,6 +42,8 @@ pub struct ShardConfig {
     pub aoi_radius_m: u16,
     /// The most bytes of a snapshot's body; a datagram's room, the client's cap and the path's rate limit it as well.
     pub snapshot_bytes: u16,
+    /// The most bytes of snapshots a second; each has its tick's share.
+    pub snapshot_bytes_per_s: u32,
     /// The most entities that a client can know at once, itself included.
     pub max_known: u16,
     /// Who goes first when not everything fits.
@@ -53,11 +55,20 @@ pub struct ShardConfig {
 }
 
 impl ShardConfig {
-    /// Defaults for all but keys and rate: 64 m radius, 1200 bytes, 4000 entities, zone 1, map 0.
+    /// Defaults for all but keys and rate: 64 m radius, 1200 bytes and 32 kB/s, 4000 entities, zone 1, map 0.
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
         let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
-        Self { endpoint, aoi_radius_m: 64, snapshot_bytes: 1200, max_known: 4000, priority: Priority::default(), zone: 1, map_seed: 0 }
+        Self {
+            endpoint,
+            aoi_radius_m: 64,
+            snapshot_bytes: 1200,
+            snapshot_bytes_per_s: 32_000,
+            max_known: 4000,
+            priority: Priority::default(),
+            zone: 1,
+            map_seed: 0,
+        }
     }
 }
 
@@ -412,8 +423,9 @@ fn snapshot_budget(config: &ShardConfig, down_cap: u32) -> usize {
     /// Our header and tag, and the ack, per datagram.
     const OVERHEAD: usize = 19 + 8;
     let cap = RateConfig::capped(config.endpoint.rate_cap, down_cap, Duration::ZERO).cap;
-    let share = cap as usize / usize::from(config.endpoint.rate.max(1));
-    usize::from(config.snapshot_bytes).min(share.saturating_sub(OVERHEAD)).max(MIN_SNAPSHOT_BYTES)
+    let rate = usize::from(config.endpoint.rate.max(1));
+    let share = (cap as usize / rate).saturating_sub(OVERHEAD).min(config.snapshot_bytes_per_s as usize / rate);
+    usize::from(config.snapshot_bytes).min(share).max(MIN_SNAPSHOT_BYTES)
 }
 
 fn saturated_difference(a: u64, b: u64) -> i8 {
@@ -473,7 +485,8 @@ mod tests {
         assert_eq!(budget(1_000_000, 0), 1200);
         assert_eq!((budget(1_000_000, 8000), budget(8000, 0), budget(8000, 9000)), (373, 373, 373));
         assert_eq!(budget(1_000_000, 1), MIN_SNAPSHOT_BYTES);
-        let own = max_spawn_bits(&SCHEMA, sim::schema::PLAYER, true).max(max_update_bits(&SCHEMA, sim::schema::PLAYER, true));
+        let own =
+            max_spawn_bits(&SCHEMA, sim::schema::PLAYER, true).max(max_update_bits(&SCHEMA, sim::schema::PLAYER, true));
         assert!(MAX_HEADER_BITS + MAX_GAP_BITS + own <= MIN_SNAPSHOT_BYTES * 8);
     }
 

@@ -11,7 +11,6 @@ use core::cmp::Ordering;
 
 use sim::{EntityId, Frame};
 
-use super::priority::Relation;
 use super::replica::{NEVER, Phase, Replica};
 use super::viewers::{Viewer, Viewers};
 use super::{ReplicaStats, Scratch};
@@ -189,19 +188,20 @@ fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
 
 /// In a crowd: the nearest are followed, and those who are so no longer are not.
 fn follow_nearest(replica: &mut Replica, look: &mut Look<'_>, centre: [f32; 2]) {
-    let nearest = &mut look.scratch.nearest;
+    let Scratch { nearest, ids, slots: fresh, all, .. } = &mut *look.scratch;
     look.frame.nearest(centre, look.aoi.enter_m, usize::from(look.aoi.follow), nearest);
-    let fresh = &mut look.scratch.slots;
+    ids.clear();
+    ids.push(replica.own);
+    ids.extend(replica.pins.iter().map(|(id, _)| *id).filter(|id| look.frame.row(*id).is_some()));
+    ids.extend(nearest.iter().map(|(_, row)| look.frame.id(*row as usize)));
     fresh.clear();
     let slot_of = |order: &[(EntityId, u16)], id: EntityId| {
         order.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| order.get(at)).map(|(_, slot)| *slot)
     };
-    let pinned = replica.pins.iter().filter(|(_, relation)| *relation != Relation::None).map(|(id, _)| *id);
-    let near = nearest.iter().map(|(_, row)| look.frame.id(*row as usize));
-    for id in near.chain(pinned).chain([replica.own]) {
-        if let Some(slot) = slot_of(&replica.order, id) {
+    for id in ids.iter() {
+        if let Some(slot) = slot_of(&replica.order, *id) {
             fresh.push(slot);
-        } else if let Some(slot) = replica.insert_if(id, look.frame.tick, look.aoi.turn_ticks, look.max_known) {
+        } else if let Some(slot) = replica.insert_if(*id, look.frame.tick, look.aoi.turn_ticks, look.max_known) {
             fresh.push(slot);
         }
     }
@@ -211,9 +211,9 @@ fn follow_nearest(replica: &mut Replica, look: &mut Look<'_>, centre: [f32; 2]) 
     let first = replica.near.is_empty();
     let Replica { slots, pending, near, .. } = replica;
     let was: &[u16] = if first {
-        look.scratch.all.clear();
-        look.scratch.all.extend((0u16..).zip(slots.iter()).filter(|(_, known)| known.followed).map(|(slot, _)| slot));
-        &look.scratch.all
+        all.clear();
+        all.extend((0u16..).zip(slots.iter()).filter(|(_, known)| known.followed).map(|(slot, _)| slot));
+        all
     } else {
         near
     };

@@ -111,6 +111,7 @@ struct Scratch {
     /// Squared distances and rows of those who have no slot yet.
     newcomers: Vec<(f32, u32)>,
     nearest: Vec<(u64, u32)>,
+    ids: Vec<EntityId>,
     slots: Vec<u16>,
     all: Vec<u16>,
     candidates: Vec<Candidate>,
@@ -227,7 +228,10 @@ impl Replication {
     /// Says what an entity is to a client: it stays in the area, and its priority rises. False if the client has
     /// [`MAX_RELATIONS`] already, or is not there.
     pub fn relate(&mut self, client: u16, id: EntityId, relation: Relation) -> bool {
-        self.clients.get_mut(usize::from(client)).and_then(Option::as_mut).is_some_and(|replica| replica.relate(id, relation))
+        self.clients
+            .get_mut(usize::from(client))
+            .and_then(Option::as_mut)
+            .is_some_and(|replica| replica.relate(id, relation))
     }
 
     /// What the client at that place is known to have.

@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn each_term_raises_the_score() {
-        let weights = Weights::new(&Priority { class: [100, 300].repeat(8).try_into().unwrap(), ..Priority::default() }, 20);
+        let weights =
+            Weights::new(&Priority { class: [100, 300].repeat(8).try_into().unwrap(), ..Priority::default() }, 20);
         let score = |facts: Facts| weights.terms(&facts).score;
         let far = Facts { distance2: 64 * 64, ..facts() };
         let plain = score(far);
@@ -208,7 +209,8 @@ mod tests {
         let best = Facts { relation: Relation::Target, error: 255, losses: 255, waited: 11, ..facts() };
         assert!(weights.terms(&last).score > weights.terms(&best).score);
         assert!(bucket(weights.terms(&last).score) > bucket(weights.terms(&best).score));
-        let extreme = Priority { class: [10_000; MAX_KINDS], near: 10_000, starved_ms: u16::MAX, ..Priority::default() };
+        let extreme =
+            Priority { class: [10_000; MAX_KINDS], near: 10_000, starved_ms: u16::MAX, ..Priority::default() };
         let top = Weights::new(&extreme, 128).terms(&Facts { waited: u32::MAX, ..best });
         assert!(top.score < Terms::FIRST);
     }
@@ -216,7 +218,9 @@ mod tests {
     #[test]
     fn buckets_ascend_with_scores() {
         let mut last = 0;
-        for score in (0..4096).chain((12..32).flat_map(|log| [1 << log, (1 << log) + (1 << (log - 1))])).chain([u32::MAX]) {
+        for score in
+            (0..4096).chain((12..32).flat_map(|log| [1 << log, (1 << log) + (1 << (log - 1))])).chain([u32::MAX])
+        {
             assert!(bucket(score) >= last && bucket(score) < BUCKETS);
             last = bucket(score);
         }

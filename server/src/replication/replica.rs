@@ -143,7 +143,8 @@ impl Replica {
 
     /// The entities that the client knows or is being told of, by ascending id.
     pub fn entities(&self) -> impl Iterator<Item = EntityId> + '_ {
-        let present = |slot: u16| self.slots.get(usize::from(slot)).is_some_and(|known| known.phase != Phase::Despawning);
+        let present =
+            |slot: u16| self.slots.get(usize::from(slot)).is_some_and(|known| known.phase != Phase::Despawning);
         self.order.iter().filter(move |(_, slot)| present(*slot)).map(|(id, _)| *id)
     }
 
@@ -288,7 +289,8 @@ impl Replica {
                     (known.phase, known.acked, known.losses) = (Phase::Known, stamp, 0);
                 }
                 (Phase::Known, false) => (known.acked, known.losses) = (known.acked.max(stamp), 0),
-                (Phase::Despawning | Phase::Vacant, false) | (Phase::Spawning | Phase::Known | Phase::Vacant, true) => {}
+                (Phase::Despawning | Phase::Vacant, false) | (Phase::Spawning | Phase::Known | Phase::Vacant, true) => {
+                }
             }
         });
         self.sent = sent;

@@ -194,8 +194,7 @@ fn update(
         return spawn(choice, row, owner);
     };
     let row32 = row as u32;
-    let change =
-        Change { row: row32, kind: frame.kind(row), age, base: base.state(base_row), state: frame.state(row) };
+    let change = Change { row: row32, kind: frame.kind(row), age, base: base.state(base_row), state: frame.state(row) };
     let packed = if owner {
         choice.memo.pack(choice.schema, &change, true)
     } else if let Some(packed) = choice.memo.get(row32, age) {
