@@ -1,5 +1,6 @@
 //! One tick's outcome, immutable: what the server shares between its threads and replicates from.
 
+use crate::course::Course;
 use crate::entity::EntityId;
 use crate::schema::{QUANTA_PER_M, X, Z, position_m};
 use crate::space::Space;
@@ -27,12 +28,17 @@ pub(crate) fn index_rows(ids: &[EntityId]) -> Arc<[u32]> {
 pub struct Frame {
     /// The tick that this is the outcome of.
     pub tick: u64,
+    /// The tick of the frame before it, which is further back where ticks were left out (0 for the first step's). Who
+    /// last read another one has missed some of what turned and was removed.
+    pub prev: u64,
     /// Digest of the world after that tick.
     pub digest: u64,
     pub(crate) ids: Vec<EntityId>,
     pub(crate) kinds: Vec<u8>,
     pub(crate) states: Vec<State>,
-    pub(crate) changed: Vec<u64>,
+    pub(crate) courses: Vec<Course>,
+    pub(crate) turned: Vec<u32>,
+    pub(crate) removed: Vec<EntityId>,
     pub(crate) rows: Arc<[u32]>,
     pub(crate) space: Arc<Space>,
     /// Those whom `space` does not know well enough.
@@ -77,10 +83,31 @@ impl Frame {
         &self.states[row]
     }
 
-    /// The last tick in which any field changed (at first: the tick of the spawn).
+    /// The last tick in which a field that everybody gets was not what [`netcode::schema::extrapolate`] makes of the
+    /// step before; at first the tick of the first frame with the entity (so beyond `tick`, where it came since).
+    ///
+    /// A fall counts as left every [`crate::course::FALL_TICKS`] ticks: from any tick since, the guess is exact.
     #[must_use]
-    pub fn changed(&self, row: usize) -> u64 {
-        self.changed[row]
+    pub fn course(&self, row: usize) -> u64 {
+        self.courses[row].shown
+    }
+
+    /// As [`Frame::course`] for all fields, those of the owner included; never before it.
+    #[must_use]
+    pub fn course_own(&self, row: usize) -> u64 {
+        self.courses[row].whole
+    }
+
+    /// The rows of all whose [`Frame::course_own`] is this tick, ascending: those who are new among them.
+    #[must_use]
+    pub fn turned(&self) -> &[u32] {
+        &self.turned
+    }
+
+    /// Who was in the frame of `prev` and is not in this one, ascending.
+    #[must_use]
+    pub fn removed(&self) -> &[EntityId] {
+        &self.removed
     }
 
     /// x, y, z in metres.
@@ -119,6 +146,24 @@ impl Frame {
         // Who strayed from the tree is both in it and loose.
         out.dedup();
     }
+
+    /// Replaces `out` by the `at_most` entities nearest to `center` (x and z in metres, rounded to 1/256 m) among those
+    /// within `max_radius_m` of it: squared distance (1/256 m, squared) and row, nearest first, equal ones by row.
+    /// Exact in this frame; nobody for an area that is no number.
+    pub fn nearest(&self, center: [f32; 2], max_radius_m: f32, at_most: usize, out: &mut Vec<(u64, u32)>) {
+        out.clear();
+        let center = center.map(|metres| (metres * QUANTA_PER_M as f32 + 0.5).floor() / QUANTA_PER_M as f32);
+        let mut rows = Vec::new();
+        self.query(center, max_radius_m, &mut rows);
+        let quanta = center.map(|metres| (metres * QUANTA_PER_M as f32) as i64);
+        out.extend(rows.iter().map(|row| {
+            let state = &self.states[*row as usize];
+            let (dx, dz) = (i64::from(state[X]) - quanta[0], i64::from(state[Z]) - quanta[1]);
+            ((dx * dx + dz * dz) as u64, *row)
+        }));
+        out.sort_unstable();
+        out.truncate(at_most);
+    }
 }
 
 /// A circle, in position quanta.
@@ -150,9 +195,12 @@ mod tests {
         let states: Vec<State> = spots.iter().map(|(_, x)| [*x, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).collect();
         Frame {
             tick: 1,
+            prev: 0,
             digest: 0,
             kinds: vec![0; ids.len()],
-            changed: vec![1; ids.len()],
+            courses: vec![Course::new(1); ids.len()],
+            turned: Vec::new(),
+            removed: Vec::new(),
             rows: index_rows(&ids),
             space: Arc::new(Space::new(&ids, &states, 20)),
             loose: Vec::new(),

@@ -11,6 +11,7 @@
 
 pub mod config;
 pub mod contact;
+pub mod course;
 pub mod entity;
 pub mod frame;
 pub mod input;
@@ -22,6 +23,7 @@ pub mod replay;
 pub mod rng;
 pub mod schema;
 pub mod space;
+pub mod stamina;
 pub mod world;
 
 pub use config::{ConfigError, WorldConfig};
