@@ -330,15 +330,3 @@ mod tests {
         assert_eq!(read_op(&mut BitReader::new(&[0b10]), &schema, 5), Ok(Op::Update { age: 5 }));
     }
 }
-/// tmp
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    /// tmp
-    Fast,
-    /// tmp
-    Compact,
-}
-/// tmp
-pub fn write_codec(w: &mut impl BitSink, codec: Codec) {
-    w.put(codec as u64, 1);
-}
