@@ -121,13 +121,25 @@ impl Field {
     pub const fn fit(&self, value: i64) -> i32 {
         let (min, max) = (self.min() as i64, self.max() as i64);
         if self.wraps {
-            ((value - min).rem_euclid(max - min + 1) + min) as i32
+            // The number of values divides 2^64, so a difference that overflows has the same remainder.
+            (value.wrapping_sub(min).rem_euclid(max - min + 1) + min) as i32
         } else if value < min {
             min as i32
         } else if value > max {
             max as i32
         } else {
             value as i32
+        }
+    }
+
+    /// Whether it is a velocity that gravity has hold of in that state.
+    #[inline]
+    fn falls(&self, state: &State) -> bool {
+        match self.predictor {
+            Predictor::Fall { flags, supported, .. } => {
+                state.get(usize::from(flags)).is_some_and(|flags| flags & supported == 0)
+            }
+            Predictor::Hold | Predictor::Linear { .. } => false,
         }
     }
 
@@ -175,14 +187,10 @@ impl Kind {
     }
 
     /// Whether gravity has hold of it.
+    #[inline]
     #[must_use]
     pub fn falls(&self, state: &State) -> bool {
-        self.fields.iter().any(|field| match field.predictor {
-            Predictor::Fall { flags, supported, .. } => {
-                state.get(usize::from(flags)).is_some_and(|flags| flags & supported == 0)
-            }
-            Predictor::Hold | Predictor::Linear { .. } => false,
-        })
+        self.fields.iter().any(|field| field.falls(state))
     }
 }
 
@@ -191,49 +199,104 @@ impl Kind {
 /// brought into their fields' ranges: cyclic ones wrap, others saturate.
 ///
 /// Additive: `extrapolate(m + n) == extrapolate(n, extrapolate(m))`, for a body that falls up to
-/// [`MAX_FALL_TICKS`] in all. What is beyond the kind's fields is returned as it is. All integers.
+/// [`MAX_FALL_TICKS`] in all. What is beyond the kind's fields is returned as it is. All integers. Costs a division
+/// for each field that moves; one that moves along a fall costs one a tick, so at most [`MAX_FALL_TICKS`].
+#[inline]
 #[must_use]
 pub fn extrapolate(kind: &Kind, rate: u16, ticks: u32, state: &State) -> State {
     let mut out = *state;
+    if ticks == 0 {
+        return out;
+    }
     let rate = i64::from(rate.max(1));
-    if kind.falls(state) {
-        for _ in 0..ticks.min(MAX_FALL_TICKS) {
-            fall(kind, rate, &mut out);
-            travel(kind, rate, 1, &mut out);
+    let ticks = if kind.falls(state) { ticks.min(MAX_FALL_TICKS) } else { ticks };
+    // What a field becomes follows from values before the move alone: no velocity moves along another.
+    for (i, field) in kind.fields.iter().enumerate() {
+        match field.predictor {
+            Predictor::Hold => {}
+            Predictor::Linear { velocity, numerator } => {
+                let at = usize::from(velocity);
+                let (Some(value), Some(velocity), Some(moved)) = (state.get(i), state.get(at), out.get_mut(i)) else {
+                    continue;
+                };
+                let pace = Pace { numerator: i64::from(numerator), rate };
+                *moved = match Gravity::of(kind.fields.get(at), rate, state) {
+                    Some(gravity) => gravity.travel(field, pace, ticks, *value, *velocity),
+                    None if *velocity == 0 => *value,
+                    None => pace.travel(field, ticks, *value, i64::from(*velocity)),
+                };
+            }
+            Predictor::Fall { .. } => {
+                if let (Some(gravity), Some(velocity)) = (Gravity::of(Some(field), rate, state), out.get_mut(i)) {
+                    *velocity = gravity.after(ticks, i64::from(*velocity)) as i32;
+                }
+            }
         }
-    } else if ticks > 0 {
-        travel(kind, rate, i64::from(ticks), &mut out);
     }
     out
 }
 
-fn fall(kind: &Kind, rate: i64, state: &mut State) {
-    for (i, field) in kind.fields.iter().enumerate() {
-        if let Predictor::Fall { gravity, terminal, flags, supported } = field.predictor {
-            let flags = state.get(usize::from(flags)).copied().unwrap_or(0);
-            if flags & supported == 0
-                && let Some(velocity) = state.get_mut(i)
-            {
-                let next = i64::from(*velocity) - (i64::from(gravity) + rate / 2).div_euclid(rate);
-                *velocity = field.fit(next.max(-i64::from(terminal)));
-            }
+/// How far a velocity takes a field.
+#[derive(Clone, Copy)]
+struct Pace {
+    numerator: i64,
+    rate: i64,
+}
+
+impl Pace {
+    /// Quanta in one tick, below 2^55.
+    const fn step(self, velocity: i64) -> i64 {
+        (velocity * self.numerator + self.rate / 2).div_euclid(self.rate)
+    }
+
+    /// The field's value after so many ticks at that velocity.
+    const fn travel(self, field: &Field, ticks: u32, value: i32, velocity: i64) -> i32 {
+        let (value, step, ticks) = (value as i64, self.step(velocity), ticks as i64);
+        if field.wraps {
+            // 2^bits divides 2^64, so what overflows does not matter.
+            field.fit(value.wrapping_add(step.wrapping_mul(ticks)))
+        } else {
+            field.fit(value.saturating_add(step.saturating_mul(ticks)))
         }
     }
 }
 
-#[inline]
-fn travel(kind: &Kind, rate: i64, ticks: i64, state: &mut State) {
-    for (i, field) in kind.fields.iter().enumerate() {
-        if let Predictor::Linear { velocity, numerator } = field.predictor {
-            let velocity = state.get(usize::from(velocity)).copied().unwrap_or(0);
-            if velocity != 0
-                && let Some(value) = state.get_mut(i)
-            {
-                // Below 2^55 / rate a tick and 2^32 ticks: a field has at most 32 bits, so a way beyond any is as good.
-                let step = (i64::from(velocity) * i64::from(numerator) + rate / 2).div_euclid(rate);
-                *value = field.fit(i64::from(*value).saturating_add(step.saturating_mul(ticks)));
+/// What gravity does to a velocity in each tick.
+#[derive(Clone, Copy)]
+struct Gravity {
+    /// The loss in one tick.
+    by: i64,
+    /// The lowest velocity.
+    floor: i64,
+}
+
+impl Gravity {
+    /// `None` for a field that gravity has no hold of.
+    #[inline]
+    fn of(field: Option<&Field>, rate: i64, state: &State) -> Option<Self> {
+        let field = field?;
+        let Predictor::Fall { gravity, terminal, .. } = field.predictor else { return None };
+        let by = (i64::from(gravity) + rate / 2).div_euclid(rate);
+        let floor = i64::from(field.min()).max(-i64::from(terminal));
+        field.falls(state).then_some(Self { by, floor })
+    }
+
+    fn after(self, ticks: u32, velocity: i64) -> i64 {
+        (velocity - self.by * i64::from(ticks)).max(self.floor)
+    }
+
+    /// A field's value after so many ticks (at most [`MAX_FALL_TICKS`]) along a velocity that drops.
+    fn travel(self, field: &Field, pace: Pace, ticks: u32, value: i32, velocity: i32) -> i32 {
+        let (mut value, mut velocity) = (value, i64::from(velocity));
+        for passed in 0..ticks {
+            let next = self.after(1, velocity);
+            if next == velocity {
+                return pace.travel(field, ticks - passed, value, velocity);
             }
+            velocity = next;
+            value = pace.travel(field, 1, value, velocity);
         }
+        value
     }
 }
 
@@ -452,10 +515,10 @@ mod tests {
             kinds: &[],
             input: &[X, Field { predictor: Predictor::Linear { velocity: 0, numerator: i32::MIN }, ..X }],
         };
-        let secret = Field { group: 1, audience: Audience::Owner, ..X };
-        let follows = Predictor::Linear { velocity: 1, numerator: 1 };
-        let leaks = Schema { kinds: &[], input: &[Field { predictor: follows, ..X }, secret] };
-        let mixed = Schema { kinds: &[], input: &[X, Field { group: 0, ..secret }] };
+        const SECRET: Field = Field { group: 1, audience: Audience::Owner, ..X };
+        const FOLLOWS: Predictor = Predictor::Linear { velocity: 1, numerator: 1 };
+        let leaks = Schema { kinds: &[], input: &[Field { predictor: FOLLOWS, ..X }, SECRET] };
+        let mixed = Schema { kinds: &[], input: &[X, Field { group: 0, ..SECRET }] };
         assert!(!steep.is_valid());
         assert!(!wide.is_valid());
         assert!(!loops.is_valid());
@@ -509,6 +572,56 @@ mod tests {
         assert_eq!(far(&WIDE, i32::MAX, i32::MIN), i32::MAX);
         assert_eq!(far(&WIDE, i32::MIN, i32::MAX), i32::MIN);
         assert_eq!(far(&CYCLIC, 7, i32::MIN), 7);
+        const ROUND: [Field; 2] = [Field { bits: 8, wraps: true, ..WIDE[0] }, WIDE[1]];
+        let state = body(-3, i32::MIN + 1, 0);
+        let ages = extrapolate(&Kind { name: "x", fields: &ROUND }, 1, u32::MAX, &state);
+        assert_eq!(ages[0], -3, "every step is whole turns");
+        let odd = [Field { predictor: Predictor::Linear { velocity: 1, numerator: -3 }, ..ROUND[0] }, WIDE[1]];
+        let way = (i128::from(state[1]) * -3 * i128::from(u32::MAX) - 3).rem_euclid(256);
+        let odd = extrapolate(&Kind { name: "x", fields: Box::leak(Box::new(odd)) }, 1, u32::MAX, &state);
+        assert_eq!(i128::from(odd[0]).rem_euclid(256), way, "exact, although it overflows 64 bits");
+    }
+
+    #[test]
+    fn many_ticks_at_once_are_as_many_ticks_one_by_one() {
+        const FIELDS: [Field; 6] = [
+            Field { predictor: Predictor::Linear { velocity: 1, numerator: 9 }, ..X },
+            Field { bits: 9, predictor: Predictor::Fall { gravity: 90, terminal: 400, flags: 2, supported: 1 }, ..X },
+            Field { bits: 2, signed: false, ..X },
+            Field { predictor: Predictor::Fall { gravity: 700, terminal: 150, flags: 2, supported: 2 }, ..X },
+            Field { bits: 7, wraps: true, predictor: Predictor::Linear { velocity: 3, numerator: -5 }, ..X },
+            Field { predictor: Predictor::Linear { velocity: 2, numerator: 33 }, ..X },
+        ];
+        const KIND: Kind = Kind { name: "two falls", fields: &FIELDS };
+        let mut rng = crate::rng::Rng::new(1);
+        for _ in 0..2000 {
+            let mut state = State::default();
+            for (value, field) in state.iter_mut().zip(&FIELDS) {
+                *value = field.fit(rng.next_u64() as i64 >> 40);
+            }
+            let (rate, ticks) = (1 + rng.below(128) as u16, rng.below(2 * u64::from(MAX_FALL_TICKS)) as u32);
+            let followed = if KIND.falls(&state) { ticks.min(MAX_FALL_TICKS) } else { ticks };
+            let mut one_by_one = state;
+            for _ in 0..followed {
+                let rate = i64::from(rate);
+                for i in [1, 3] {
+                    if let Predictor::Fall { gravity, terminal, flags, supported } = FIELDS[i].predictor
+                        && one_by_one[usize::from(flags)] & supported == 0
+                    {
+                        let next = i64::from(one_by_one[i]) - (i64::from(gravity) + rate / 2).div_euclid(rate);
+                        one_by_one[i] = FIELDS[i].fit(next.max(-i64::from(terminal)));
+                    }
+                }
+                for i in [0, 4, 5] {
+                    if let Predictor::Linear { velocity, numerator } = FIELDS[i].predictor {
+                        let way = i64::from(one_by_one[usize::from(velocity)]) * i64::from(numerator);
+                        let next = i64::from(one_by_one[i]) + (way + rate / 2).div_euclid(rate);
+                        one_by_one[i] = FIELDS[i].fit(next);
+                    }
+                }
+            }
+            assert_eq!(extrapolate(&KIND, rate, ticks, &state), one_by_one, "{rate} Hz, {ticks} ticks, {state:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{DecodeError, Header, MAX_AGE, MAX_RECORDS, MAX_SLOTS};
 use crate::bits::{BitReader, BitSink};
 use crate::schema::{Audience, Field, Kind, MAX_GROUPS, Schema, State, extrapolate};
 
+const CODEC_BITS: u32 = 1;
 const AGE_BITS: u32 = 6;
 const MARGIN_BITS: u32 = 8;
 const ID_BITS: u32 = 32;
@@ -17,6 +18,28 @@ const COUNT_BITS: [u32; 4] = [4, 6, 8, 12];
 
 const _: () = assert!(1 << AGE_BITS == MAX_AGE as u32 + 1);
 const _: () = assert!(1 << COUNT_BITS[3] == MAX_RECORDS as u32 + 1);
+
+/// How the rest of a body is coded; its first bit says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// As this module does it: each part in bits of its own.
+    Fast,
+    /// Range coded; only where both sides agreed on [`COMPACT`](crate::features::Features::COMPACT).
+    Compact,
+}
+
+/// Writes what the rest of the body is coded with.
+pub fn write_codec(w: &mut impl BitSink, codec: Codec) {
+    w.put(u64::from(codec == Codec::Compact), CODEC_BITS);
+}
+
+/// Reads what the rest of the body is coded with.
+///
+/// # Errors
+/// If there is no data.
+pub fn read_codec(r: &mut BitReader<'_>) -> Result<Codec, DecodeError> {
+    Ok(if r.read_bool()? { Codec::Compact } else { Codec::Fast })
+}
 
 /// Writes the header.
 ///
@@ -253,6 +276,17 @@ pub fn read_fields(
     age: u8,
     base: &State,
 ) -> Result<State, DecodeError> {
+    read_residuals(r, kind, owner, extrapolate(kind, rate, u32::from(age), base))
+}
+
+/// Reads what [`write_fields`] wrote, given the guess.
+#[inline]
+pub(super) fn read_residuals(
+    r: &mut BitReader<'_>,
+    kind: &Kind,
+    owner: bool,
+    guess: State,
+) -> Result<State, DecodeError> {
     let present = kind.groups(owner);
     let mut mask = r.read(present.count_ones())?;
     let mut set = 0u8;
@@ -260,7 +294,7 @@ pub fn read_fields(
         set |= (mask as u8 & 1) << group;
         mask >>= 1;
     }
-    let mut state = extrapolate(kind, rate, u32::from(age), base);
+    let mut state = guess;
     for (value, field) in state.iter_mut().zip(kind.fields) {
         if set >> field.group & 1 != 0 {
             *value = read_residual(r, field, *value)?;
