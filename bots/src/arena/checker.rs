@@ -5,7 +5,7 @@ use netcode::schema::State;
 use netcode::snapshot::{Entity, View};
 use server::replication::Aoi;
 use sim::schema::X;
-use sim::{EntityId, Frame};
+use sim::{EntityId, Frame, SCHEMA};
 
 use super::history::History;
 use super::options::Planted;
@@ -67,7 +67,7 @@ impl Checker {
         self.snapshots += 1;
         self.complete += u64::from(view.complete());
         for entity in view.entities() {
-            self.check_state(history, frame, view, &entity, broken);
+            self.check_state((history, frame), view, client.own(), &entity, broken);
         }
         let Some(own) = client.own() else { return };
         for entity in view.entities() {
@@ -89,9 +89,9 @@ impl Checker {
     /// What is confirmed for this tick is exactly so in the frame; what is not, is at least not long gone.
     fn check_state(
         &mut self,
-        history: &History,
-        frame: &Frame,
+        (history, frame): (&History, &Frame),
         view: &View,
+        own: Option<EntityId>,
         entity: &Entity<'_>,
         broken: &mut Vec<Broken>,
     ) {
@@ -113,7 +113,12 @@ impl Checker {
             return;
         }
         self.states += 1;
-        let truth = self.truth(snapshot, frame.state(row));
+        let mine = own.is_some_and(|own| own.raw() == id);
+        // What is the owner's alone is nobody else's; the client may have learnt who it is only after the snapshot.
+        if own.is_some() && entity.owner() != mine {
+            broken.push(Broken::NotTheOwner { id, snapshot });
+        }
+        let truth = self.truth(snapshot, &visible(entity, frame.state(row)));
         if entity.kind() != frame.kind(row) || entity.state() != truth {
             broken.push(Broken::ViewDiffers { id, snapshot });
         }
@@ -179,6 +184,11 @@ impl Checker {
         self.rows = rows;
         unknown.map(|other| Broken::Unknown { id: other.raw(), snapshot })
     }
+}
+
+/// The state as the receiver of that record may see it.
+fn visible(entity: &Entity<'_>, state: &State) -> State {
+    SCHEMA.kind(entity.kind()).map_or(*state, |kind| kind.visible(entity.owner(), state))
 }
 
 fn square(value: f32) -> f32 {

@@ -27,6 +27,14 @@ pub enum Broken {
         /// The snapshot.
         snapshot: u64,
     },
+    /// A client has what only the owner of an entity gets, and is not; or lacks it, and is.
+    #[error("entity {id} shows the owner's fields to another, or not to its owner, in the snapshot of tick {snapshot}")]
+    NotTheOwner {
+        /// The entity.
+        id: u32,
+        /// The snapshot.
+        snapshot: u64,
+    },
     /// A view holds an entity that the world no longer has.
     #[error("entity {id} is left over after the snapshot of tick {snapshot}")]
     LeftOver {
