@@ -266,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn who_listens_again_is_excused_until_no_silence_can_be_from_before() {
+        let pilot = Pilot::new(crate::behavior::Behavior::Idle, Rng::new(1));
+        let mut player = Player::new(0, Config::default(), pilot, Rng::new(1), Time::NEVER);
+        let start = Time::from_millis(10_000);
+        assert!(!player.is_excused(start));
+        player.deaf_until = Some(start);
+        assert!(player.is_excused(start + Duration::from_millis(115)));
+        assert!(player.is_excused(start + (IDLE - Duration::from_millis(1))) && !player.is_excused(start + IDLE));
+    }
+
+    #[test]
     fn inside_and_outside_addresses_name_the_same_client() {
         for client in [0, 255, 256, 3999] {
             assert_eq!(client_at(inside(client)), Some(client));

@@ -136,6 +136,34 @@ fn a_client_that_moves_before_its_first_packet_answers_a_challenge_and_is_in() {
 }
 
 #[test]
+fn who_copies_a_hello_after_and_the_first_packet_before_it_arrives_gets_no_more_than_challenges() {
+    let mut pair = Pair::new(1, server_config());
+    let bundle = pair.bundle(&claims());
+    pair.add_client(&bundle, ClientConfig::new(SCHEMA_HASH));
+    let hello = from_client(&mut pair).unwrap();
+    to_server(&mut pair, client_addr(0), &hello);
+    to_server(&mut pair, copier(), &hello);
+    let (_, mut accept) = from_server(&mut pair).unwrap();
+    assert_eq!(from_server(&mut pair).unwrap().0, copier(), "where the last ACCEPT goes");
+    let now = pair.now;
+    pair.clients[0].endpoint.handle_datagram(now, &mut accept);
+    let first = from_client(&mut pair).unwrap();
+    to_server(&mut pair, copier(), &first);
+    let conn = admitted(&mut pair).unwrap();
+    let (bytes, _) = play(&mut pair, conn);
+    assert!(bytes <= AMPLIFICATION * (HELLO_BYTES + first.len()) - ACCEPT_BYTES, "{bytes} bytes");
+    // The client answers, and so has its address, though a copy of the answer comes first, and from elsewhere.
+    let mut challenges = core::iter::from_fn(|| from_server(&mut pair));
+    let (_, mut challenge) = challenges.find(|(to, _)| *to == client_addr(0)).unwrap();
+    let now = pair.now;
+    pair.clients[0].endpoint.handle_datagram(now, &mut challenge);
+    let answer = from_client(&mut pair).unwrap();
+    to_server(&mut pair, copier(), &answer);
+    assert_eq!(pair.server.address(conn), Some(client_addr(0)));
+    assert_eq!(snapshot(&mut pair, conn), Some(client_addr(0)));
+}
+
+#[test]
 fn a_connection_without_an_address_ends_without_a_word() {
     let (mut pair, first) = opened();
     to_server(&mut pair, copier(), &first);
