@@ -111,6 +111,14 @@ fn over_a_few_dozen_seeds_every_fault_strikes() {
     assert_eq!(totals.violations, 0, "{totals}");
 }
 
+/// A client whose HELLO was copied, and which left unread the challenges that it had to answer for that, was blamed on the
+/// server: its time ran out moments after it had begun to listen.
+#[test]
+fn seed_63_who_did_not_listen_until_moments_ago_was_not_given_up_by_the_server() {
+    let report = run(Options::new(63, 40, 10));
+    assert_eq!(report.violations, 0, "{report}");
+}
+
 /// A copier of the HELLO and of the first packet, always first, drew more than three times what it sent.
 #[test]
 fn seed_1166_whoever_copies_a_hello_and_the_first_packet_draws_nothing() {

@@ -389,6 +389,9 @@ impl ServerEndpoint {
         if let Ok(received) = received {
             // P-9
             let pending = peer.half_open.take();
+            if let Some(pending) = pending.as_ref().filter(|_| peer.answered != Some(from)) {
+                peer.contest(now, pending, entropy);
+            }
             if peer.follow(now, from, received, datagram.len(), entropy) {
                 self.roams += 1;
             }

@@ -12,7 +12,11 @@ impl Arena {
         self.faulty = false;
         self.faults.stop();
         // The others go on: with a good network, they must not keep anybody from playing.
-        self.hostiles.relent();
+        for index in self.hostiles.relent() {
+            if let Some(player) = self.players.get_mut(index) {
+                player.deaf_until = Some(self.now);
+            }
+        }
         self.network.heal();
         self.network.reset_links(calm());
         self.shorten_ways();
