@@ -16,7 +16,7 @@ use rstar::{AABB, Envelope, RStarInsertionStrategy, RTree, RTreeObject, RTreePar
 
 /// Ticks for which one entity tree serves.
 pub const REBUILD_TICKS: u64 = 8;
-/// The most entities of a tile.
+/// Slots of a tile.
 pub const TILE: usize = 16;
 
 /// Nodes of 16: fewer levels than with the default 6.
@@ -63,11 +63,11 @@ impl Statics {
     }
 }
 
-/// Neighbours: the slots `first..first + len`, at most [`TILE`], and the rectangle of x and z (1/256 m) around them.
+/// Neighbours, and the rectangle of x and z (1/256 m) around them.
 struct Tile {
     bounds: AABB<[f32; 2]>,
-    first: u32,
-    len: u32,
+    number: u32,
+    entities: u32,
 }
 
 impl RTreeObject for Tile {
@@ -78,13 +78,14 @@ impl RTreeObject for Tile {
     }
 }
 
-/// The entities by place, as of some recent tick: each has a slot, and neighbours have neighbouring slots.
+/// The entities by place, as of some recent tick: each has a slot, and neighbours share a tile of [`TILE`] slots.
 ///
 /// A tree of tiles instead of entities is built in a third of the time, and a look at a tile is a walk along an array.
 pub struct Space {
     tree: RTree<Tile, Wide>,
-    /// By slot: x and z, 1/256 m.
-    places: Vec<[i32; 2]>,
+    entities: usize,
+    /// By tile and slot: x and z, 1/256 m; zeros where a tile is not full.
+    places: Vec<[[i32; 2]; TILE]>,
 }
 
 impl Space {
@@ -101,7 +102,7 @@ impl Space {
         let mut keys: Vec<u64> = (0..states.len() as u32).map(|row| key(X, row)).collect();
         keys.sort_unstable();
         let strips = (keys.len() as f32 / TILE as f32).sqrt().ceil() as usize;
-        let (mut tiles, mut places) = (Vec::new(), Vec::with_capacity(keys.len()));
+        let (mut tiles, mut places) = (Vec::new(), Vec::new());
         slots.clear();
         slots.resize(states.len(), NO_SLOT);
         for strip in shares(keys.len(), strips) {
@@ -113,31 +114,25 @@ impl Space {
                 tiles.push(place_tile(rows, states, &mut places, slots));
             }
         }
-        Self { tree: RTree::bulk_load_with_params(tiles), places }
+        Self { tree: RTree::bulk_load_with_params(tiles), entities: keys.len(), places }
     }
 
-    /// How many slots there are.
+    /// How many tiles there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn tiles(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether there is no slot.
+    /// Where the entity of a slot was when the tree was built (x and z, 1/256 m); slot `s` is the `s % TILE`-th of tile
+    /// `s / TILE`.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    pub fn place(&self, slot: u32) -> Option<[i32; 2]> {
+        self.places.as_flattened().get(slot as usize).copied()
     }
 
-    /// Where the entity of a slot was when the tree was built (x and z, 1/256 m).
-    #[must_use]
-    pub fn known(&self, slot: usize) -> Option<[i32; 2]> {
-        self.places.get(slot).copied()
-    }
-
-    /// Shows to `visit` the slots of every tile that touches the rectangle (1/256 m; not a number nowhere); the order is
-    /// the tree's.
-    pub fn tiles(&self, [min, max]: [[f32; 2]; 2], mut visit: impl FnMut(Range<usize>)) {
-        self.visit(AABB::from_corners(min, max), |tile| visit(tile.first as usize..(tile.first + tile.len) as usize));
+    /// Shows to `visit` the number of every tile that touches the rectangle (1/256 m); the order is the tree's.
+    pub fn touching(&self, [min, max]: [[f32; 2]; 2], mut visit: impl FnMut(usize)) {
+        self.visit(AABB::from_corners(min, max), |tile| visit(tile.number as usize));
     }
 
     /// Entities per square of 1/256 m by 1/256 m in the tiles that touch the rectangle; overall where none does.
@@ -145,11 +140,11 @@ impl Space {
     pub fn density(&self, [min, max]: [[f32; 2]; 2]) -> f32 {
         let (mut entities, mut area) = (0, 0.0);
         self.visit(AABB::from_corners(min, max), |tile| {
-            entities += tile.len;
+            entities += tile.entities;
             area += tile.bounds.area();
         });
         if entities == 0 {
-            (entities, area) = (self.places.len() as u32, self.tree.root().envelope().area());
+            (entities, area) = (self.entities as u32, self.tree.root().envelope().area());
         }
         entities as f32 / area
     }
@@ -167,26 +162,25 @@ fn shares(len: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     (0..parts).map(move |part| len * part / parts..len * (part + 1) / parts)
 }
 
-/// Gives the next slots to these rows.
+/// Makes the next tile, of these rows.
 fn place_tile(
     rows: impl Iterator<Item = u32>,
     states: &[State],
-    places: &mut Vec<[i32; 2]>,
+    places: &mut Vec<[[i32; 2]; TILE]>,
     slots: &mut [u32],
 ) -> Tile {
-    let first = places.len();
-    for row in rows {
-        let row = row as usize;
-        if let (Some(state), Some(slot)) = (states.get(row), slots.get_mut(row)) {
-            *slot = places.len() as u32;
-            places.push([state[X], state[Z]]);
+    let (mut tile, mut bounds, mut entities) = ([[0; 2]; TILE], AABB::new_empty(), 0);
+    let number = places.len() as u32;
+    for (row, place) in rows.zip(&mut tile) {
+        if let (Some(state), Some(slot)) = (states.get(row as usize), slots.get_mut(row as usize)) {
+            *place = [state[X], state[Z]];
+            *slot = number * TILE as u32 + entities;
+            bounds.merge(&AABB::from_point(place.map(|quanta| quanta as f32)));
+            entities += 1;
         }
     }
-    let members = places.get(first..).unwrap_or_default();
-    let corner = |place: &[i32; 2]| place.map(|quanta| quanta as f32);
-    let bounds =
-        members.iter().map(corner).fold(AABB::new_empty(), |bounds, point| bounds.merged(&AABB::from_point(point)));
-    Tile { bounds, first: first as u32, len: members.len() as u32 }
+    places.push(tile);
+    Tile { bounds, number, entities }
 }
 
 /// How far (1/256 m) an entity can walk in so many ticks, rounded up.
@@ -220,19 +214,20 @@ mod tests {
         let states: Vec<State> = (0..300).map(state).collect();
         let mut slots = vec![5; 2];
         let space = Space::new(&states, &mut slots);
-        assert_eq!((space.len(), slots.len()), (300, 300));
-        let mut seen = [false; 300];
+        assert_eq!(slots.len(), 300);
+        assert!((300 / TILE..300 / TILE * 2).contains(&space.tiles()));
+        let mut tiles: Vec<u32> = Vec::new();
         for (slot, state) in slots.iter().zip(&states) {
-            assert_eq!(space.known(*slot as usize), Some([state[X], state[Z]]));
-            assert!(!core::mem::replace(&mut seen[*slot as usize], true));
+            assert_eq!(space.place(*slot), Some([state[X], state[Z]]));
+            tiles.push(slot / TILE as u32);
         }
-        let (mut tiles, mut held) = (0, 0);
-        space.tiles([[-1e6; 2], [1e6; 2]], |tile| (tiles, held) = (tiles + 1, held + tile.len()));
-        assert_eq!(held, 300);
-        assert!((300 / TILE..2 * 300 / TILE).contains(&tiles));
-        let mut around_one = 0;
-        space.tiles([[500.0; 2], [500.0; 2]], |tile| around_one += tile.len());
-        assert!(around_one <= 2 * TILE);
+        slots.sort_unstable();
+        slots.dedup();
+        assert_eq!(slots.len(), 300);
+        let place = [states[0][X] as f32, states[0][Z] as f32];
+        let mut touched = Vec::new();
+        space.touching([place; 2], |tile| touched.push(tile as u32));
+        assert!(touched.contains(&tiles[0]) && touched.len() <= 2, "{touched:?}");
     }
 
     #[test]
@@ -254,7 +249,7 @@ mod tests {
     fn areas_that_are_no_numbers_hold_nobody() {
         let space = Space::new(&[State::default()], &mut Vec::new());
         for corner in [f32::NAN, f32::INFINITY] {
-            space.tiles([[corner; 2]; 2], |_| panic!("nobody is there"));
+            space.touching([[corner; 2]; 2], |_| panic!("nobody is there"));
         }
     }
 }

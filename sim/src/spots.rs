@@ -18,16 +18,22 @@ pub const MAX_CENTER_M: f32 = 8192.0;
 const ROW_BITS: u32 = 16;
 const _: () = assert!(crate::config::MAX_ENTITIES <= 1 << ROW_BITS);
 
+/// The entities of a tile, by slot.
+#[derive(Clone, Copy)]
+struct Tile {
+    /// 1/256 m (exact: 21 bits fit a float's 24); no number where nobody is or nobody is any more.
+    x: [f32; TILE],
+    z: [f32; TILE],
+    rows: [u32; TILE],
+}
+
 /// The positions of one frame.
 #[derive(Clone)]
 pub struct Spots {
     space: Arc<Space>,
     /// How far anybody with a slot may be from where the tree has it (1/256 m).
     margin: f32,
-    /// By slot, 1/256 m (exact: 21 bits fit a float's 24); no number where nobody is any more.
-    x: Vec<f32>,
-    z: Vec<f32>,
-    rows: Vec<u32>,
+    tiles: Vec<Tile>,
     /// Rows of those without a slot, ascending.
     loose: Vec<u32>,
 }
@@ -37,20 +43,21 @@ impl Spots {
     /// from where the tree has it counts as one without a slot.
     #[must_use]
     pub fn new(space: Arc<Space>, slots: &[u32], states: &[State], margin: i32) -> Self {
-        let len = space.len();
-        let (mut x, mut z, mut rows) = (vec![f32::NAN; len], vec![f32::NAN; len], vec![0; len]);
+        let nobody = Tile { x: [f32::NAN; TILE], z: [f32::NAN; TILE], rows: [0; TILE] };
+        let mut tiles = vec![nobody; space.tiles()];
         let mut loose = Vec::new();
         let limit = i64::from(margin).pow(2);
         for ((slot, state), row) in slots.iter().zip(states).zip(0..) {
-            let slot = *slot as usize;
-            match space.known(slot) {
-                Some([old_x, old_z]) if square(state[X] - old_x) + square(state[Z] - old_z) <= limit => {
-                    (x[slot], z[slot], rows[slot]) = (state[X] as f32, state[Z] as f32, row);
+            let (number, at) = (*slot as usize / TILE, *slot as usize % TILE);
+            let near = |[x, z]: [i32; 2]| square(state[X] - x) + square(state[Z] - z) <= limit;
+            match tiles.get_mut(number) {
+                Some(tile) if space.place(*slot).is_some_and(near) => {
+                    (tile.x[at], tile.z[at], tile.rows[at]) = (state[X] as f32, state[Z] as f32, row);
                 }
                 _ => loose.push(row),
             }
         }
-        Self { space, margin: margin as f32, x, z, rows, loose }
+        Self { space, margin: margin as f32, tiles, loose }
     }
 
     /// As [`crate::Frame::query`], `states` being the frame's.
@@ -114,14 +121,16 @@ impl Spots {
         out: &mut Vec<T>,
         item: impl Fn(f64, u32) -> T,
     ) {
-        self.space.tiles(circle.bounds(self.margin), |tile| {
-            let columns = (self.x.get(tile.clone()), self.z.get(tile.clone()), self.rows.get(tile));
-            let (Some(x), Some(z), Some(rows)) = columns else { return };
+        self.space.touching(circle.bounds(self.margin), |tile| {
+            let Some(tile) = self.tiles.get(tile) else { return };
+            let mut squares = [0.0; TILE];
+            for ((square, x), z) in squares.iter_mut().zip(&tile.x).zip(&tile.z) {
+                *square = circle.square_to(*x, *z);
+            }
             // Whether one is in is as good as random: written at any rate and kept or not, nothing has to guess.
             let (mut hits, mut count) = ([T::default(); TILE], 0);
-            for ((x, z), row) in x.iter().zip(z).zip(rows) {
-                let square = circle.square_to(*x, *z);
-                hits[count] = item(square, *row);
+            for (square, row) in squares.into_iter().zip(tile.rows) {
+                hits[count] = item(square, row);
                 count += usize::from(square <= circle.limit());
             }
             out.extend_from_slice(&hits[..count]);
