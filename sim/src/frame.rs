@@ -3,7 +3,7 @@
 use crate::course::Course;
 use crate::entity::EntityId;
 use crate::schema::position_m;
-use crate::spots::Spots;
+use crate::spots::{Neighbour, Spots};
 use netcode::schema::State;
 use std::sync::Arc;
 
@@ -141,11 +141,11 @@ impl Frame {
     }
 
     /// Replaces `out` by the `at_most` entities nearest to `center` (x and z in metres, rounded to 1/256 m) among those
-    /// within `max_radius_m` of it: squared distance ((1/256 m)²) and row, nearest first, equal ones by row.
+    /// within `max_radius_m` of it, nearest first, equally near ones by row.
     ///
     /// Exact as [`Frame::query`]; nobody also for a centre beyond [`crate::spots::MAX_CENTER_M`]. Where people stand
     /// more or less evenly around `center`, the cost follows how many are asked for, not how many there are.
-    pub fn nearest(&self, center: [f32; 2], max_radius_m: f32, at_most: usize, out: &mut Vec<(u64, u32)>) {
+    pub fn nearest(&self, center: [f32; 2], max_radius_m: f32, at_most: usize, out: &mut Vec<Neighbour>) {
         self.spots.nearest(&self.states, center, max_radius_m, at_most, out);
     }
 }
@@ -197,7 +197,7 @@ mod tests {
         ] {
             frame.query(center, radius, &mut out);
             assert!(out.is_empty());
-            let mut nearest = vec![(1, 1)];
+            let mut nearest = vec![Neighbour::new(1, 1)];
             frame.nearest(center, radius, 5, &mut nearest);
             assert!(nearest.is_empty());
         }
@@ -207,11 +207,12 @@ mod tests {
     fn equally_near_ones_come_by_row() {
         let frame = frame(&[(1 << 12 | 1, 256), (2 << 12 | 1, 100), (3 << 12 | 1, -256), (4 << 12 | 1, 257)]);
         let mut out = Vec::new();
-        frame.nearest([0.0, 0.0], 1.0, 2, &mut out);
-        assert_eq!(out, [(100 * 100, 1), (256 * 256, 0)]);
-        frame.nearest([0.0, 0.0], 1.0, 9, &mut out);
-        assert_eq!(out, [(100 * 100, 1), (256 * 256, 0), (256 * 256, 2)]);
-        frame.nearest([0.0, 0.0], 1.0, 0, &mut out);
-        assert!(out.is_empty());
+        let mut nearest = |at_most| {
+            frame.nearest([0.0, 0.0], 1.0, at_most, &mut out);
+            out.iter().map(|one| (one.square(), one.row())).collect::<Vec<_>>()
+        };
+        assert_eq!(nearest(2), [(100 * 100, 1), (256 * 256, 0)]);
+        assert_eq!(nearest(9), [(100 * 100, 1), (256 * 256, 0), (256 * 256, 2)]);
+        assert!(nearest(0).is_empty());
     }
 }

@@ -14,9 +14,33 @@ pub const NO_SLOT: u32 = u32::MAX;
 /// [`Spots::nearest`] looks around places up to so far out along x and z (m): twice as far as anybody can be.
 pub const MAX_CENTER_M: f32 = 8192.0;
 
-/// Rows have 16 bits ([`crate::config::MAX_ENTITIES`]), squared distances from such a centre 45.
+/// Rows have 16 bits.
 const ROW_BITS: u32 = 16;
 const _: () = assert!(crate::config::MAX_ENTITIES <= 1 << ROW_BITS);
+
+/// Somebody near; the nearer one is the lesser, and of equally near ones that of the lower row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour(u64);
+
+impl Neighbour {
+    /// In this row, at that squared distance ((1/256 m)², below 2^48).
+    #[must_use]
+    pub const fn new(square: u64, row: u32) -> Self {
+        Self(square << ROW_BITS | row as u64)
+    }
+
+    /// The row in its frame.
+    #[must_use]
+    pub const fn row(self) -> u32 {
+        self.0 as u32 & ((1 << ROW_BITS) - 1)
+    }
+
+    /// The squared distance along x and z, (1/256 m)².
+    #[must_use]
+    pub const fn square(self) -> u64 {
+        self.0 >> ROW_BITS
+    }
+}
 
 /// The entities of a tile, by slot.
 #[derive(Clone, Copy)]
@@ -77,7 +101,7 @@ impl Spots {
         center: [f32; 2],
         max_radius_m: f32,
         at_most: usize,
-        out: &mut Vec<(u64, u32)>,
+        out: &mut Vec<Neighbour>,
     ) {
         out.clear();
         let known = center.iter().all(|metres| metres.abs() <= MAX_CENTER_M);
@@ -89,19 +113,18 @@ impl Spots {
             if circle.radius >= widest.radius {
                 circle = widest;
             }
-            self.collect(&circle, states, out, |square, row| (square as u64, row));
+            self.collect(&circle, states, out, |square, row| Neighbour::new(square as u64, row));
             if out.len() >= at_most || circle.radius >= widest.radius {
                 break;
             }
             let growth = (1.5 * at_most as f64 / out.len().max(1) as f64).sqrt();
             circle = Circle { radius: circle.radius * growth.clamp(1.25, 2.0), ..widest };
         }
-        let key = |(square, row): &(u64, u32)| square << ROW_BITS | u64::from(*row);
         if out.len() > at_most {
-            out.select_nth_unstable_by_key(at_most, key);
+            out.select_nth_unstable(at_most);
             out.truncate(at_most);
         }
-        out.sort_unstable_by_key(key);
+        out.sort_unstable();
     }
 
     /// The radius (1/256 m) around the centre of `widest` that should hold a third more than `at_most`.
