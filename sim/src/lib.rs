@@ -23,6 +23,7 @@ pub mod replay;
 pub mod rng;
 pub mod schema;
 pub mod space;
+pub mod spots;
 pub mod stamina;
 pub mod world;
 

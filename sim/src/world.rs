@@ -4,20 +4,21 @@ use crate::config::{ConfigError, WorldConfig};
 use crate::contact::{RADIUS, deeper_than};
 use crate::course::{Course, Span};
 use crate::entity::{Allocator, EntityId};
-use crate::frame::{Frame, index_rows};
+use crate::frame::{Frame, Names};
 use crate::input::Input;
 use crate::map::Map;
 use crate::movement::{Intent, Rules, advance};
 use crate::npc::{self, Brain};
 use crate::rng::{Stream, below, draw, mix};
 use crate::schema::{ARCHETYPE, FLAGS, GROUNDED, NPC, PLAYER, QUANTA_PER_M, STAMINA, STAMINA_FULL, X, YAW, Z};
-use crate::space::{Anchor, REBUILD_TICKS, Solid, Space, Statics, list_loose, margin};
+use crate::space::{REBUILD_TICKS, Solid, Space, Statics, margin};
+use crate::spots::{NO_SLOT, Spots};
 use crate::stamina;
 use netcode::schema::State;
 use std::sync::Arc;
 
-/// Loose entities beyond this bring the next rebuild of the entity tree forward.
-const MAX_LOOSE: usize = 32;
+/// Newcomers beyond this bring the next rebuild of the entity tree forward.
+const MAX_NEWCOMERS: usize = 32;
 /// Places that a spawn tries before it gives up.
 const SPAWN_TRIES: u32 = 64;
 
@@ -53,7 +54,8 @@ pub struct World {
     courses: Vec<Course>,
     intents: Vec<Intent>,
     brains: Vec<Brain>,
-    anchors: Vec<Anchor>,
+    /// Slots in `space`.
+    slots: Vec<u32>,
 
     /// Rows that left their course in the last step, ascending.
     turned: Vec<u32>,
@@ -64,9 +66,10 @@ pub struct World {
 
     space: Arc<Space>,
     space_tick: u64,
-    loose: Vec<EntityId>,
-    rows: Arc<[u32]>,
-    /// Somebody came or went since `rows` was made.
+    /// Spawned since `space` was made.
+    newcomers: usize,
+    names: Names,
+    /// Somebody came or went since `names` was made.
     moved_in_or_out: bool,
     /// Scratch: the boxes around one body.
     near: Vec<Solid>,
@@ -105,14 +108,14 @@ impl World {
             courses: Vec::new(),
             intents: Vec::new(),
             brains: Vec::new(),
-            anchors: Vec::new(),
+            slots: Vec::new(),
             turned: Vec::new(),
             removed: Vec::new(),
             gone: Vec::new(),
-            space: Arc::new(Space::new(&[], &[], config.rate_hz)),
+            space: Arc::new(Space::new(&[], &mut Vec::new())),
             space_tick: 0,
-            loose: Vec::new(),
-            rows: Arc::new([]),
+            newcomers: 0,
+            names: Names::new(&[], &[]),
             moved_in_or_out: false,
             near: Vec::new(),
             config,
@@ -145,7 +148,7 @@ impl World {
         }
         self.intents.remove(row);
         self.brains.remove(row);
-        self.anchors.remove(row);
+        self.slots.remove(row);
         self.allocator.release(id);
         self.moved_in_or_out = true;
         true
@@ -180,20 +183,18 @@ impl World {
             removed.extend(&self.gone);
             removed.sort_unstable();
         }
+        let margin = margin(self.config.rate_hz, self.tick - self.space_tick);
         let turned = if self.moved_in_or_out { self.list_turned() } else { self.turned.clone() };
         Frame {
             tick: self.stepped,
             prev: self.prev,
             digest: self.digest,
-            ids: self.ids.clone(),
-            kinds: self.kinds.clone(),
+            names: if self.moved_in_or_out { Names::new(&self.ids, &self.kinds) } else { self.names.clone() },
             states: self.states.clone(),
             courses: self.courses.clone(),
             turned,
             removed,
-            rows: if self.moved_in_or_out { index_rows(&self.ids) } else { Arc::clone(&self.rows) },
-            space: Arc::clone(&self.space),
-            loose: self.loose.clone(),
+            spots: Spots::new(Arc::clone(&self.space), &self.slots, &self.states, margin),
         }
     }
 
@@ -261,8 +262,8 @@ impl World {
         self.courses.insert(row, Course::new(self.tick + 1));
         self.intents.insert(row, Intent::default());
         self.brains.insert(row, Brain::at([x, z]));
-        self.anchors.insert(row, None);
-        self.loose.push(id);
+        self.slots.insert(row, NO_SLOT);
+        self.newcomers += 1;
         self.moved_in_or_out = true;
         Ok(id)
     }
@@ -326,22 +327,17 @@ impl World {
         rows.filter(|(course, _)| course.whole >= self.stepped).map(|(_, row)| row).collect()
     }
 
-    /// Rebuilds the entity tree when it is old or knows too few, and lists whom it does not know.
+    /// Rebuilds the entity tree when it is old or knows too few.
     fn keep_space(&mut self) {
         if core::mem::take(&mut self.moved_in_or_out) {
-            self.rows = index_rows(&self.ids);
+            self.names = Names::new(&self.ids, &self.kinds);
         }
-        let margin = margin(self.config.rate_hz);
-        list_loose(&self.ids, &self.states, &mut self.anchors, margin, &mut self.loose);
-        if self.tick - self.space_tick < REBUILD_TICKS && self.loose.len() <= MAX_LOOSE {
+        if self.tick - self.space_tick < REBUILD_TICKS && self.newcomers <= MAX_NEWCOMERS {
             return;
         }
-        self.space = Arc::new(Space::new(&self.ids, &self.states, self.config.rate_hz));
+        self.space = Arc::new(Space::new(&self.states, &mut self.slots));
         self.space_tick = self.tick;
-        self.loose.clear();
-        for (anchor, state) in self.anchors.iter_mut().zip(&self.states) {
-            *anchor = Some([state[X], state[Z]]);
-        }
+        self.newcomers = 0;
     }
 
     fn fold(&self) -> u64 {
