@@ -193,7 +193,7 @@ fn follow_nearest(replica: &mut Replica, look: &mut Look<'_>, centre: [f32; 2]) 
     ids.clear();
     ids.push(replica.own);
     ids.extend(replica.pins.iter().map(|(id, _)| *id).filter(|id| look.frame.row(*id).is_some()));
-    ids.extend(nearest.iter().map(|(_, row)| look.frame.id(*row as usize)));
+    ids.extend(nearest.iter().map(|near| look.frame.id(near.row() as usize)));
     fresh.clear();
     let slot_of = |order: &[(EntityId, u16)], id: EntityId| {
         order.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| order.get(at)).map(|(_, slot)| *slot)

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use netcode::bits::BitWriter;
 use netcode::schema::Schema;
+use sim::spots::Neighbour;
 use sim::{EntityId, Frame};
 
 pub use aoi::Aoi;
@@ -110,7 +111,7 @@ struct Scratch {
     rows: Vec<u32>,
     /// Squared distances and rows of those who have no slot yet.
     newcomers: Vec<(f32, u32)>,
-    nearest: Vec<(u64, u32)>,
+    nearest: Vec<Neighbour>,
     ids: Vec<EntityId>,
     slots: Vec<u16>,
     all: Vec<u16>,
