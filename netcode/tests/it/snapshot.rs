@@ -249,7 +249,7 @@ impl Model {
 
     /// The next snapshot: its header, its records, and how the model's slots look after it.
     fn step(&mut self) -> (Header, BTreeMap<u16, Plan>, BTreeMap<u16, Slot>) {
-        self.tick += 1 + self.rng.below(8) / 7 * self.rng.below(100);
+        self.tick += 1 + self.rng.below(8) / 7 * self.rng.below(60);
         let age0 = 1 + self.rng.below(6) as u8;
         let mut records = BTreeMap::new();
         let mut after = self.slots.clone();
@@ -383,7 +383,7 @@ proptest! {
     fn a_view_follows_the_truth_exactly(seed: u64) {
         let mut view = View::new(&SCHEMA, RATE, Limits::default());
         let mut model = Model::new(seed);
-        for _ in 0..200 {
+        for _ in 0..120 {
             let (header, mut records, after) = model.step();
             let body = encode(&header, &records);
             let applied = view.apply(model.tick, &body).unwrap();
