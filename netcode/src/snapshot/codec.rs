@@ -197,17 +197,25 @@ pub fn write_fields(
     state: &State,
 ) {
     let kind = known_kind(schema, kind);
-    let guesses = extrapolate(kind, rate, u32::from(age), base);
+    write_residuals(w, kind, owner, &extrapolate(kind, rate, u32::from(age), base), state);
+}
+
+/// Writes the second part of an update, given the guess: what the baseline's course comes to at the snapshot's tick.
+///
+/// # Panics
+/// If a field is out of range.
+#[inline]
+pub fn write_residuals(w: &mut impl BitSink, kind: &Kind, owner: bool, guess: &State, state: &State) {
     let present = kind.groups(owner);
     let mut set = 0u8;
-    for (field, (guess, value)) in kind.fields.iter().zip(guesses.iter().zip(state)) {
+    for (field, (guess, value)) in kind.fields.iter().zip(guess.iter().zip(state)) {
         set |= u8::from(guess != value) << field.group;
     }
     for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
         w.put(u64::from(set >> group & 1), 1);
     }
     set &= present;
-    for (field, (guess, value)) in kind.fields.iter().zip(guesses.iter().zip(state)) {
+    for (field, (guess, value)) in kind.fields.iter().zip(guess.iter().zip(state)) {
         if set >> field.group & 1 != 0 {
             write_residual(w, field, *guess, *value);
         }
@@ -279,14 +287,12 @@ pub fn read_fields(
     read_residuals(r, kind, owner, extrapolate(kind, rate, u32::from(age), base))
 }
 
-/// Reads what [`write_fields`] wrote, given the guess.
+/// Reads what [`write_residuals`] wrote, given the same guess.
+///
+/// # Errors
+/// If the data ends early, or a value is out of its field's range.
 #[inline]
-pub(super) fn read_residuals(
-    r: &mut BitReader<'_>,
-    kind: &Kind,
-    owner: bool,
-    guess: State,
-) -> Result<State, DecodeError> {
+pub fn read_residuals(r: &mut BitReader<'_>, kind: &Kind, owner: bool, guess: State) -> Result<State, DecodeError> {
     let present = kind.groups(owner);
     let mut mask = r.read(present.count_ones())?;
     let mut set = 0u8;
