@@ -55,14 +55,14 @@ pub struct ShardConfig {
 }
 
 impl ShardConfig {
-    /// Defaults for all but keys and rate: 64 m radius, 1200 bytes and 32 kB/s, 4000 entities, zone 1, map 0.
+    /// Defaults for all but keys and rate: 64 m radius, 1352 bytes and 32 kB/s, 4000 entities, zone 1, map 0.
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
         let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
         Self {
             endpoint,
             aoi_radius_m: 64,
-            snapshot_bytes: 1200,
+            snapshot_bytes: 1352,
             snapshot_bytes_per_s: 32_000,
             max_known: 4000,
             priority: Priority::default(),
@@ -484,7 +484,7 @@ mod tests {
             config.endpoint.rate_cap = rate_cap;
             snapshot_budget(&config, down_cap)
         };
-        assert_eq!(budget(1_000_000, 0), 1200);
+        assert_eq!(budget(1_000_000, 0), 1352);
         assert_eq!((budget(1_000_000, 8000), budget(8000, 0), budget(8000, 9000)), (373, 373, 373));
         assert_eq!(budget(1_000_000, 1), MIN_SNAPSHOT_BYTES);
         let own =

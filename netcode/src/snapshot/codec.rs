@@ -167,11 +167,34 @@ pub fn write_spawn(w: &mut impl BitSink, schema: &Schema, id: u32, kind: u8, own
     w.put(u64::from(id), ID_BITS);
     w.put(u64::from(kind), KIND_BITS);
     w.put(u64::from(owner), 1);
-    for (field, value) in known_kind(schema, kind).fields.iter().zip(state) {
-        if owner || field.audience == Audience::Everyone {
+    let kind = known_kind(schema, kind);
+    let present = kind.groups(owner);
+    let set = kind.fields.iter().zip(state).fold(0, |set, (field, value)| set | u8::from(*value != 0) << field.group);
+    write_groups(w, present, set);
+    for (field, value) in kind.fields.iter().zip(state) {
+        if present & set & 1 << field.group != 0 {
             write_raw(w, field, *value);
         }
     }
+}
+
+/// A bit for each group that is present: whether it is set.
+#[inline]
+fn write_groups(w: &mut impl BitSink, present: u8, set: u8) {
+    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
+        w.put(u64::from(set >> group & 1), 1);
+    }
+}
+
+#[inline]
+fn read_groups(r: &mut BitReader<'_>, present: u8) -> Result<u8, DecodeError> {
+    let mut mask = r.read(present.count_ones())?;
+    let mut set = 0u8;
+    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
+        set |= (mask as u8 & 1) << group;
+        mask >>= 1;
+    }
+    Ok(set)
 }
 
 /// Writes a despawn.
@@ -239,9 +262,7 @@ pub fn write_residuals(w: &mut impl BitSink, kind: &Kind, owner: bool, guess: &S
     for (field, (guess, value)) in kind.fields.iter().zip(guess.iter().zip(state)) {
         set |= u8::from(guess != value) << field.group;
     }
-    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
-        w.put(u64::from(set >> group & 1), 1);
-    }
+    write_groups(w, present, set);
     set &= present;
     for (field, (guess, value)) in kind.fields.iter().zip(guess.iter().zip(state)) {
         if set >> field.group & 1 != 0 {
@@ -268,7 +289,7 @@ pub fn max_update_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
 #[must_use]
 pub fn max_spawn_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
     let fields: usize = theirs(known_kind(schema, kind), owner).map(|field| usize::from(field.bits)).sum();
-    2 + (ID_BITS + KIND_BITS) as usize + 1 + fields
+    2 + (ID_BITS + KIND_BITS) as usize + 1 + known_kind(schema, kind).groups(owner).count_ones() as usize + fields
 }
 
 fn theirs(kind: &'static Kind, owner: bool) -> impl Iterator<Item = &'static Field> {
@@ -299,9 +320,10 @@ pub fn read_op(r: &mut BitReader<'_>, schema: &Schema, ages: Ages) -> Result<Op,
     let number = r.read(KIND_BITS)? as u8;
     let kind = schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
     let owner = r.read_bool()?;
+    let set = read_groups(r, kind.groups(owner))?;
     let mut state = State::default();
     for (place, field) in state.iter_mut().zip(kind.fields) {
-        if owner || field.audience == Audience::Everyone {
+        if set & 1 << field.group != 0 {
             *place = read_raw(r, field)?;
         }
     }
@@ -329,13 +351,7 @@ pub fn read_fields(
 /// If the data ends early, or a value is out of its field's range.
 #[inline]
 pub fn read_residuals(r: &mut BitReader<'_>, kind: &Kind, owner: bool, guess: State) -> Result<State, DecodeError> {
-    let present = kind.groups(owner);
-    let mut mask = r.read(present.count_ones())?;
-    let mut set = 0u8;
-    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
-        set |= (mask as u8 & 1) << group;
-        mask >>= 1;
-    }
+    let set = read_groups(r, kind.groups(owner))?;
     let mut state = guess;
     for (value, field) in state.iter_mut().zip(kind.fields) {
         if set >> field.group & 1 != 0 {

@@ -20,7 +20,7 @@ const LEAVE_RATIO: f32 = 1.15;
 /// In a crowd the whole area is looked at after so many short looks at the nearest.
 const CROWD_LOOKS: u64 = 8;
 /// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
-const MAX_SPAWNING: usize = 256;
+const MAX_SPAWNING: usize = 128;
 
 /// The area's measures.
 #[derive(Clone, Copy, Debug, PartialEq)]

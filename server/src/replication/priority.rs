@@ -126,6 +126,8 @@ pub(super) struct Facts {
     pub waited: u32,
     /// One of the nearest, for a client in a crowd.
     pub followed: bool,
+    /// Not known yet, for a client in a crowd: no wait is too long while those who are known take all there is.
+    pub patient: bool,
 }
 
 impl Weights {
@@ -167,7 +169,7 @@ impl Weights {
         let score = u32::try_from(product).unwrap_or(u32::MAX);
         let tier = match facts.followed {
             true => Tier::Followed,
-            false if age >= self.starved_ticks => Tier::Starved,
+            false if age >= self.starved_ticks && !facts.patient => Tier::Starved,
             false => Tier::Plain,
         };
         Terms { class, distance, relation, error, loss, age, score, tier }

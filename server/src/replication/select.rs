@@ -2,8 +2,8 @@
 
 use netcode::bits::{BitCount, BitWriter};
 use netcode::snapshot::{
-    Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, max_spawn_bits, write_age, write_codec,
-    write_despawn, write_gap, write_header, write_spawn,
+    Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, write_age, write_codec, write_despawn,
+    write_gap, write_header, write_spawn,
 };
 use sim::schema::{X, Z};
 use sim::{EntityId, Frame};
@@ -191,8 +191,9 @@ fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize> {
 }
 
 fn spawn(choice: &Choice<'_>, row: usize, owner: bool) -> (usize, What) {
-    let bits = max_spawn_bits(choice.schema.schema, choice.frame.kind(row), owner);
-    (bits, What::Spawn { row: row as u32, owner })
+    let (frame, mut bits) = (choice.frame, BitCount::default());
+    write_spawn(&mut bits, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, frame.state(row));
+    (bits.0, What::Spawn { row: row as u32, owner })
 }
 
 /// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
@@ -259,8 +260,9 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
                     u64::from(dx) * u64::from(dx) + u64::from(dz) * u64::from(dz)
                 });
                 let followed = replica.crowded && known.followed;
+                let patient = replica.crowded && known.phase == Phase::Spawning;
                 let facts = facts(known, candidate, frame.kind(row), now);
-                choice.weights.terms(&Facts { distance2, radius2: radius * radius, followed, ..facts })
+                choice.weights.terms(&Facts { distance2, radius2: radius * radius, followed, patient, ..facts })
             }
             _ => Terms { tier: Tier::First, ..Terms::default() },
         };
