@@ -56,7 +56,8 @@ pub enum Audience {
     /// Everybody who sees the entity.
     #[default]
     Everyone,
-    /// Only the client that owns the entity. For others the field is 0 and never leaves the server.
+    /// Only the client that owns the entity. For others the field is 0 and never leaves the server. It holds, or moves along
+    /// another of the owner's.
     Owner,
 }
 
@@ -375,7 +376,8 @@ const fn fields_valid(fields: &[Field]) -> bool {
     true
 }
 
-/// A group has one audience, and what everybody sees does not follow from what only the owner does.
+/// A group has one audience. What everybody sees does not follow from what only the owner does, and what is 0 to others
+/// stays so: a field moves along one of its own audience, and what falls is for everyone.
 const fn audience_valid(fields: &[Field], at: usize) -> bool {
     let mut i = 0;
     while i < fields.len() {
@@ -385,8 +387,9 @@ const fn audience_valid(fields: &[Field], at: usize) -> bool {
         i += 1;
     }
     match fields[at].predictor {
-        Predictor::Linear { velocity, .. } => fields[velocity as usize].audience as u8 <= fields[at].audience as u8,
-        Predictor::Hold | Predictor::Fall { .. } => true,
+        Predictor::Linear { velocity, .. } => fields[velocity as usize].audience as u8 == fields[at].audience as u8,
+        Predictor::Fall { .. } => matches!(fields[at].audience, Audience::Everyone),
+        Predictor::Hold => true,
     }
 }
 
@@ -519,11 +522,16 @@ mod tests {
         const FOLLOWS: Predictor = Predictor::Linear { velocity: 1, numerator: 1 };
         let leaks = Schema { kinds: &[], input: &[Field { predictor: FOLLOWS, ..X }, SECRET] };
         let mixed = Schema { kinds: &[], input: &[X, Field { group: 0, ..SECRET }] };
+        const DROPS: Predictor = Predictor::Fall { gravity: 1, terminal: 1, flags: 0, supported: 1 };
+        let sinks = Schema { kinds: &[], input: &[X, Field { predictor: DROPS, ..SECRET }] };
+        const DRIFTS: Predictor = Predictor::Linear { velocity: 0, numerator: 1 };
+        let drifts = Schema { kinds: &[], input: &[X, Field { predictor: DRIFTS, ..SECRET }] };
         assert!(!steep.is_valid());
         assert!(!wide.is_valid());
         assert!(!loops.is_valid());
         assert!(!leaks.is_valid());
         assert!(!mixed.is_valid());
+        assert!(!sinks.is_valid() && !drifts.is_valid());
     }
 
     /// A body in 1/256 m and 1/64 m/s under 20 m/s², with flag 1 for the ground.
