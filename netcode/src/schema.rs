@@ -210,26 +210,45 @@ pub fn extrapolate(kind: &Kind, rate: u16, ticks: u32, state: &State) -> State {
         return out;
     }
     let rate = i64::from(rate.max(1));
-    let ticks = if kind.falls(state) { ticks.min(MAX_FALL_TICKS) } else { ticks };
     // What a field becomes follows from values before the move alone: no velocity moves along another.
-    for (i, field) in kind.fields.iter().enumerate() {
+    for (field, (value, moved)) in kind.fields.iter().zip(state.iter().zip(&mut out)) {
+        match field.predictor {
+            Predictor::Hold => {}
+            Predictor::Linear { velocity, numerator } => {
+                let velocity = state.get(usize::from(velocity)).copied().unwrap_or(0);
+                if velocity != 0 {
+                    let pace = Pace { numerator: i64::from(numerator), rate };
+                    *moved = pace.travel(field, ticks, *value, i64::from(velocity));
+                }
+            }
+            Predictor::Fall { .. } => {
+                if field.falls(state) {
+                    return extrapolate_fall(kind, rate, ticks.min(MAX_FALL_TICKS), state);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The same for a state that gravity has hold of, for at most [`MAX_FALL_TICKS`].
+fn extrapolate_fall(kind: &Kind, rate: i64, ticks: u32, state: &State) -> State {
+    let mut out = *state;
+    for (field, (value, moved)) in kind.fields.iter().zip(state.iter().zip(&mut out)) {
         match field.predictor {
             Predictor::Hold => {}
             Predictor::Linear { velocity, numerator } => {
                 let at = usize::from(velocity);
-                let (Some(value), Some(velocity), Some(moved)) = (state.get(i), state.get(at), out.get_mut(i)) else {
-                    continue;
-                };
+                let velocity = state.get(at).copied().unwrap_or(0);
                 let pace = Pace { numerator: i64::from(numerator), rate };
-                *moved = match Gravity::of(kind.fields.get(at), rate, state) {
-                    Some(gravity) => gravity.travel(field, pace, ticks, *value, *velocity),
-                    None if *velocity == 0 => *value,
-                    None => pace.travel(field, ticks, *value, i64::from(*velocity)),
+                *moved = match kind.fields.get(at).and_then(|velocity| Gravity::of(velocity, rate, state)) {
+                    Some(gravity) => gravity.travel(field, pace, ticks, *value, velocity),
+                    None => pace.travel(field, ticks, *value, i64::from(velocity)),
                 };
             }
             Predictor::Fall { .. } => {
-                if let (Some(gravity), Some(velocity)) = (Gravity::of(Some(field), rate, state), out.get_mut(i)) {
-                    *velocity = gravity.after(ticks, i64::from(*velocity)) as i32;
+                if let Some(gravity) = Gravity::of(field, rate, state) {
+                    *moved = gravity.after(ticks, i64::from(*value)) as i32;
                 }
             }
         }
@@ -273,9 +292,7 @@ struct Gravity {
 
 impl Gravity {
     /// `None` for a field that gravity has no hold of.
-    #[inline]
-    fn of(field: Option<&Field>, rate: i64, state: &State) -> Option<Self> {
-        let field = field?;
+    fn of(field: &Field, rate: i64, state: &State) -> Option<Self> {
         let Predictor::Fall { gravity, terminal, .. } = field.predictor else { return None };
         let by = (i64::from(gravity) + rate / 2).div_euclid(rate);
         let floor = i64::from(field.min()).max(-i64::from(terminal));
