@@ -11,7 +11,7 @@ use core::cmp::Ordering;
 
 use sim::{EntityId, Frame};
 
-use super::replica::{NEVER, Phase, Replica};
+use super::replica::{MAX_TURNS, NEVER, Phase, Replica};
 use super::viewers::{Viewer, Viewers};
 use super::{ReplicaStats, Scratch};
 
@@ -43,7 +43,7 @@ pub struct Aoi {
 
 impl Aoi {
     /// An area of `radius_m`, left after half a second, looked at five times a second, at `rate` ticks a second; a crowd
-    /// are more than 128, of whom 32 are followed and the others have their turn within 0.95 s.
+    /// are more than 128, of whom 40 are followed and the others have their turn within 0.95 s.
     #[must_use]
     pub fn new(radius_m: f32, rate: u16) -> Self {
         let rate = u64::from(rate);
@@ -53,8 +53,8 @@ impl Aoi {
             grace_ticks: rate.div_ceil(2),
             refresh_ticks: (rate / 5).max(1),
             crowd: 128,
-            follow: 32,
-            turn_ticks: (rate * 19 / 20).max(1),
+            follow: 40,
+            turn_ticks: (rate * 19 / 20).clamp(1, MAX_TURNS),
         }
     }
 
