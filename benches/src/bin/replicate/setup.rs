@@ -40,7 +40,8 @@ impl Scenario {
         match self {
             Self::Spread => Behavior::Wander,
             Self::Idle => Behavior::Idle,
-            Self::Crowd | Self::Fight => Behavior::Circle,
+            Self::Fight => Behavior::Fight,
+            Self::Crowd => Behavior::Crowd,
         }
     }
 }
