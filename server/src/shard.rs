@@ -116,7 +116,7 @@ pub struct Shard {
     endpoint: ServerEndpoint,
     /// By connection slot.
     sessions: Vec<Option<Box<Session>>>,
-    /// The next slot to send to, and how many remain in this frame's round.
+    /// The place in the order of the next client to send to, and how many remain in this frame's round.
     cursor: usize,
     remaining: usize,
     to_zone: VecDeque<ToZone>,
@@ -173,7 +173,7 @@ impl Shard {
         self.endpoint.set_tick(frame.tick);
         self.replication.handle_frame(frame);
         // A round that was not finished goes on where it stopped, so that nobody is always last.
-        self.remaining = self.sessions.len();
+        self.remaining = self.replication.order().len();
         self.handle_timeout(now);
     }
 
@@ -227,11 +227,13 @@ impl Shard {
         if let Some(transmit) = self.endpoint.poll_transmit_control(now, out) {
             return Some(transmit);
         }
-        while self.remaining > 0 && !self.sessions.is_empty() {
+        while self.remaining > 0 && !self.replication.order().is_empty() {
             self.remaining -= 1;
-            let at = self.cursor % self.sessions.len();
+            let order = self.replication.order();
+            let at = self.cursor % order.len();
+            let client = order.get(at).copied().unwrap_or_default();
             self.cursor = at + 1;
-            if let Some(transmit) = self.transmit_snapshot(now, at, out) {
+            if let Some(transmit) = self.transmit_snapshot(now, usize::from(client), out) {
                 return Some(transmit);
             }
         }

@@ -43,7 +43,7 @@ pub struct Aoi {
 
 impl Aoi {
     /// An area of `radius_m`, left after half a second, looked at five times a second, at `rate` ticks a second; a crowd
-    /// are more than 128, of whom 48 are followed and the others have their turn within 0.85 s.
+    /// are more than 128, of whom 32 are followed and the others have their turn within 0.95 s.
     #[must_use]
     pub fn new(radius_m: f32, rate: u16) -> Self {
         let rate = u64::from(rate);
@@ -53,8 +53,8 @@ impl Aoi {
             grace_ticks: rate.div_ceil(2),
             refresh_ticks: (rate / 5).max(1),
             crowd: 128,
-            follow: 48,
-            turn_ticks: (rate * 17 / 20).max(1),
+            follow: 32,
+            turn_ticks: (rate * 19 / 20).max(1),
         }
     }
 
@@ -88,6 +88,7 @@ pub(super) fn refresh(replica: &mut Replica, look: &mut Look<'_>) {
         look_at_all(replica, look, [x, z]);
         if !crowded && replica.known() > usize::from(look.aoi.crowd) {
             replica.crowded = true;
+            replica.turn = look.frame.tick % look.aoi.turn_ticks;
         } else if crowded && replica.known() * 4 < usize::from(look.aoi.crowd) * 3 {
             replica.crowded = false;
             follow_all(replica, look);

@@ -69,6 +69,10 @@ impl SlotSet {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     pub fn words(&self) -> usize {
         self.0.len()
     }
@@ -105,6 +109,8 @@ pub struct Replica {
     pub(super) looked_at_all: u64,
     /// Whether it knows so many that only the nearest are followed.
     pub(super) crowded: bool,
+    /// In a crowd: whose turn is next, below [`Aoi::turn_ticks`].
+    pub(super) turn: u64,
     /// The slots followed in a crowd, ascending.
     pub(super) near: Vec<u16>,
 }
@@ -125,6 +131,7 @@ impl Replica {
             looked: None,
             looked_at_all: 0,
             crowded: false,
+            turn: 0,
             near: Vec::new(),
         }
     }

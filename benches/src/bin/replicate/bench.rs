@@ -154,9 +154,8 @@ impl Bench {
         let published = Arc::clone(&frame);
         let ((), acks) = time(|| worker.settle(settled));
         let ((), push) = time(|| worker.push(published));
-        let mut witness = witnesses.iter_mut().peekable();
         let mut keep = |client: u16, body: &[u8]| {
-            if let Some(witness) = witness.next_if(|witness| witness.client() == client) {
+            if let Some(witness) = witnesses.iter_mut().find(|witness| witness.client() == client) {
                 witness.keep(body);
             }
         };

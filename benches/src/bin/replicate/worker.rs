@@ -45,6 +45,8 @@ pub struct Worker {
     pub lens: Vec<u16>,
     /// Bytes of all bodies so far.
     pub body_bytes: u64,
+    /// The order in which the clients are served.
+    order: Vec<u16>,
 }
 
 impl Worker {
@@ -59,7 +61,7 @@ impl Worker {
         (0..).zip(owned).for_each(|(client, own)| replication.insert(client, *own));
         let keys = (0..owned.len() as u64).map(key).collect();
         let out = Box::new([0; BUFFER]);
-        Ok(Self { replication, budget, keys, out, lens: Vec::new(), body_bytes: 0 })
+        Ok(Self { replication, budget, keys, out, lens: Vec::new(), body_bytes: 0, order: Vec::new() })
     }
 
     /// Stage: the next frame; those who follow somebody who turned are told.
@@ -78,12 +80,16 @@ impl Worker {
         }
     }
 
-    /// Stages: a datagram for every client, one after the other as a shard does it. After each step `lap` is told which one it was; `keep` sees every body
-    /// before it is sealed.
+    /// Stages: a datagram for every client, one after the other and in the worker's order, as a shard does it. After each
+    /// step `lap` is told which one it was; `keep` sees every body before it is sealed.
     pub fn send(&mut self, link: &Link, tick: u64, lap: &mut impl FnMut(Step), keep: &mut impl FnMut(u16, &[u8])) {
-        let Self { replication, budget, keys, out, lens, body_bytes } = self;
-        lens.clear();
-        for (client, key) in (0..).zip(&*keys) {
+        let Self { replication, budget, keys, out, lens, body_bytes, order } = self;
+        lens.resize(keys.len(), 0);
+        order.clear();
+        order.extend_from_slice(replication.order());
+        assert_eq!(order.len(), keys.len(), "every client is served in every tick");
+        for client in order.iter().copied() {
+            let key = &keys[usize::from(client)];
             replication.look(client);
             lap(Step::Aoi);
             replication.choose(client, *budget);
@@ -96,7 +102,7 @@ impl Worker {
             keep(client, &out[MAX_HEAD..MAX_HEAD + body]);
             lap(Step::Pack);
             let len = seal(key, tick, link.ack(client, tick), out, body);
-            lens.push(len as u16);
+            lens[usize::from(client)] = len as u16;
             *body_bytes += body as u64;
             lap(Step::Seal);
         }
