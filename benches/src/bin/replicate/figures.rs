@@ -63,7 +63,7 @@ impl Traffic {
 
     /// The shortest of the longest hundredth.
     fn p99(&self) -> f64 {
-        let mut left = self.count().div_ceil(100);
+        let mut left = self.count().div_ceil(100).max(1);
         let longest = self.lengths.iter().enumerate().rev().find(|(_, count)| {
             let found = **count >= left;
             left = left.saturating_sub(**count);

@@ -75,6 +75,9 @@ struct Args {
     /// Radius of the area of interest in metres, 46 to 500.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(46..=500))]
     aoi_radius: u16,
+    /// The most bytes of a snapshot's body, 100 to 1400. Default a shard's; its share of the bytes per second holds as well.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(100..=1400))]
+    snapshot_bytes: Option<u16>,
     /// Prints JSON instead of the table: one object, of one run its figures, of several `runs`.
     #[arg(long)]
     json: bool,
@@ -113,6 +116,7 @@ impl Args {
                     rtt_ms: self.rtt_ms,
                     loss: self.loss,
                     seconds: self.seconds,
+                    snapshot_bytes: self.snapshot_bytes,
                 });
             }
         }
@@ -194,6 +198,7 @@ mod tests {
             "--seconds 0",
             "--aoi-radius 45",
             "--rtt-ms 1001",
+            "--snapshot-bytes 1401",
             "--codec best",
             "--scenario war",
         ] {
