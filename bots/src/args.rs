@@ -195,6 +195,10 @@ enum BehaviorArg {
     Circle,
     /// Wander, leave and come back with a new token.
     Churn,
+    /// Strafe, look around and jump: every entity does something unforeseen in nearly every tick.
+    Fight,
+    /// Mill about in one place: short ways there and back.
+    Crowd,
 }
 
 impl From<BehaviorArg> for Behavior {
@@ -204,6 +208,8 @@ impl From<BehaviorArg> for Behavior {
             BehaviorArg::Idle => Self::Idle,
             BehaviorArg::Circle => Self::Circle,
             BehaviorArg::Churn => Self::Churn,
+            BehaviorArg::Fight => Self::Fight,
+            BehaviorArg::Crowd => Self::Crowd,
         }
     }
 }

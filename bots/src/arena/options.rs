@@ -109,6 +109,8 @@ pub struct Drawn {
     pub hostile: Option<Hostile>,
     /// Chances of a client to wander, circle, idle; the others churn.
     pub behaviors: [f64; 3],
+    /// Shares of the wanderers that fight and crowd instead.
+    pub restless: [f64; 2],
 }
 
 /// A delay that even a good network has.
@@ -155,12 +157,14 @@ impl Drawn {
             key_rolls: None,
             hostile: None,
             behaviors: [0.7, 0.3, 0.0],
+            restless: [0.0, 0.0],
         };
         if options.faults {
             drawn.draw_faults(&mut root.fork("faults"));
             drawn.draw_mtu(&mut root.fork("mtu"));
             drawn.draw_key_rolls(&mut root.fork("key rolls"));
             drawn.draw_hostile(&mut root.fork("hostile"));
+            drawn.draw_restless(&mut root.fork("restless"));
         }
         drawn
     }
@@ -234,6 +238,14 @@ impl Drawn {
         }
     }
 
+    fn draw_restless(&mut self, rng: &mut Rng) {
+        if rng.chance(0.4) {
+            let both = rng.unit_f64();
+            let fight = rng.unit_f64() * both;
+            self.restless = [fight, both - fight];
+        }
+    }
+
     /// When an end rolls its keys: the server is 0, clients are 1.
     #[must_use]
     pub fn key_limits(&self, end: usize) -> KeyLimits {
@@ -253,13 +265,21 @@ impl Drawn {
     #[must_use]
     pub fn behavior(&self, rng: &mut Rng) -> Behavior {
         let mut at = rng.unit_f64();
-        for (share, behavior) in self.behaviors.iter().zip([Behavior::Wander, Behavior::Circle, Behavior::Idle]) {
-            if at < *share {
+        let [wander, circle, idle] = self.behaviors;
+        let shares = [
+            (wander * self.restless[0], Behavior::Fight),
+            (wander * self.restless[1], Behavior::Crowd),
+            (wander * (1.0 - self.restless[0] - self.restless[1]), Behavior::Wander),
+            (circle, Behavior::Circle),
+            (idle, Behavior::Idle),
+        ];
+        for (share, behavior) in shares {
+            if at < share {
                 return behavior;
             }
             at -= share;
         }
-        if self.behaviors.iter().sum::<f64>() > 0.999 { Behavior::Wander } else { Behavior::Churn }
+        if wander + circle + idle > 0.999 { Behavior::Wander } else { Behavior::Churn }
     }
 }
 
@@ -302,7 +322,12 @@ impl fmt::Display for Drawn {
         }
         let [wander, circle, idle] = self.behaviors;
         let churn = (1.0 - wander - circle - idle).max(0.0);
-        write!(f, "; wander {wander:.2}, circle {circle:.2}, idle {idle:.2}, churn {churn:.2}")
+        write!(f, "; wander {wander:.2}, circle {circle:.2}, idle {idle:.2}, churn {churn:.2}")?;
+        let [fight, crowd] = self.restless;
+        if fight + crowd > 0.0 {
+            write!(f, "; of the wanderers {fight:.2} fight, {crowd:.2} crowd")?;
+        }
+        Ok(())
     }
 }
 
@@ -353,7 +378,7 @@ mod tests {
     #[test]
     fn over_many_seeds_each_fault_is_on_and_off() {
         let links: Vec<_> = (0..200).map(|seed| Drawn::new(&Options::new(seed, 50, 1))).collect();
-        let faults: [fn(&Drawn) -> bool; 12] = [
+        let faults: [fn(&Drawn) -> bool; 13] = [
             |d| d.link.loss > 0.0,
             |d| d.link.burst_enter > 0.0,
             |d| d.link.duplicate > 0.0,
@@ -366,6 +391,7 @@ mod tests {
             |d| d.mtu_changes.is_some(),
             |d| d.key_rolls.is_some(),
             |d| d.hostile.is_some(),
+            |d| d.restless[0] > 0.0,
         ];
         for fault in faults {
             let on = links.iter().filter(|drawn| fault(drawn)).count();
