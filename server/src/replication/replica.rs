@@ -69,6 +69,10 @@ impl SlotSet {
         }
     }
 
+    pub fn contains(&self, slot: u16) -> bool {
+        self.word(usize::from(slot) / 64) >> (slot % 64) & 1 != 0
+    }
+
     pub fn words(&self) -> usize {
         self.0.len()
     }
@@ -152,6 +156,11 @@ impl Replica {
     #[must_use]
     pub fn known(&self) -> usize {
         self.order.len()
+    }
+
+    /// Slots that wait to be filled.
+    pub(super) fn vacant(&self) -> usize {
+        self.vacant.len()
     }
 
     /// Bytes on the heap.

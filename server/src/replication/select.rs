@@ -34,7 +34,7 @@ pub(super) struct Candidate {
 
 #[derive(Clone, Copy, Debug)]
 enum What {
-    Spawn { row: u32, owner: bool },
+    Spawn { row: u32, owner: bool, known: bool },
     Update { row: u32, age: u8, packed: Packed },
     Despawn,
 }
@@ -136,7 +136,7 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
                     }
                     update(choice, common, known.id, row, owner, acked, age0)
                 }
-                (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own),
+                (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
             };
             candidates.push(Candidate { slot, bits: bits as u16, bucket: 0, what });
         }
@@ -158,9 +158,10 @@ fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize> {
     if frame.ids().get(row) == Some(&id) { Some(row) } else { frame.row(id) }
 }
 
-fn spawn(choice: &Choice<'_>, row: usize, owner: bool) -> (usize, What) {
+/// `known`: the client has it, from too long ago.
+fn spawn(choice: &Choice<'_>, row: usize, owner: bool, known: bool) -> (usize, What) {
     let bits = max_spawn_bits(choice.schema.schema, choice.frame.kind(row), owner);
-    (bits, What::Spawn { row: row as u32, owner })
+    (bits, What::Spawn { row: row as u32, owner, known })
 }
 
 /// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
@@ -191,7 +192,7 @@ fn update(
         Some((age_of(frame, base.tick)?, serves(base)?, base))
     };
     let Some((age, base_row, base)) = by_common.or_else(by_own).or_else(by_oldest) else {
-        return spawn(choice, row, owner);
+        return spawn(choice, row, owner, true);
     };
     let row32 = row as u32;
     let change = Change { row: row32, kind: frame.kind(row), age, base: base.state(base_row), state: frame.state(row) };
@@ -234,7 +235,15 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
         };
         candidate.bucket = bucket(terms.score) as u8;
         if let Some(explained) = choice.explained.as_deref_mut() {
-            explained.push(Explained { id: known.id, slot: candidate.slot, terms, bits: candidate.bits, sent: false });
+            let tick = frame.tick;
+            explained.push(Explained {
+                tick,
+                id: known.id,
+                slot: candidate.slot,
+                terms,
+                bits: candidate.bits,
+                sent: false,
+            });
         }
     }
 }
@@ -318,11 +327,12 @@ pub(super) fn pack(
                 write_despawn(w);
                 stats.despawns += 1;
             }
-            What::Spawn { row, owner } => {
+            What::Spawn { row, owner, known } => {
                 let (row, frame) = (row as usize, choice.frame);
                 let state = frame.state(row);
                 write_spawn(w, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, state);
                 stats.spawns += 1;
+                stats.refreshes += u64::from(known);
             }
             What::Update { age, packed, .. } => {
                 write_age(w, age, age0);
