@@ -167,7 +167,7 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>, at_once: usize) {
     let crowd = usize::from(look.aoi.crowd);
     for (_, row) in newcomers.iter() {
         let id = look.frame.id(*row as usize);
-        let far = replica.known() > crowd;
+        let far = replica.crowded || replica.known() > crowd;
         let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, far) else { break };
         if !far {
             look.viewers.add(id, Viewer { client: look.client, slot });

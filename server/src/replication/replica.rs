@@ -337,14 +337,15 @@ impl Replica {
 
     /// The client now owns another entity: it is told anew of both, as owner or not.
     pub(super) fn set_own(&mut self, own: EntityId, tick: u64) {
-        let now = self.stamp(tick);
+        // Snapshots of that tick told it as it was before, and may be acknowledged yet.
+        let since = self.stamp(tick) + 1;
         for id in [core::mem::replace(&mut self.own, own), own] {
             if let Ok(at) = self.order.binary_search_by_key(&id, |(id, _)| *id)
                 && let Some((_, slot)) = self.order.get(at)
                 && let Some(known) = self.slots.get_mut(usize::from(*slot))
                 && known.phase != Phase::Despawning
             {
-                (known.phase, known.acked, known.since) = (Phase::Spawning, NEVER, now);
+                (known.phase, known.acked, known.since) = (Phase::Spawning, NEVER, since);
                 self.pending.insert(*slot);
             }
         }

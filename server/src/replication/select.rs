@@ -134,7 +134,13 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
                     if !core::mem::replace(&mut known.waits, true) {
                         known.sent = now;
                     }
-                    update(choice, common, known.id, row, owner, acked, age0)
+                    let (bits, what) = update(choice, common, known.id, row, owner, acked, age0);
+                    // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
+                    // taken for lost), it forgets the older ones now.
+                    if let What::Update { age, .. } = what {
+                        known.acked = known.acked.max(now.saturating_sub(age.into()));
+                    }
+                    (bits, what)
                 }
                 (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
             };
