@@ -65,8 +65,6 @@ pub(super) struct Checker {
     max_known: usize,
     /// Ticks in a row that a shard may miss.
     missed: u64,
-    /// Ticks after which what waits goes before all others.
-    starved: u64,
     planted: Option<Planted>,
     rows: Vec<u32>,
     pub counts: Counts,
@@ -105,7 +103,6 @@ impl Checker {
             rate,
             max_known,
             missed: if drawn.tight.misses > 0.0 { MISSED } else { 0 },
-            starved: u64::from(drawn.tight.priority.starved_ms) * rate / 1000,
             planted,
             rows: Vec::new(),
             counts: Counts::default(),

@@ -128,6 +128,8 @@ pub struct Drawn {
     pub restless: [f64; 2],
 }
 
+/// Half extent of a map on which all are in one place, in metres.
+const DENSE_HALF_EXTENT_M: u16 = 32;
 /// A delay that even a good network has.
 const CALM_DELAY: Duration = Duration::from_millis(10);
 
@@ -181,7 +183,7 @@ impl Drawn {
             drawn.draw_key_rolls(&mut root.fork("key rolls"));
             drawn.draw_hostile(&mut root.fork("hostile"));
             drawn.draw_restless(&mut root.fork("restless"));
-            drawn.tight = Tight::draw(&mut root.fork("tight"));
+            drawn.draw_tight(&mut root.fork("tight"));
         }
         drawn
     }
@@ -252,6 +254,15 @@ impl Drawn {
                 replay: log_uniform(rng, 0.01, 1.0),
                 junk_per_tick: log_uniform(rng, 1.0, 10.0) as u64,
             });
+        }
+    }
+
+    fn draw_tight(&mut self, rng: &mut Rng) {
+        self.tight = Tight::draw(rng);
+        if self.tight.dense {
+            self.half_extent_m = DENSE_HALF_EXTENT_M;
+            self.boxes = self.boxes.min(4);
+            self.restless = [0.7, 0.2];
         }
     }
 
@@ -396,7 +407,7 @@ mod tests {
     #[test]
     fn over_many_seeds_each_fault_is_on_and_off() {
         let links: Vec<_> = (0..200).map(|seed| Drawn::new(&Options::new(seed, 50, 1))).collect();
-        let faults: [fn(&Drawn) -> bool; 21] = [
+        let faults: [fn(&Drawn) -> bool; 22] = [
             |d| d.link.loss > 0.0,
             |d| d.link.burst_enter > 0.0,
             |d| d.link.duplicate > 0.0,
@@ -418,6 +429,7 @@ mod tests {
             |d| d.tight.parties.is_some(),
             |d| d.tight.possessions.is_some(),
             |d| d.tight.misses > 0.0,
+            |d| d.tight.dense,
         ];
         for fault in faults {
             let on = links.iter().filter(|drawn| fault(drawn)).count();

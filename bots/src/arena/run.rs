@@ -289,14 +289,13 @@ impl Arena {
         if let Some(bytes) = queued.filter(|bytes| *bytes > self.most_queued) {
             broken.push(Broken::QueueTooLong { bytes, most: self.most_queued });
         }
-        let spawned = pace.spawned();
         if let Some(player) = self.players.get(index)
             && let Some(subject) = subject(&self.history, &self.cluster, player)
         {
             self.checker.check(&subject, &self.spawned, &mut broken);
             if self.strict {
-                let room = room(&self.drawn, &self.cluster, self.now, index, player);
-                broken.extend(self.checker.starving(&subject, Allowance { room, spawned }));
+                let allowance = allowance(&self.drawn, &self.cluster, self.now, index, player);
+                broken.extend(self.checker.starving(&subject, allowance));
             }
         }
         for what in broken.drain(..) {
@@ -361,15 +360,20 @@ fn subject<'a>(history: &'a History, cluster: &'a Cluster, player: &'a Player) -
     Some(Subject { client, conn, history, bonds: &cluster.bonds, replica })
 }
 
-/// Bytes of a snapshot for a client: its budget, or what its path carries if that is less.
-fn room(drawn: &Drawn, cluster: &Cluster, now: Time, index: usize, player: &Player) -> usize {
+/// What a client may be sent: its budget, or what its path carries if that is less.
+fn allowance(drawn: &Drawn, cluster: &Cluster, now: Time, index: usize, player: &Player) -> Allowance {
     /// What else is in a datagram, at the most.
     const HEAD: usize = 80;
     let budget = drawn.tight.budget(index, drawn.snapshot_bytes, drawn.rate);
     let conn = player.client.as_ref().and_then(Client::conn);
     let quality = conn.and_then(|conn| cluster.shard(player.shard)?.quality(now, conn));
     let path = quality.map_or(0, |quality| (quality.rate / u32::from(drawn.rate)).min(quality.mtu.into()) as usize);
-    budget.min(path.saturating_sub(HEAD))
+    let (bits, updates) = (cluster.sum(|stats| stats.replica.update_bits), cluster.sum(|stats| stats.replica.updates));
+    Allowance {
+        room: budget.min(path.saturating_sub(HEAD)),
+        update_bits: (bits / updates.max(1)) as usize,
+        spawned: player.pace.spawned(),
+    }
 }
 
 /// The most bytes that a connection's queues of both directions hold at one end.

@@ -38,6 +38,8 @@ pub struct Tight {
     pub possessions: Option<Duration>,
     /// Chance of a shard to miss a frame, and some after it.
     pub misses: f64,
+    /// All are in one place.
+    pub dense: bool,
 }
 
 impl Default for Tight {
@@ -52,6 +54,7 @@ impl Default for Tight {
             parties: None,
             possessions: None,
             misses: 0.0,
+            dense: false,
         }
     }
 }
@@ -60,8 +63,8 @@ impl Tight {
     /// Draws a random subset of what makes replication hard; each at a rate from a logarithmic scale.
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let mut tight = Self::default();
-        if rng.chance(0.3) {
-            tight.bytes_per_s = log_uniform(rng, 1_500.0, 30_000.0) as u32;
+        if rng.chance(0.4) {
+            tight.bytes_per_s = log_uniform(rng, 1_300.0, 30_000.0) as u32;
         }
         if rng.chance(0.25) {
             tight.down_cap = Some(log_uniform(rng, 3_000.0, 40_000.0) as u32);
@@ -85,6 +88,7 @@ impl Tight {
         if rng.chance(0.25) {
             tight.misses = log_uniform(rng, 0.001, 0.1);
         }
+        tight.dense = rng.chance(0.3);
         tight
     }
 
@@ -126,7 +130,8 @@ impl Tight {
 
 impl fmt::Display for Tight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes_per_s, down_cap, max_known, crowd, follow, priority, parties, possessions, misses } = *self;
+        let Self { bytes_per_s, down_cap, max_known, crowd, follow, priority, parties, possessions, misses, dense } =
+            *self;
         write!(f, "at most {bytes_per_s} B/s")?;
         if let Some(cap) = down_cap {
             write!(f, " ({cap} B/s for every third)")?;
@@ -143,6 +148,9 @@ impl fmt::Display for Tight {
         }
         if misses > 0.0 {
             write!(f, ", missed frames {misses:.4}")?;
+        }
+        if dense {
+            write!(f, ", dense")?;
         }
         Ok(())
     }

@@ -10,14 +10,18 @@ use super::{Checker, Subject};
 
 /// Ticks of a calm round trip, the wait for the next tick included.
 const ROUND_TRIP: u64 = 3;
-/// Bits of the head of an update.
-const UPDATE_HEAD_BITS: usize = 8;
+/// The bits of a gap that most do not exceed.
+const GAP_BITS: usize = 9;
+/// Percent of the bytes of a second that must be enough for all.
+const USE: usize = 75;
 
 /// What a client may be sent.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Allowance {
     /// Bytes of a snapshot: the budget, or what the path carries if that is less.
     pub room: usize,
+    /// Bits of an update in the mean, all clients taken together.
+    pub update_bits: usize,
     /// Entities that came into view within the last second.
     pub spawned: usize,
 }
@@ -60,16 +64,14 @@ impl Checker {
             let row = EntityId::from_raw(entity.id()).filter(|id| *id != own).and_then(|id| frame.row(id));
             row.is_some_and(|row| frame.course(row) > recent)
         });
-        let record = MAX_GAP_BITS + UPDATE_HEAD_BITS + max_spawn_bits(&SCHEMA, PLAYER, true);
-        let room = (allowance.room * 8).checked_sub(MAX_HEADER_BITS + record)?;
-        let needed = (turned.count() + allowance.spawned) * record;
-        // Nothing is ever cut.
-        if needed <= room {
-            return Some(self.rate + ROUND_TRIP);
-        }
-        // At the worst all have waited until they go before all others, and then go one after another.
-        let left = self.rate.checked_sub(self.starved)?;
-        let turn = if subject.crowded() { self.aoi.turn_ticks } else { 0 };
-        (needed <= room * left as usize).then_some(self.rate + turn + ROUND_TRIP)
+        let spawn = MAX_GAP_BITS + max_spawn_bits(&SCHEMA, PLAYER, true);
+        let update = GAP_BITS + allowance.update_bits * 3 / 2;
+        // Its own comes first.
+        let room = (allowance.room * 8).checked_sub(MAX_HEADER_BITS + update)?;
+        let needed = turned.count() * update + allowance.spawned * spawn;
+        let crowded = subject.crowded() && needed > room;
+        let turn = if crowded { self.aoi.turn_ticks } else { 0 };
+        let capacity = room * self.rate as usize * USE / 100;
+        (needed <= capacity).then_some(self.rate + turn + ROUND_TRIP)
     }
 }

@@ -1,9 +1,9 @@
 //! After the faults: everything converges, then everyone leaves.
 
-use super::super::checker::{Allowance, UNKNOWN_CALM_S};
+use super::super::checker::UNKNOWN_CALM_S;
 use super::super::options::calm;
 use super::super::report::Broken;
-use super::{Arena, FAREWELL_S, LIVENESS_S, room, subject};
+use super::{Arena, FAREWELL_S, LIVENESS_S, allowance, subject};
 use netcode::Time;
 
 /// After all has converged, so many virtual seconds are played on.
@@ -71,11 +71,10 @@ impl Arena {
             };
             let fresh = client.view().tick().is_some_and(|newest| newest + 2 >= tick);
             let Some(subject) = subject(&self.history, &self.cluster, player) else { continue };
-            let room = room(&self.drawn, &self.cluster, self.now, index, player);
+            let allowance = allowance(&self.drawn, &self.cluster, self.now, index, player);
             let complete = client.view().complete() || {
                 // In a crowd no snapshot is complete, nor is one that the budget cut.
-                let excused = subject.crowded() || player.pace.bytes + LONGEST_RECORD > room;
-                let allowance = Allowance { room, spawned: player.pace.spawned() };
+                let excused = subject.crowded() || player.pace.bytes + LONGEST_RECORD > allowance.room;
                 excused && self.checker.starving(&subject, allowance).is_none()
             };
             if !fresh || !complete || client.own_entity().is_none() {
