@@ -103,6 +103,11 @@ impl Terms {
     pub const STARVED: u32 = 1 << 30;
 }
 
+/// The least scores of what has waited too long, by how much: each is the first of its [`bucket`], the last but one.
+const LATE: [u32; 7] = [Terms::STARVED, 5 << 28, 6 << 28, 7 << 28, 1 << 31, 5 << 29, 6 << 29];
+/// They differ by more than this.
+const MAX_PRODUCT: u32 = (1 << 28) - 1;
+
 /// What the terms depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Facts {
@@ -153,8 +158,12 @@ impl Weights {
         let age = facts.waited.max(1);
         let weight = u64::from(class) * u64::from(distance) / 25 * u64::from(relation) / 100;
         let product = weight * u64::from(error) / 100 * u64::from(loss) / 100 * u64::from(age);
-        let score = product.clamp(1, u64::from(Terms::STARVED - 1)) as u32;
-        let score = if age >= self.starved_ticks { score.saturating_add(Terms::STARVED) } else { score };
+        let score = product.clamp(1, u64::from(MAX_PRODUCT)) as u32;
+        // Whoever has waited longest goes first, or those who have waited long enough again and again would keep the rest
+        // waiting for ever.
+        let late = age.checked_sub(self.starved_ticks).map(|late| u64::from(late) * 8 / u64::from(self.starved_ticks));
+        let late = late.map(|late| LATE.get(late as usize).or(LATE.last()).copied().unwrap_or(Terms::STARVED));
+        let score = score + late.unwrap_or(0);
         Terms { class, distance, relation, error, loss, age, score }
     }
 }
@@ -209,6 +218,11 @@ mod tests {
         let best = Facts { relation: Relation::Target, error: 255, losses: 255, waited: 11, ..facts() };
         assert!(weights.terms(&last).score > weights.terms(&best).score);
         assert!(bucket(weights.terms(&last).score) > bucket(weights.terms(&best).score));
+        // And among those, whoever has waited for longer.
+        let later = |waited: u32| weights.terms(&Facts { waited, ..last }).score;
+        let first = Facts { relation: Relation::Target, error: 255, losses: 255, waited: 12, ..facts() };
+        assert!(bucket(later(14)) > bucket(weights.terms(&first).score));
+        assert!([14, 15, 17, 18, 20, 21].windows(2).all(|pair| bucket(later(pair[0])) < bucket(later(pair[1]))));
         let extreme =
             Priority { class: [10_000; MAX_KINDS], near: 10_000, starved_ms: u16::MAX, ..Priority::default() };
         let top = Weights::new(&extreme, 128).terms(&Facts { waited: u32::MAX, ..best });

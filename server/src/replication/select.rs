@@ -18,6 +18,8 @@ use super::{Explained, ReplicaStats, ReplicationSchema};
 
 /// Bits set aside for the gap before a record; more than most take.
 const GAP_BITS: usize = 9;
+/// A prime: by so many places a cut begins elsewhere than in the tick before.
+const PLACES_APART: u64 = 61;
 /// Bits of an update before its groups: op and age, if it is the common one or not.
 const COMMON_AGE_BITS: usize = 2;
 const OTHER_AGE_BITS: usize = 8;
@@ -76,7 +78,7 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
         rank(replica, choice, candidates);
     }
     if cut {
-        keep_first(candidates, room);
+        keep_first(candidates, room, choice.frame.tick);
         keep_within(candidates, room);
     }
     if let Some(explained) = choice.explained.as_deref_mut() {
@@ -264,8 +266,9 @@ fn facts(known: &Known, candidate: &Candidate, kind: u8, now: u32, distance2: u6
 }
 
 /// Cuts the candidates to what fits `room` bits, by the classes of their scores: whole classes first, then of the
-/// class that does not fit whole as many as do, in slot order. (Who is left out now will be in a higher class soon.)
-fn keep_first(candidates: &mut Vec<Candidate>, room: usize) {
+/// class that does not fit whole as many as do, from some place on that is another in each tick: where there is never
+/// room for all, low slots are not better off.
+fn keep_first(candidates: &mut Vec<Candidate>, room: usize, tick: u64) {
     let mut classes = [0usize; BUCKETS];
     for candidate in candidates.iter() {
         if let Some(bits) = classes.get_mut(usize::from(candidate.bucket)) {
@@ -278,15 +281,16 @@ fn keep_first(candidates: &mut Vec<Candidate>, room: usize) {
         last -= 1;
         used += classes.get(last).copied().unwrap_or(0);
     }
-    candidates.retain(|candidate| {
-        if usize::from(candidate.bucket) >= last {
-            return true;
-        }
+    let start = (tick.wrapping_mul(PLACES_APART) % candidates.len().max(1) as u64) as usize;
+    for at in (start..candidates.len()).chain(0..start) {
+        let Some(candidate) = candidates.get_mut(at) else { continue };
         let bits = GAP_BITS + usize::from(candidate.bits);
-        let fits = usize::from(candidate.bucket) + 1 == last && used + bits <= room;
-        used += if fits { bits } else { 0 };
-        fits
-    });
+        if usize::from(candidate.bucket) + 1 == last && used + bits <= room {
+            used += bits;
+            candidate.bucket += 1;
+        }
+    }
+    candidates.retain(|candidate| usize::from(candidate.bucket) >= last);
 }
 
 /// Makes sure of it with the gaps as they are: far gaps take more than was set aside.
