@@ -16,6 +16,8 @@ impl Features {
     pub const CLOCK: Self = Self(1 << 1);
     /// Snapshots in the compact codec: the server may send such bodies, the client reads them.
     pub const COMPACT: Self = Self(1 << 2);
+    /// What the endpoints do by themselves, whatever they carry.
+    pub const TRANSPORT: Self = Self(Self::MTU.0 | Self::CLOCK.0);
     /// Everything that this crate knows.
     pub const ALL: Self = Self(Self::MTU.0 | Self::CLOCK.0 | Self::COMPACT.0);
 

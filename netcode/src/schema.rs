@@ -56,7 +56,8 @@ pub enum Audience {
     /// Everybody who sees the entity.
     #[default]
     Everyone,
-    /// Only the client that owns the entity. For others the field is 0 and never leaves the server.
+    /// Only the client that owns the entity. For others the field is 0 and never leaves the server. It holds, or moves along
+    /// another of the owner's.
     Owner,
 }
 
@@ -209,26 +210,45 @@ pub fn extrapolate(kind: &Kind, rate: u16, ticks: u32, state: &State) -> State {
         return out;
     }
     let rate = i64::from(rate.max(1));
-    let ticks = if kind.falls(state) { ticks.min(MAX_FALL_TICKS) } else { ticks };
     // What a field becomes follows from values before the move alone: no velocity moves along another.
-    for (i, field) in kind.fields.iter().enumerate() {
+    for (field, (value, moved)) in kind.fields.iter().zip(state.iter().zip(&mut out)) {
+        match field.predictor {
+            Predictor::Hold => {}
+            Predictor::Linear { velocity, numerator } => {
+                let velocity = state.get(usize::from(velocity)).copied().unwrap_or(0);
+                if velocity != 0 {
+                    let pace = Pace { numerator: i64::from(numerator), rate };
+                    *moved = pace.travel(field, ticks, *value, i64::from(velocity));
+                }
+            }
+            Predictor::Fall { .. } => {
+                if field.falls(state) {
+                    return extrapolate_fall(kind, rate, ticks.min(MAX_FALL_TICKS), state);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The same for a state that gravity has hold of, for at most [`MAX_FALL_TICKS`].
+fn extrapolate_fall(kind: &Kind, rate: i64, ticks: u32, state: &State) -> State {
+    let mut out = *state;
+    for (field, (value, moved)) in kind.fields.iter().zip(state.iter().zip(&mut out)) {
         match field.predictor {
             Predictor::Hold => {}
             Predictor::Linear { velocity, numerator } => {
                 let at = usize::from(velocity);
-                let (Some(value), Some(velocity), Some(moved)) = (state.get(i), state.get(at), out.get_mut(i)) else {
-                    continue;
-                };
+                let velocity = state.get(at).copied().unwrap_or(0);
                 let pace = Pace { numerator: i64::from(numerator), rate };
-                *moved = match Gravity::of(kind.fields.get(at), rate, state) {
-                    Some(gravity) => gravity.travel(field, pace, ticks, *value, *velocity),
-                    None if *velocity == 0 => *value,
-                    None => pace.travel(field, ticks, *value, i64::from(*velocity)),
+                *moved = match kind.fields.get(at).and_then(|velocity| Gravity::of(velocity, rate, state)) {
+                    Some(gravity) => gravity.travel(field, pace, ticks, *value, velocity),
+                    None => pace.travel(field, ticks, *value, i64::from(velocity)),
                 };
             }
             Predictor::Fall { .. } => {
-                if let (Some(gravity), Some(velocity)) = (Gravity::of(Some(field), rate, state), out.get_mut(i)) {
-                    *velocity = gravity.after(ticks, i64::from(*velocity)) as i32;
+                if let Some(gravity) = Gravity::of(field, rate, state) {
+                    *moved = gravity.after(ticks, i64::from(*value)) as i32;
                 }
             }
         }
@@ -272,9 +292,7 @@ struct Gravity {
 
 impl Gravity {
     /// `None` for a field that gravity has no hold of.
-    #[inline]
-    fn of(field: Option<&Field>, rate: i64, state: &State) -> Option<Self> {
-        let field = field?;
+    fn of(field: &Field, rate: i64, state: &State) -> Option<Self> {
         let Predictor::Fall { gravity, terminal, .. } = field.predictor else { return None };
         let by = (i64::from(gravity) + rate / 2).div_euclid(rate);
         let floor = i64::from(field.min()).max(-i64::from(terminal));
@@ -375,7 +393,8 @@ const fn fields_valid(fields: &[Field]) -> bool {
     true
 }
 
-/// A group has one audience, and what everybody sees does not follow from what only the owner does.
+/// A group has one audience. What everybody sees does not follow from what only the owner does, and what is 0 to others
+/// stays so: a field moves along one of its own audience, and what falls is for everyone.
 const fn audience_valid(fields: &[Field], at: usize) -> bool {
     let mut i = 0;
     while i < fields.len() {
@@ -385,8 +404,9 @@ const fn audience_valid(fields: &[Field], at: usize) -> bool {
         i += 1;
     }
     match fields[at].predictor {
-        Predictor::Linear { velocity, .. } => fields[velocity as usize].audience as u8 <= fields[at].audience as u8,
-        Predictor::Hold | Predictor::Fall { .. } => true,
+        Predictor::Linear { velocity, .. } => fields[velocity as usize].audience as u8 == fields[at].audience as u8,
+        Predictor::Fall { .. } => matches!(fields[at].audience, Audience::Everyone),
+        Predictor::Hold => true,
     }
 }
 
@@ -519,11 +539,16 @@ mod tests {
         const FOLLOWS: Predictor = Predictor::Linear { velocity: 1, numerator: 1 };
         let leaks = Schema { kinds: &[], input: &[Field { predictor: FOLLOWS, ..X }, SECRET] };
         let mixed = Schema { kinds: &[], input: &[X, Field { group: 0, ..SECRET }] };
+        const DROPS: Predictor = Predictor::Fall { gravity: 1, terminal: 1, flags: 0, supported: 1 };
+        let sinks = Schema { kinds: &[], input: &[X, Field { predictor: DROPS, ..SECRET }] };
+        const DRIFTS: Predictor = Predictor::Linear { velocity: 0, numerator: 1 };
+        let drifts = Schema { kinds: &[], input: &[X, Field { predictor: DRIFTS, ..SECRET }] };
         assert!(!steep.is_valid());
         assert!(!wide.is_valid());
         assert!(!loops.is_valid());
         assert!(!leaks.is_valid());
         assert!(!mixed.is_valid());
+        assert!(!sinks.is_valid() && !drifts.is_valid());
     }
 
     /// A body in 1/256 m and 1/64 m/s under 20 m/s², with flag 1 for the ground.

@@ -470,7 +470,7 @@ impl Default for World {
 
 impl Default for Replication {
     fn default() -> Self {
-        Self { aoi_radius_m: 50, snapshot_bytes: 1200, bytes_per_s: 32_000, max_known: 4000 }
+        Self { aoi_radius_m: 50, snapshot_bytes: 1352, bytes_per_s: 32_000, max_known: 4000 }
     }
 }
 

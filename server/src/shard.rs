@@ -62,15 +62,15 @@ pub struct ShardConfig {
 }
 
 impl ShardConfig {
-    /// Defaults for all but keys and rate: 64 m radius, 1200 bytes and 32 kB/s, 4000 entities, crowds of more than 128, of
-    /// whom 48 are followed, zone 1, map 0.
+    /// Defaults for all but keys and rate: 64 m radius, 1352 bytes and 32 kB/s, 4000 entities, crowds of more than 128, of
+    /// whom 32 are followed, zone 1, map 0.
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
         let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
         Self {
             endpoint,
             aoi_radius_m: 64,
-            snapshot_bytes: 1200,
+            snapshot_bytes: 1352,
             snapshot_bytes_per_s: 32_000,
             max_known: 4000,
             crowd: DEFAULT_CROWD,
@@ -133,7 +133,7 @@ pub struct Shard {
     endpoint: ServerEndpoint,
     /// By connection slot.
     sessions: Vec<Option<Box<Session>>>,
-    /// The next slot to send to, and how many remain in this frame's round.
+    /// The place in the order of the next client to send to, and how many remain in this frame's round.
     cursor: usize,
     remaining: usize,
     to_zone: VecDeque<ToZone>,
@@ -190,7 +190,7 @@ impl Shard {
         self.endpoint.set_tick(frame.tick);
         self.replication.handle_frame(frame);
         // A round that was not finished goes on where it stopped, so that nobody is always last.
-        self.remaining = self.sessions.len();
+        self.remaining = self.replication.order().len();
         self.handle_timeout(now);
     }
 
@@ -244,11 +244,13 @@ impl Shard {
         if let Some(transmit) = self.endpoint.poll_transmit_control(now, out) {
             return Some(transmit);
         }
-        while self.remaining > 0 && !self.sessions.is_empty() {
+        while self.remaining > 0 && !self.replication.order().is_empty() {
             self.remaining -= 1;
-            let at = self.cursor % self.sessions.len();
+            let order = self.replication.order();
+            let at = self.cursor % order.len();
+            let client = order.get(at).copied().unwrap_or_default();
             self.cursor = at + 1;
-            if let Some(transmit) = self.transmit_snapshot(now, at, out) {
+            if let Some(transmit) = self.transmit_snapshot(now, usize::from(client), out) {
                 return Some(transmit);
             }
         }
@@ -507,7 +509,7 @@ mod tests {
             config.endpoint.rate_cap = rate_cap;
             snapshot_budget(&config, down_cap)
         };
-        assert_eq!(budget(1_000_000, 0), 1200);
+        assert_eq!(budget(1_000_000, 0), 1352);
         assert_eq!((budget(1_000_000, 8000), budget(8000, 0), budget(8000, 9000)), (373, 373, 373));
         assert_eq!(budget(1_000_000, 1), MIN_SNAPSHOT_BYTES);
         let own =

@@ -64,7 +64,7 @@ const PLANE: Field = Field {
     predictor: Predictor::Linear { velocity: VX as u8, numerator: QUANTA_PER_VELOCITY },
     group: 0,
     audience: Audience::Everyone,
-    classes: [3, 9],
+    classes: [4, 11],
 };
 
 /// A velocity: 12 bits, ±32 m/s.

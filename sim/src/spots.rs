@@ -137,13 +137,7 @@ impl Spots {
     }
 
     /// Adds an item for everybody within the circle, made from the squared distance to its centre and the row.
-    fn collect<T: Copy + Default>(
-        &self,
-        circle: &Circle,
-        states: &[State],
-        out: &mut Vec<T>,
-        item: impl Fn(f64, u32) -> T,
-    ) {
+    fn collect<T>(&self, circle: &Circle, states: &[State], out: &mut Vec<T>, item: impl Fn(f64, u32) -> T) {
         self.space.touching(circle.bounds(self.margin), |tile| {
             let Some(tile) = self.tiles.get(tile) else { return };
             let mut squares = [0.0; TILE];
@@ -151,12 +145,12 @@ impl Spots {
                 *square = circle.square_to(*x, *z);
             }
             // Whether one is in is as good as random: written at any rate and kept or not, nothing has to guess.
-            let (mut hits, mut count) = ([T::default(); TILE], 0);
-            for (square, row) in squares.into_iter().zip(tile.rows) {
-                hits[count] = item(square, row);
-                count += usize::from(square <= circle.limit());
+            let (mut hits, mut count) = ([0; TILE], 0);
+            for (square, at) in squares.iter().zip(0..) {
+                hits[count] = at;
+                count += usize::from(*square <= circle.limit());
             }
-            out.extend_from_slice(&hits[..count]);
+            out.extend(hits[..count].iter().map(|at| item(squares[*at % TILE], tile.rows[*at % TILE])));
         });
         for row in &self.loose {
             let state = &states[*row as usize];

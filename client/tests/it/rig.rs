@@ -24,6 +24,8 @@ use sim::schema::{PLAYER, SCHEMA, X};
 
 pub const RATE: u16 = 20;
 pub const PERIOD: Duration = Duration::from_millis(50);
+/// Where the client's own entity is shown.
+pub const OWN_SLOT: u16 = 0;
 /// The wall clock at the start, in Unix milliseconds.
 const UNIX_MS: u64 = 1_700_000_000_000;
 const STEP: Duration = Duration::from_millis(1);
@@ -225,7 +227,7 @@ fn write_all(w: &mut BitWriter<'_>, margin: Option<i8>, shown: &BTreeMap<u16, (u
     let mut next = 0;
     for (slot, (id, state)) in shown {
         write_gap(w, slot - next);
-        write_spawn(w, &SCHEMA, *id, PLAYER, false, state);
+        write_spawn(w, &SCHEMA, *id, PLAYER, *slot == OWN_SLOT, state);
         next = slot + 1;
     }
 }

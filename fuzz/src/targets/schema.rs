@@ -26,6 +26,15 @@ const fn cyclic(field: Field) -> Field {
     Field { wraps: true, ..field }
 }
 
+const fn owners(field: Field) -> Field {
+    Field { audience: Audience::Owner, ..field }
+}
+
+/// Supported by the lower two bits of field 4.
+const fn falling(field: Field, gravity: i32, terminal: i32) -> Field {
+    Field { predictor: Predictor::Fall { gravity, terminal, flags: 4, supported: 3 }, ..field }
+}
+
 static EXTREMES: Schema = Schema {
     kinds: &[
         Kind {
@@ -36,7 +45,9 @@ static EXTREMES: Schema = Schema {
                 field("vx", 12, true, 1, [3, 7]),
                 field("vz", 12, true, 1, [3, 7]),
                 cyclic(field("yaw", 12, false, 3, [4, 7])),
+                owners(field("pulse", 9, true, 4, [2, 5])),
                 field("alive", 1, false, 7, [0, 0]),
+                owners(linear(field("tired", 14, false, 5, [2, 5]), 5, 3)),
             ],
         },
         Kind {
@@ -48,6 +59,19 @@ static EXTREMES: Schema = Schema {
                 field("tiny", 2, false, 2, [0, 1]),
                 linear(field("thrown", 31, false, 4, [8, 16]), 0, 1 << 24),
                 linear(cyclic(field("spun", 9, false, 5, [3, 6])), 1, -(1 << 24)),
+                linear(cyclic(field("twisted", 8, true, 5, [3, 6])), 1, 77),
+            ],
+        },
+        Kind {
+            name: "faller",
+            fields: &[
+                linear(field("x", 18, true, 0, [4, 8]), 2, 4),
+                linear(field("y", 18, true, 1, [4, 8]), 3, 4),
+                field("vx", 12, true, 0, [3, 7]),
+                falling(field("vy", 12, true, 1, [3, 7]), 1280, 1920),
+                field("flags", 3, false, 2, [1, 2]),
+                falling(field("hope", 6, true, 3, [1, 2]), 100, 5000),
+                owners(field("fear", 3, false, 4, [1, 2])),
             ],
         },
         Kind { name: "mark", fields: &[] },

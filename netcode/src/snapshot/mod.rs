@@ -31,7 +31,9 @@
 //! | margin | 3, 2, 10 | newest input tick the server holds minus `T`, saturated to -128..=127. `0` + 2 bits: 0 to 3 · `10`: none yet · `11` + 8 bits: any, in two's complement |
 //! | complete | 1 | 1: every known entity without a record is on its course (see below); 0: the budget cut some |
 //! | records follow | 1 | 0: the body ends here |
-//! | age0 | 6 | the baseline age that most updates share |
+//! | first age | 6 | the baseline age that most updates share |
+//! | second age follows | 1 | |
+//! | second age | 6 | if it follows: the next most common one, 1 to 63 |
 //! | count class | 2 | 0, 1, 2, 3: the count has 4, 6, 8, 12 bits |
 //! | count | 4, 6, 8, 12 | number of records |
 //!
@@ -44,8 +46,7 @@
 //!
 //! | update | bits | |
 //! |---|---|---|
-//! | same age | 1 | 1: the age is age0; 0: it follows |
-//! | age | 6 | if not the same; 1 to 63 in either case |
+//! | age | 1, 2, 7, 8 | 1 to 63. `1`: the first age. Where there is a second age: `01`: that · `00` + 6 bits: any; where there is none: `0` + 6 bits: any |
 //! | groups | one each | a bit for each group that the kind has and the receiver gets, ascending: whether its fields follow |
 //! | fields | | for each field of a set group, in field order: its residual |
 //!
@@ -107,8 +108,9 @@ mod view;
 use thiserror::Error;
 
 pub use self::codec::{
-    Codec, Op, max_spawn_bits, max_update_bits, read_codec, read_fields, read_gap, read_header, read_op, write_age,
-    write_codec, write_despawn, write_fields, write_gap, write_header, write_spawn,
+    Codec, Op, max_spawn_bits, max_update_bits, read_codec, read_fields, read_gap, read_header, read_op,
+    read_residuals, write_age, write_codec, write_despawn, write_fields, write_gap, write_header, write_residuals,
+    write_spawn,
 };
 pub use self::entity::Entity;
 pub(crate) use self::field::{read_raw, write_raw};
@@ -124,11 +126,20 @@ pub const MAX_RECORDS: u16 = 4095;
 pub const MAX_AGE: u8 = 63;
 
 /// The most bits of the codec and a header.
-pub const MAX_HEADER_BITS: usize = 1 + 2 + 8 + 1 + 1 + 6 + 2 + 12;
+pub const MAX_HEADER_BITS: usize = 1 + 2 + 8 + 1 + 1 + 6 + 7 + 2 + 12;
 /// The most bits of a gap.
 pub const MAX_GAP_BITS: usize = 3 + 12;
 /// The bits of a despawn after its gap.
 pub const DESPAWN_BITS: usize = 2;
+
+/// Ages of baselines, in ticks, that updates name in few bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ages {
+    /// The age that most updates share, 1..=[`MAX_AGE`]; 0 if no update does.
+    pub first: u8,
+    /// The next most common one, if it is worth naming: 1..=[`MAX_AGE`].
+    pub second: Option<u8>,
+}
 
 /// The first part of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +149,8 @@ pub struct Header {
     pub margin: Option<i8>,
     /// Whether every known entity without a record is on the course that its newest record began.
     pub complete: bool,
-    /// The age that most updates share, in ticks, 1..=[`MAX_AGE`]; 0 if no update does, or there are no records.
-    pub age0: u8,
+    /// The ages that most updates have.
+    pub ages: Ages,
     /// Number of records, at most [`MAX_RECORDS`].
     pub count: u16,
 }

@@ -157,7 +157,7 @@ impl View {
                 return Err(DecodeError::SlotOutOfRange);
             }
             next_slot = slot + 1;
-            let op = read_op(&mut r, self.schema, header.age0)?;
+            let op = read_op(&mut r, self.schema, header.ages)?;
             let held = self.at_slot(slot);
             staged.push(match op {
                 Op::Update { age } => self.decode_update(&mut r, tick, age, held)?,

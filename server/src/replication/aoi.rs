@@ -22,9 +22,9 @@ const CROWD_LOOKS: u64 = 8;
 /// [`Aoi::crowd`] unless told otherwise.
 pub const DEFAULT_CROWD: u16 = 128;
 /// [`Aoi::follow`] unless told otherwise.
-pub const DEFAULT_FOLLOW: u16 = 48;
+pub const DEFAULT_FOLLOW: u16 = 32;
 /// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
-const MAX_SPAWNING: usize = 256;
+const MAX_SPAWNING: usize = 128;
 
 /// The area's measures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub struct Aoi {
 
 impl Aoi {
     /// An area of `radius_m`, left after half a second, looked at five times a second, at `rate` ticks a second; a crowd
-    /// are more than 128, of whom 48 are followed and the others have their turn within 0.85 s.
+    /// are more than 128, of whom 32 are followed and the others have their turn within 0.95 s.
     #[must_use]
     pub fn new(radius_m: f32, rate: u16) -> Self {
         let rate = u64::from(rate);
@@ -58,7 +58,7 @@ impl Aoi {
             refresh_ticks: (rate / 5).max(1),
             crowd: DEFAULT_CROWD,
             follow: DEFAULT_FOLLOW,
-            turn_ticks: (rate * 17 / 20).max(1),
+            turn_ticks: (rate * 19 / 20).max(1),
         }
     }
 
@@ -92,6 +92,7 @@ pub(super) fn refresh(replica: &mut Replica, look: &mut Look<'_>) {
         look_at_all(replica, look, [x, z]);
         if !crowded && replica.known() > usize::from(look.aoi.crowd) {
             replica.crowded = true;
+            replica.turn = look.frame.tick % look.aoi.turn_ticks;
         } else if crowded && replica.known() * 4 < usize::from(look.aoi.crowd) * 3 {
             replica.crowded = false;
             follow_all(replica, look);

@@ -5,7 +5,7 @@
 
 use netcode::bits::BitWriter;
 use netcode::schema::{Kind, Predictor, State, extrapolate};
-use netcode::snapshot::{MAX_AGE, write_fields};
+use netcode::snapshot::{MAX_AGE, write_residuals};
 
 use super::ReplicationSchema;
 
@@ -95,13 +95,15 @@ impl Memo {
     pub fn pack(&mut self, schema: &ReplicationSchema, change: &Change<'_>, owner: bool) -> Packed {
         let mut bytes = [0; MAX_BYTES];
         let mut w = BitWriter::new(&mut bytes);
-        write_fields(&mut w, schema.schema, schema.rate, change.kind, owner, change.age, change.base, change.state);
+        let Some(kind) = schema.schema.kind(change.kind) else { return Packed { at: 0, bits: 0, error: 0 } };
+        let guess = extrapolate(kind, schema.rate, u32::from(change.age), change.base);
+        write_residuals(&mut w, kind, owner, &guess, change.state);
         let bits = w.bit_len() as u16;
         let len = w.finish();
         let at = self.words.len() as u32;
         let (words, _) = bytes.as_chunks::<8>();
         self.words.extend(words.iter().take(len.div_ceil(8)).map(|word| u64::from_le_bytes(*word)));
-        Packed { at, bits, error: error(schema, change) }
+        Packed { at, bits, error: worst_miss(kind, &guess, change.state) }
     }
 
     /// Copies a string made for this frame.
@@ -123,12 +125,6 @@ impl Memo {
 }
 
 /// By how much the client's guess misses the fields that move along a velocity (a place), in eighths of their unit.
-fn error(schema: &ReplicationSchema, change: &Change<'_>) -> u8 {
-    let Some(kind) = schema.schema.kind(change.kind) else { return 0 };
-    let guess = extrapolate(kind, schema.rate, u32::from(change.age), change.base);
-    worst_miss(kind, &guess, change.state)
-}
-
 fn worst_miss(kind: &Kind, guess: &State, state: &State) -> u8 {
     let places = kind.fields.iter().zip(guess.iter().zip(state));
     let misses = places.filter(|(field, _)| matches!(field.predictor, Predictor::Linear { .. })).map(

@@ -19,6 +19,7 @@ mod aoi;
 mod checks;
 mod frame_ring;
 mod memo;
+mod order;
 mod priority;
 mod replica;
 mod select;
@@ -35,11 +36,12 @@ use sim::{EntityId, Frame};
 pub use aoi::{Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW};
 pub use checks::{Held, Inconsistent};
 pub use frame_ring::FrameRing;
-pub use priority::{Priority, Relation, Terms};
+pub use priority::{Priority, Relation, Terms, Tier};
 pub use replica::{MAX_RELATIONS, Replica};
 
 use aoi::Look;
 use memo::Memo;
+use order::Order;
 use priority::Weights;
 use select::{Candidate, Choice, Chosen};
 use sent::Carried;
@@ -136,6 +138,7 @@ pub struct Replication {
     viewers: Viewers,
     memo: Memo,
     clients: Vec<Option<Replica>>,
+    order: Order,
     scratch: Scratch,
     stats: ReplicaStats,
     /// The client whose choices are explained, and the last of them.
@@ -156,6 +159,7 @@ impl Replication {
             viewers: Viewers::default(),
             memo: Memo::default(),
             clients: Vec::new(),
+            order: Order::default(),
             scratch: Scratch::default(),
             stats: ReplicaStats::default(),
             watched: None,
@@ -178,7 +182,15 @@ impl Replication {
                 client.pend_all();
             }
         }
+        self.order.keep(&frame, &self.clients);
         self.ring.push(frame);
+    }
+
+    /// The clients in an order in which neighbours in the world are neighbours in time: they want the same rows and the
+    /// same bits, which then are still in the processor's caches.
+    #[must_use]
+    pub fn order(&self) -> &[u16] {
+        self.order.clients()
     }
 
     /// Sets a bit for every pair of an entity that turned, or is gone, and a client that follows it.
@@ -219,11 +231,13 @@ impl Replication {
             Some(place) => *place = Some(Replica::new(own, tick)),
             None => {}
         }
+        self.order.add(client);
     }
 
     /// The client at that place is gone; whether there was one.
     pub fn remove(&mut self, client: u16) -> bool {
         let Some(replica) = self.clients.get_mut(usize::from(client)).and_then(Option::take) else { return false };
+        self.order.remove(client);
         for (slot, known) in (0..).zip(&replica.slots) {
             if known.followed {
                 self.viewers.remove(known.id, Viewer { client, slot });

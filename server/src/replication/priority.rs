@@ -41,7 +41,7 @@ pub struct Priority {
     pub error: u16,
     /// Percent added for each time in a row that a packet with the entity was lost. Default 100.
     pub loss: u16,
-    /// After so many milliseconds in the queue an entity goes before all others. Default 600.
+    /// After so many milliseconds in the queue an entity goes before all that have not waited so long. Default 600.
     pub starved_ms: u16,
 }
 
@@ -92,21 +92,30 @@ pub struct Terms {
     pub loss: u32,
     /// Ticks that it has waited.
     pub age: u32,
-    /// The product; [`Terms::FIRST`] for what goes before all others, [`Terms::STARVED`] for what waited too long.
+    /// The product; in [`Tier::Starved`] the wait before it.
     pub score: u32,
+    /// All of a higher tier go before any of a lower one.
+    pub tier: Tier,
 }
 
-impl Terms {
-    /// The score of the client's own entity, and of despawns, which are short and free a slot.
-    pub const FIRST: u32 = u32::MAX;
-    /// The least score of what has waited too long.
-    pub const STARVED: u32 = 1 << 30;
+/// What overrides the score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// Whoever has waited too long.
+    Starved,
+    /// The nearest of a crowd, who are to be seen at the full rate.
+    Followed,
+    /// The client's own entity, and despawns, which are short and free a slot.
+    First,
 }
 
-/// The least scores of what has waited too long, by how much: each is the first of its [`bucket`], the last but one.
-const LATE: [u32; 7] = [Terms::STARVED, 5 << 28, 6 << 28, 7 << 28, 1 << 31, 5 << 29, 6 << 29];
-/// They differ by more than this.
-const MAX_PRODUCT: u32 = (1 << 28) - 1;
+/// Where the score of what has waited too long says for how many ticks too long; the bits below have the product.
+const LATE_SHIFT: u32 = 24;
+/// The most that it says.
+const MAX_LATE: u32 = (1 << (32 - LATE_SHIFT)) - 1;
 
 /// What the terms depend on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,6 +129,10 @@ pub(super) struct Facts {
     pub error: u8,
     pub losses: u8,
     pub waited: u32,
+    /// One of the nearest, for a client in a crowd.
+    pub followed: bool,
+    /// Not known yet, for a client in a crowd: no wait is too long while those who are known take all there is.
+    pub patient: bool,
 }
 
 impl Weights {
@@ -158,27 +171,33 @@ impl Weights {
         let age = facts.waited.max(1);
         let weight = u64::from(class) * u64::from(distance) / 25 * u64::from(relation) / 100;
         let product = weight * u64::from(error) / 100 * u64::from(loss) / 100 * u64::from(age);
-        let score = product.clamp(1, u64::from(MAX_PRODUCT)) as u32;
-        // Whoever has waited longest goes first, or those who have waited long enough again and again would keep the rest
-        // waiting for ever.
-        let late = age.checked_sub(self.starved_ticks).map(|late| u64::from(late) * 8 / u64::from(self.starved_ticks));
-        let late = late.map(|late| LATE.get(late as usize).or(LATE.last()).copied().unwrap_or(Terms::STARVED));
-        let score = score + late.unwrap_or(0);
-        Terms { class, distance, relation, error, loss, age, score }
+        let tier = match facts.followed {
+            true => Tier::Followed,
+            false if age >= self.starved_ticks && !facts.patient => Tier::Starved,
+            false => Tier::Plain,
+        };
+        let score = if tier == Tier::Starved {
+            // The longest wait comes first, or those who have waited long enough again and again would keep the rest waiting
+            // for ever.
+            let late = age.saturating_sub(self.starved_ticks).min(MAX_LATE);
+            late << LATE_SHIFT | u32::try_from(product).unwrap_or(u32::MAX).min((1 << LATE_SHIFT) - 1)
+        } else {
+            u32::try_from(product).unwrap_or(u32::MAX)
+        };
+        Terms { class, distance, relation, error, loss, age, score, tier }
     }
 }
 
-/// Classes of scores for a cut without sorting: four to each doubling.
-pub(super) const BUCKETS: usize = 128;
+/// Classes of scores for a cut without sorting: in each tier two to each doubling.
+pub(super) const BUCKETS: usize = 4 * 64;
 
-/// The class of a score; ascending with it.
+/// The class of an entity; ascending with its tier and then its score.
 #[inline]
-pub(super) fn bucket(score: u32) -> usize {
-    if score < 4 {
-        return score as usize;
-    }
+pub(super) fn bucket(terms: &Terms) -> u8 {
+    let score = terms.score.max(1);
     let log = 31 - score.leading_zeros();
-    ((log - 1) * 4 + (score >> (log - 2) & 3)) as usize
+    let half = if log == 0 { 0 } else { score >> (log - 1) & 1 };
+    terms.tier as u8 * 64 + (log * 2 + half) as u8
 }
 
 #[cfg(test)]
@@ -216,27 +235,27 @@ mod tests {
         let weights = Weights::new(&Priority::default(), 20);
         let last = Facts { distance2: 64 * 64, waited: 12, ..facts() };
         let best = Facts { relation: Relation::Target, error: 255, losses: 255, waited: 11, ..facts() };
-        assert!(weights.terms(&last).score > weights.terms(&best).score);
-        assert!(bucket(weights.terms(&last).score) > bucket(weights.terms(&best).score));
+        assert!(bucket(&weights.terms(&last)) > bucket(&weights.terms(&best)));
         // And among those, whoever has waited for longer.
-        let later = |waited: u32| weights.terms(&Facts { waited, ..last }).score;
         let first = Facts { relation: Relation::Target, error: 255, losses: 255, waited: 12, ..facts() };
-        assert!(bucket(later(14)) > bucket(weights.terms(&first).score));
-        assert!([14, 15, 17, 18, 20, 21].windows(2).all(|pair| bucket(later(pair[0])) < bucket(later(pair[1]))));
+        let class = |waited: u32| bucket(&weights.terms(&Facts { waited, ..last }));
+        assert!(class(13) > bucket(&weights.terms(&first)));
+        assert!([13, 14, 15, 16, 18, 20, 24].windows(2).all(|pair| class(pair[0]) < class(pair[1])));
+        assert!(class(u32::MAX) >= class(100));
         let extreme =
             Priority { class: [10_000; MAX_KINDS], near: 10_000, starved_ms: u16::MAX, ..Priority::default() };
-        let top = Weights::new(&extreme, 128).terms(&Facts { waited: u32::MAX, ..best });
-        assert!(top.score < Terms::FIRST);
+        let top = weights.terms(&Facts { followed: true, ..last });
+        assert!(bucket(&top) > bucket(&Weights::new(&extreme, 128).terms(&Facts { waited: u32::MAX, ..best })));
     }
 
     #[test]
     fn buckets_ascend_with_scores() {
-        let mut last = 0;
-        for score in
-            (0..4096).chain((12..32).flat_map(|log| [1 << log, (1 << log) + (1 << (log - 1))])).chain([u32::MAX])
-        {
-            assert!(bucket(score) >= last && bucket(score) < BUCKETS);
-            last = bucket(score);
-        }
+        let doublings = (12..32).flat_map(|log| [1 << log, (1 << log) + (1 << (log - 1))]);
+        let scores: Vec<u32> = (0..4096).chain(doublings).chain([u32::MAX]).collect();
+        let class = |score: &u32, tier| usize::from(bucket(&Terms { score: *score, tier, ..Terms::default() }));
+        assert!(scores.is_sorted_by_key(|score| class(score, Tier::Plain)));
+        assert!(scores.is_sorted_by_key(|score| class(score, Tier::First)));
+        assert!(class(&u32::MAX, Tier::Plain) < class(&0, Tier::Starved));
+        assert!(class(&u32::MAX, Tier::First) < BUCKETS);
     }
 }

@@ -73,6 +73,10 @@ impl SlotSet {
         self.word(usize::from(slot) / 64) >> (slot % 64) & 1 != 0
     }
 
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     pub fn words(&self) -> usize {
         self.0.len()
     }
@@ -109,6 +113,8 @@ pub struct Replica {
     pub(super) looked_at_all: u64,
     /// Whether it knows so many that only the nearest are followed.
     pub(super) crowded: bool,
+    /// In a crowd: whose turn is next, below [`Aoi::turn_ticks`].
+    pub(super) turn: u64,
     /// The slots followed in a crowd, ascending.
     pub(super) near: Vec<u16>,
 }
@@ -129,6 +135,7 @@ impl Replica {
             looked: None,
             looked_at_all: 0,
             crowded: false,
+            turn: 0,
             near: Vec::new(),
         }
     }

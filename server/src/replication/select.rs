@@ -2,8 +2,8 @@
 
 use netcode::bits::{BitCount, BitWriter};
 use netcode::snapshot::{
-    Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, max_spawn_bits, write_age, write_codec,
-    write_despawn, write_gap, write_header, write_spawn,
+    Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, write_age, write_codec, write_despawn,
+    write_gap, write_header, write_spawn,
 };
 use sim::schema::{X, Z};
 use sim::{EntityId, Frame};
@@ -11,18 +11,19 @@ use sim::{EntityId, Frame};
 use super::aoi::Aoi;
 use super::frame_ring::FrameRing;
 use super::memo::{Change, Memo, Packed};
-use super::priority::{BUCKETS, Facts, Terms, Weights, bucket};
+use super::priority::{BUCKETS, Facts, Terms, Tier, Weights, bucket};
 use super::replica::{Known, Phase, Replica};
 use super::sent::Carried;
 use super::{Explained, ReplicaStats, ReplicationSchema};
 
 /// Bits set aside for the gap before a record; more than most take.
 const GAP_BITS: usize = 9;
+/// Turns made up for in one tick, by a client in a crowd that had fallen behind.
+const TURNS_AT_ONCE: usize = 2;
+/// A second age is named for more updates than this; for fewer it does not pay.
+const LEAST_SECOND: u16 = 8;
 /// A prime: by so many places a cut begins elsewhere than in the tick before.
 const PLACES_APART: u64 = 61;
-/// Bits of an update before its groups: op and age, if it is the common one or not.
-const COMMON_AGE_BITS: usize = 2;
-const OTHER_AGE_BITS: usize = 8;
 
 /// A record that may go into the snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ pub(super) struct Choice<'a> {
 /// What was chosen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chosen {
-    pub age0: u8,
+    pub ages: Ages,
     /// Every known entity without a record is on the course that the client has acknowledged.
     pub complete: bool,
     pub cut: bool,
@@ -70,7 +71,15 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
     if replica.crowded {
         take_turns(replica, choice);
     }
-    let age0 = collect(replica, choice, candidates);
+    let mut ages = Ages { first: collect(replica, choice, candidates), second: None };
+    if replica.crowded {
+        ages.second = second_age(ages.first, candidates);
+    }
+    for candidate in candidates.iter_mut() {
+        if let What::Update { age, .. } = candidate.what {
+            candidate.bits += ages.bits(age) as u16;
+        }
+    }
     let bits: usize = candidates.iter().map(|candidate| GAP_BITS + usize::from(candidate.bits)).sum();
     let room = choice.budget.saturating_sub(MAX_HEADER_BITS);
     let cut = bits > room || candidates.len() > usize::from(MAX_RECORDS);
@@ -86,19 +95,42 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
             entry.sent = candidates.binary_search_by_key(&entry.slot, |candidate| candidate.slot).is_ok();
         }
     }
-    Chosen { age0, complete: !cut && !replica.crowded, cut }
+    Chosen { ages, complete: !cut && !replica.crowded, cut }
 }
 
 /// In a crowd: those who are not followed and have their turn in this tick are looked at.
 fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
-    let turns = usize::try_from(choice.aoi.turn_ticks).unwrap_or(1).max(1);
-    let first = usize::try_from(choice.frame.tick % turns as u64).unwrap_or(0);
-    let Replica { slots, pending, .. } = replica;
-    for (slot, known) in slots.iter().enumerate().skip(first).step_by(turns) {
-        if known.phase != Phase::Vacant && !known.followed {
-            pending.insert(slot as u16);
+    let turns = choice.aoi.turn_ticks.max(1);
+    let next = (choice.frame.tick + 1) % turns;
+    let Replica { slots, pending, turn, .. } = replica;
+    // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
+    let most = usize::from(choice.aoi.follow) + 2 * slots.len().div_ceil(turns as usize);
+    for _ in 0..TURNS_AT_ONCE {
+        if *turn == next || pending.len() > most {
+            return;
+        }
+        for (slot, known) in slots.iter().enumerate().skip(*turn as usize).step_by(turns as usize) {
+            if known.phase != Phase::Vacant && !known.followed {
+                pending.insert(slot as u16);
+            }
+        }
+        *turn = (*turn + 1) % turns;
+    }
+}
+
+/// The age that most updates have whose age is not `first`: in a crowd, that of those whose turn it is.
+fn second_age(first: u8, candidates: &[Candidate]) -> Option<u8> {
+    let mut counts = [0u16; MAX_AGE as usize + 1];
+    for candidate in candidates {
+        if let What::Update { age, .. } = candidate.what
+            && age != first
+            && let Some(count) = counts.get_mut(usize::from(age))
+        {
+            *count += 1;
         }
     }
+    let (age, count) = (0u8..).zip(counts).max_by_key(|(_, count)| *count)?;
+    (count > LEAST_SECOND).then_some(age)
 }
 
 /// Every record that the client would need to be up to date about what is pending, in slot order. Returns the age that
@@ -136,7 +168,7 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
                     if !core::mem::replace(&mut known.waits, true) {
                         known.sent = now;
                     }
-                    let (bits, what) = update(choice, common, known.id, row, owner, acked, age0);
+                    let (bits, what) = update(choice, common, known.id, row, owner, acked);
                     // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
                     // taken for lost), it forgets the older ones now.
                     if let What::Update { age, .. } = what {
@@ -168,8 +200,9 @@ fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize> {
 
 /// `known`: the client has it, from too long ago.
 fn spawn(choice: &Choice<'_>, row: usize, owner: bool, known: bool) -> (usize, What) {
-    let bits = max_spawn_bits(choice.schema.schema, choice.frame.kind(row), owner);
-    (bits, What::Spawn { row: row as u32, owner, known })
+    let (frame, mut bits) = (choice.frame, BitCount::default());
+    write_spawn(&mut bits, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, frame.state(row));
+    (bits.0, What::Spawn { row: row as u32, owner, known })
 }
 
 /// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
@@ -181,7 +214,6 @@ fn update(
     row: usize,
     owner: bool,
     acked: u64,
-    age0: u8,
 ) -> (usize, What) {
     let frame = choice.frame;
     let serves = |base: &Frame| {
@@ -211,8 +243,7 @@ fn update(
     } else {
         choice.memo.make(choice.schema, &change)
     };
-    let head = if age == age0 { COMMON_AGE_BITS } else { OTHER_AGE_BITS };
-    (head + usize::from(packed.bits), What::Update { row: row32, age, packed })
+    (usize::from(packed.bits), What::Update { row: row32, age, packed })
 }
 
 /// Gives every candidate its score.
@@ -237,11 +268,14 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
                     let (dx, dz) = (own[X].abs_diff(state[X]), own[Z].abs_diff(state[Z]));
                     u64::from(dx) * u64::from(dx) + u64::from(dz) * u64::from(dz)
                 });
-                choice.weights.terms(&facts(known, candidate, frame.kind(row), now, distance2, radius * radius))
+                let followed = replica.crowded && known.followed;
+                let patient = replica.crowded && known.phase == Phase::Spawning;
+                let facts = facts(known, candidate, frame.kind(row), now);
+                choice.weights.terms(&Facts { distance2, radius2: radius * radius, followed, patient, ..facts })
             }
-            _ => Terms { score: Terms::FIRST, ..Terms::default() },
+            _ => Terms { tier: Tier::First, ..Terms::default() },
         };
-        candidate.bucket = bucket(terms.score) as u8;
+        candidate.bucket = bucket(&terms);
         if let Some(explained) = choice.explained.as_deref_mut() {
             let tick = frame.tick;
             explained.push(Explained {
@@ -256,13 +290,13 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
     }
 }
 
-fn facts(known: &Known, candidate: &Candidate, kind: u8, now: u32, distance2: u64, radius2: u64) -> Facts {
+fn facts(known: &Known, candidate: &Candidate, kind: u8, now: u32) -> Facts {
     let error = match candidate.what {
         What::Update { packed, .. } => packed.error,
         What::Spawn { .. } | What::Despawn => 0,
     };
     let waited = now.saturating_sub(known.sent);
-    Facts { kind, distance2, radius2, relation: known.relation, error, losses: known.losses, waited }
+    Facts { kind, relation: known.relation, error, losses: known.losses, waited, ..Facts::default() }
 }
 
 /// Cuts the candidates to what fits `room` bits, by the classes of their scores: whole classes first, then of the
@@ -287,7 +321,7 @@ fn keep_first(candidates: &mut Vec<Candidate>, room: usize, tick: u64) {
         let bits = GAP_BITS + usize::from(candidate.bits);
         if usize::from(candidate.bucket) + 1 == last && used + bits <= room {
             used += bits;
-            candidate.bucket += 1;
+            candidate.bucket = candidate.bucket.saturating_add(1);
         }
     }
     candidates.retain(|candidate| usize::from(candidate.bucket) >= last);
@@ -324,9 +358,9 @@ pub(super) fn pack(
     w: &mut BitWriter<'_>,
 ) {
     let count = u16::try_from(candidates.len()).unwrap_or(MAX_RECORDS);
-    let age0 = if count == 0 { 0 } else { chosen.age0 };
+    let ages = if count == 0 { Ages::default() } else { chosen.ages };
     write_codec(w, Codec::Fast);
-    write_header(w, &Header { margin, complete: chosen.complete, age0, count });
+    write_header(w, &Header { margin, complete: chosen.complete, ages, count });
     carried.clear();
     let mut next_slot = 0;
     for candidate in candidates {
@@ -345,7 +379,7 @@ pub(super) fn pack(
                 stats.refreshes += u64::from(known);
             }
             What::Update { age, packed, .. } => {
-                write_age(w, age, age0);
+                write_age(w, age, ages);
                 choice.memo.copy(packed, w);
                 stats.updates += 1;
                 stats.update_bits += u64::from(candidate.bits);

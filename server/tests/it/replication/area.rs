@@ -85,7 +85,6 @@ fn in_a_crowd_the_nearest_are_told_at_once_and_everybody_has_a_turn() {
             told_late += 1;
         }
     }
-    println!("late {told_late} {:?} {}", scene.replication.stats(), scene.view(client).len());
     assert!(told_late > 1000, "nobody has to wait here");
     // In a turn all clients look at the same ones, and each is looked at once, not in every tick.
     let stats = scene.replication.stats();

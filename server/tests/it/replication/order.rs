@@ -1,15 +1,22 @@
 //! What goes first, and why.
 
-use server::replication::{Explained, Relation, Terms};
+use server::replication::{Explained, Relation, Tier};
 
 use super::scene::{Motion, PERFECT, Scene, config};
 
-/// Whoever was left out has no higher score than who went, give or take a class of scores (a fourth of a doubling).
+/// Whoever was left out has no higher tier than who went, and in the same one no higher score, give or take a class of scores
+/// (half a doubling). How many were left out.
 fn check_order(explained: &[Explained]) -> usize {
-    let least_sent = explained.iter().filter(|one| one.sent).map(|one| one.terms.score).min().unwrap_or(0);
-    let left_out: Vec<u32> = explained.iter().filter(|one| !one.sent).map(|one| one.terms.score).collect();
-    let most = left_out.iter().copied().max().unwrap_or(0);
-    assert!(u64::from(most) * 4 <= u64::from(least_sent) * 5 + 4, "{most} was left out for {least_sent}");
+    let rank = |one: &&Explained| (one.terms.tier, one.terms.score);
+    let (sent, left_out): (Vec<_>, Vec<_>) = explained.iter().partition(|one| one.sent);
+    let least = sent.iter().map(rank).min();
+    for one in &left_out {
+        let high_enough = least.is_none_or(|(tier, score)| {
+            tier > one.terms.tier
+                || tier == one.terms.tier && u64::from(one.terms.score) * 2 <= u64::from(score) * 3 + 3
+        });
+        assert!(high_enough, "{one:?} was left out for {least:?}");
+    }
     left_out.len()
 }
 
@@ -40,7 +47,7 @@ fn who_joins_under_a_tight_budget_hears_of_itself_at_once_and_of_the_nearest_fir
             let explained = scene.replication.explained();
             let (sent, left): (Vec<&Explained>, Vec<&Explained>) = explained.iter().partition(|one| one.sent);
             if step == 0 {
-                assert!(sent.iter().any(|one| one.id == scene.players[3] && one.terms.score == Terms::FIRST));
+                assert!(sent.iter().any(|one| one.id == scene.players[3] && one.terms.tier == Tier::First));
             }
             let d2 = |one: &&Explained| scene.distance2(client, one.id);
             let farthest = sent.iter().map(d2).fold(0.0, f32::max);
@@ -88,7 +95,7 @@ fn one_client_is_explained_and_nobody_when_nobody_asks() {
     let bits: usize = sent.map(|entry| usize::from(entry.bits)).sum();
     assert!(bits > 300 * 8 / 2 && bits <= 300 * 8, "{bits} bits");
     let own = |client: u16| scene.viewers[usize::from(client)].own;
-    let first = explained.iter().filter(|entry| entry.terms.score == Terms::FIRST).map(|entry| entry.id);
+    let first = explained.iter().filter(|entry| entry.terms.tier == Tier::First).map(|entry| entry.id);
     assert!(first.into_iter().all(|id| id == own(one) && id != own(two)));
     scene.replication.watch(None);
     scene.step();
