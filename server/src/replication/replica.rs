@@ -280,6 +280,11 @@ impl Replica {
         for record in carried {
             if let Some(known) = self.slots.get_mut(usize::from(record.slot())) {
                 known.sent = now;
+                // Who is followed is sent until it is acknowledged. Others have had their turn; if the packet is lost,
+                // they are looked at again.
+                if !known.followed {
+                    self.pending.remove(record.slot());
+                }
             }
         }
         self.sent.push(pn, tick, carried);
@@ -315,10 +320,11 @@ impl Replica {
 
     /// Packet `pn` is lost: what it carried becomes more urgent.
     pub(super) fn on_lost(&mut self, pn: u64) {
-        let Self { sent, slots, .. } = self;
+        let Self { sent, slots, pending, .. } = self;
         sent.take(pn, |_, carried| {
             if let Some(known) = slots.get_mut(usize::from(carried.slot())) {
                 known.losses = known.losses.saturating_add(1);
+                pending.insert(carried.slot());
             }
         });
     }
