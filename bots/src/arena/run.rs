@@ -80,8 +80,15 @@ impl Arena {
     /// # Errors
     /// [`ConfigError`], when no world can be made (too many clients).
     pub fn new(options: Options, outside: Box<dyn Entropy>) -> Result<Self, ConfigError> {
+        Self::with(options, Drawn::new(&options), outside)
+    }
+
+    /// The same with other circumstances than the seed would draw.
+    ///
+    /// # Errors
+    /// [`ConfigError`], when no world can be made.
+    pub fn with(options: Options, drawn: Drawn, outside: Box<dyn Entropy>) -> Result<Self, ConfigError> {
         let rng = Rng::new(options.seed);
-        let drawn = Drawn::new(&options);
         let cluster = Cluster::new(&drawn, &options, &rng)?;
         let checker = Checker::new(cluster.aoi, &drawn, cluster.max_known, options.planted);
         let mut network = Emulator::new(rng.fork("network").seed());

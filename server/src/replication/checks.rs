@@ -136,9 +136,9 @@ impl Replication {
 /// Whether it must not be left alone. Who is not followed is looked at in time.
 fn needs_record(frame: &Frame, replica: &Replica, known: &Known) -> bool {
     match known.phase {
+        _ if !known.followed => false,
         Phase::Vacant => false,
         Phase::Spawning | Phase::Despawning => true,
-        Phase::Known if !known.followed => false,
         Phase::Known => frame.row(known.id).is_none_or(|row| {
             let course = if known.id == replica.own { frame.course_own(row) } else { frame.course(row) };
             course > replica.epoch + u64::from(known.acked)
