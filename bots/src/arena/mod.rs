@@ -43,6 +43,7 @@ mod report;
 mod run;
 mod tight;
 mod totals;
+mod watch;
 
 pub use digest::Digest;
 pub use options::{Drawn, Hostile, Options, Partitions, Planted};
@@ -50,3 +51,4 @@ pub use report::{Broken, Report, Violation};
 pub use run::{Arena, LIVENESS_S};
 pub use tight::{Parties, Tight};
 pub use totals::Totals;
+pub use watch::{Tell, Weighed};

@@ -217,6 +217,8 @@ pub struct Report {
     pub states_checked: u64,
     /// Snapshots too old to be checked.
     pub unchecked: u64,
+    /// Snapshots in which some had to starve: more turned than fits the budget of a second.
+    pub unfeedable: u64,
     /// Damaged datagrams that arrived, all of which must be dropped.
     pub forgeries: u64,
     /// Connections made.

@@ -28,6 +28,7 @@ use super::ledger::Ledger;
 use super::options::{Drawn, Options};
 use super::player::{Change, Player, inside, outside};
 use super::report::{Broken, Report, Violation};
+use super::watch::{Tell, Watch};
 use crate::behavior::Pilot;
 use crate::entropy::Seeded;
 
@@ -72,6 +73,7 @@ pub struct Arena {
     farewell: bool,
     spawned: Vec<u32>,
     broken: Vec<Broken>,
+    watch: Option<Watch>,
 }
 
 impl Arena {
@@ -129,6 +131,7 @@ impl Arena {
             farewell: false,
             spawned: Vec::new(),
             broken: Vec::new(),
+            watch: None,
             cluster,
         };
         arena.shorten_ways();
@@ -136,6 +139,11 @@ impl Arena {
             arena.reschedule(index);
         }
         Ok(arena)
+    }
+
+    /// Tells from now on why each entity goes into the snapshots of a client, or does not. It changes nothing.
+    pub fn watch(&mut self, client: usize, tell: Tell) {
+        self.watch = Some(Watch::new(client, tell));
     }
 
     /// What the seed drew.
@@ -200,7 +208,13 @@ impl Arena {
         self.strict |= !self.options.faults && self.report.ticks > UNSETTLED_S * u64::from(self.drawn.rate);
         self.digest.fold(self.cluster.digest());
         self.report.ticks += 1;
+        if let Some((watch, player)) = watched(&mut self.watch, &self.players) {
+            watch.follow(player, &mut self.cluster);
+        }
         self.flush_shards();
+        if let Some((watch, player)) = watched(&mut self.watch, &self.players) {
+            watch.tell(player, &self.cluster, self.cluster.tick());
+        }
         self.send_hostile();
         if self.report.ticks.is_multiple_of(CHECK_TICKS)
             && let Some(what) = self.cluster.check_replication()
@@ -357,6 +371,13 @@ impl Arena {
     fn violate(&mut self, client: Option<usize>, what: Broken) {
         self.report.violate(&Violation { tick: self.cluster.tick(), client, what });
     }
+}
+
+/// Who wants to know, and the player whom it is about.
+fn watched<'a>(watch: &'a mut Option<Watch>, players: &'a [Player]) -> Option<(&'a mut Watch, &'a Player)> {
+    let watch = watch.as_mut()?;
+    let player = players.get(watch.client)?;
+    Some((watch, player))
 }
 
 /// A player whose connection stands, and the truth about it.

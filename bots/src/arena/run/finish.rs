@@ -63,7 +63,6 @@ impl Arena {
             ("frames_missed", self.cluster.frames_missed),
             ("held", counts.held),
             ("fed", counts.fed),
-            ("unfeedable", counts.unfeedable),
         ];
         Report {
             roams,
@@ -73,6 +72,7 @@ impl Arena {
             complete_snapshots: counts.complete,
             states_checked: counts.states,
             unchecked: counts.unchecked,
+            unfeedable: counts.unfeedable,
             reached: reached.into_iter().collect(),
             faults: faults.into_iter().collect(),
             server_drops: named(&self.cluster.drops()),
