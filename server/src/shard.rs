@@ -25,7 +25,10 @@ use netcode::stats::{Drops, Quality, Traffic};
 use sim::{EntityId, Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
-use crate::replication::{Aoi, Explained, Priority, Relation, Replica, ReplicaStats, Replication, ReplicationConfig};
+use crate::replication::{
+    Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica, ReplicaStats,
+    Replication, ReplicationConfig,
+};
 use crate::zone::{ToShard, ToZone};
 
 /// Inputs for ticks farther in the past than this are dropped without a look.
@@ -46,6 +49,10 @@ pub struct ShardConfig {
     pub snapshot_bytes_per_s: u32,
     /// The most entities that a client can know at once, itself included.
     pub max_known: u16,
+    /// A client that knows more entities than this is in a crowd.
+    pub crowd: u16,
+    /// How many of the nearest a client in a crowd follows, at most `crowd`.
+    pub follow: u16,
     /// Who goes first when not everything fits.
     pub priority: Priority,
     /// The zone's number, told to clients.
@@ -55,7 +62,8 @@ pub struct ShardConfig {
 }
 
 impl ShardConfig {
-    /// Defaults for all but keys and rate: 64 m radius, 1352 bytes and 32 kB/s, 4000 entities, zone 1, map 0.
+    /// Defaults for all but keys and rate: 64 m radius, 1352 bytes and 32 kB/s, 4000 entities, crowds of more than 128, of
+    /// whom 32 are followed, zone 1, map 0.
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
         let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
@@ -65,10 +73,19 @@ impl ShardConfig {
             snapshot_bytes: 1352,
             snapshot_bytes_per_s: 32_000,
             max_known: 4000,
+            crowd: DEFAULT_CROWD,
+            follow: DEFAULT_FOLLOW,
             priority: Priority::default(),
             zone: 1,
             map_seed: 0,
         }
+    }
+
+    /// The area of interest.
+    #[must_use]
+    pub fn aoi(&self) -> Aoi {
+        let area = Aoi::new(f32::from(self.aoi_radius_m), self.endpoint.rate);
+        Aoi { crowd: self.crowd, follow: self.follow.min(self.crowd), ..area }
     }
 }
 
@@ -136,7 +153,7 @@ impl Shard {
         let replication = ReplicationConfig {
             schema: &SCHEMA,
             rate,
-            aoi: Aoi::new(f32::from(config.aoi_radius_m), rate),
+            aoi: config.aoi(),
             priority: config.priority,
             max_known: config.max_known,
         };
@@ -308,6 +325,14 @@ impl Shard {
     pub fn replica(&self, conn: ConnId) -> Option<&Replica> {
         let session = self.sessions.get(usize::from(conn.slot()))?.as_deref()?;
         self.replication.client(conn.slot()).filter(|_| session.conn == conn)
+    }
+
+    /// Looks through all that replication keeps for contradictions. It is not cheap: for tests.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn check_replication(&self) -> Result<(), Inconsistent> {
+        self.replication.check()
     }
 
     /// Says what an entity is to a player: it stays in the player's area, and its priority rises. False if the player is

@@ -14,6 +14,7 @@ use netcode::stats::Drops;
 use netcode::token::ConnectBundle;
 
 use super::digest::Digest;
+use super::pace::Pace;
 use crate::behavior::Pilot;
 
 const PORT: u16 = 5000;
@@ -105,6 +106,8 @@ pub(super) struct Player {
     pub deaf_until: Option<Time>,
     /// Snapshots of this connection that were checked.
     pub snapshots: u64,
+    /// How they follow each other.
+    pub pace: Pace,
     pub welcomed: bool,
     /// Drops of past connections.
     pub drops: Drops,
@@ -138,6 +141,7 @@ impl Player {
             cut_until: None,
             deaf_until: None,
             snapshots: 0,
+            pace: Pace::default(),
             welcomed: false,
             drops: Drops::default(),
             pilot,
@@ -154,6 +158,7 @@ impl Player {
         // The table is the SDK's own, so nothing can be wrong with it.
         self.client = Client::connect(self.config, bundle, ephemeral, now).ok();
         (self.snapshots, self.chosen_at, self.welcomed, self.leaving) = (0, 0, false, false);
+        self.pace = Pace::default();
         self.turn = Time::NEVER;
     }
 

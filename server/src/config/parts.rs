@@ -9,7 +9,7 @@ use sim::schema::{NPC, PLAYER};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
 use super::ServerConfig;
-use crate::replication::Priority;
+use crate::replication::{DEFAULT_CROWD, DEFAULT_FOLLOW, Priority};
 use crate::shard::ShardConfig;
 use crate::zone::ZoneConfig;
 
@@ -68,6 +68,8 @@ impl ServerConfig {
             snapshot_bytes: narrow(self.replication.snapshot_bytes),
             snapshot_bytes_per_s: self.replication.bytes_per_s,
             max_known: narrow(self.replication.max_known),
+            crowd: DEFAULT_CROWD,
+            follow: DEFAULT_FOLLOW,
             priority: self.priority(),
             zone: self.world.zone,
             map_seed: self.world.seed,

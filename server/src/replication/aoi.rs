@@ -19,6 +19,10 @@ use super::{ReplicaStats, Scratch};
 const LEAVE_RATIO: f32 = 1.15;
 /// In a crowd the whole area is looked at after so many short looks at the nearest.
 const CROWD_LOOKS: u64 = 8;
+/// [`Aoi::crowd`] unless told otherwise.
+pub const DEFAULT_CROWD: u16 = 128;
+/// [`Aoi::follow`] unless told otherwise.
+pub const DEFAULT_FOLLOW: u16 = 40;
 /// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
 const MAX_SPAWNING: usize = 128;
 
@@ -52,8 +56,8 @@ impl Aoi {
             leave_m: radius_m * LEAVE_RATIO,
             grace_ticks: rate.div_ceil(2),
             refresh_ticks: (rate / 5).max(1),
-            crowd: 128,
-            follow: 40,
+            crowd: DEFAULT_CROWD,
+            follow: DEFAULT_FOLLOW,
             turn_ticks: (rate * 19 / 20).clamp(1, MAX_TURNS),
         }
     }
@@ -164,7 +168,7 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>, at_once: usize) {
     let crowd = usize::from(look.aoi.crowd);
     for (_, row) in newcomers.iter() {
         let id = look.frame.id(*row as usize);
-        let far = replica.known() > crowd;
+        let far = replica.crowded || replica.known() > crowd;
         let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, far) else { break };
         if !far {
             look.viewers.add(id, Viewer { client: look.client, slot });

@@ -16,6 +16,7 @@
 //! book. Clients are named by their place among the worker's.
 
 mod aoi;
+mod checks;
 mod frame_ring;
 mod memo;
 mod order;
@@ -32,7 +33,8 @@ use netcode::schema::Schema;
 use sim::spots::Neighbour;
 use sim::{EntityId, Frame};
 
-pub use aoi::Aoi;
+pub use aoi::{Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW};
+pub use checks::{Held, Inconsistent};
 pub use frame_ring::FrameRing;
 pub use priority::{Priority, Relation, Terms, Tier};
 pub use replica::{MAX_RELATIONS, Replica};
@@ -74,6 +76,8 @@ pub struct ReplicaStats {
     pub snapshots: u64,
     /// Spawn records written.
     pub spawns: u64,
+    /// Of these, such of entities that the client had acknowledged, but so long ago that nothing could be a baseline.
+    pub refreshes: u64,
     /// Update records written.
     pub updates: u64,
     /// Bits of these, without their gaps.
@@ -95,6 +99,8 @@ pub struct ReplicaStats {
 /// Why an entity went into a snapshot, or did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explained {
+    /// The tick of the snapshot.
+    pub tick: u64,
     /// The entity.
     pub id: EntityId,
     /// Its slot.

@@ -92,7 +92,7 @@ pub struct Terms {
     pub loss: u32,
     /// Ticks that it has waited.
     pub age: u32,
-    /// The product.
+    /// The product; in [`Tier::Starved`] the wait before it.
     pub score: u32,
     /// All of a higher tier go before any of a lower one.
     pub tier: Tier,
@@ -111,6 +111,11 @@ pub enum Tier {
     /// The client's own entity, and despawns, which are short and free a slot.
     First,
 }
+
+/// Where the score of what has waited too long says for how many ticks too long; the bits below have the product.
+const LATE_SHIFT: u32 = 24;
+/// The most that it says.
+const MAX_LATE: u32 = (1 << (32 - LATE_SHIFT)) - 1;
 
 /// What the terms depend on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -166,11 +171,18 @@ impl Weights {
         let age = facts.waited.max(1);
         let weight = u64::from(class) * u64::from(distance) / 25 * u64::from(relation) / 100;
         let product = weight * u64::from(error) / 100 * u64::from(loss) / 100 * u64::from(age);
-        let score = u32::try_from(product).unwrap_or(u32::MAX);
         let tier = match facts.followed {
             true => Tier::Followed,
             false if age >= self.starved_ticks && !facts.patient => Tier::Starved,
             false => Tier::Plain,
+        };
+        let score = if tier == Tier::Starved {
+            // The longest wait comes first, or those who have waited long enough again and again would keep the rest waiting
+            // for ever.
+            let late = age.saturating_sub(self.starved_ticks).min(MAX_LATE);
+            late << LATE_SHIFT | u32::try_from(product).unwrap_or(u32::MAX).min((1 << LATE_SHIFT) - 1)
+        } else {
+            u32::try_from(product).unwrap_or(u32::MAX)
         };
         Terms { class, distance, relation, error, loss, age, score, tier }
     }
@@ -224,6 +236,12 @@ mod tests {
         let last = Facts { distance2: 64 * 64, waited: 12, ..facts() };
         let best = Facts { relation: Relation::Target, error: 255, losses: 255, waited: 11, ..facts() };
         assert!(bucket(&weights.terms(&last)) > bucket(&weights.terms(&best)));
+        // And among those, whoever has waited for longer.
+        let first = Facts { relation: Relation::Target, error: 255, losses: 255, waited: 12, ..facts() };
+        let class = |waited: u32| bucket(&weights.terms(&Facts { waited, ..last }));
+        assert!(class(13) > bucket(&weights.terms(&first)));
+        assert!([13, 14, 15, 16, 18, 20, 24].windows(2).all(|pair| class(pair[0]) < class(pair[1])));
+        assert!(class(u32::MAX) >= class(100));
         let extreme =
             Priority { class: [10_000; MAX_KINDS], near: 10_000, starved_ms: u16::MAX, ..Priority::default() };
         let top = weights.terms(&Facts { followed: true, ..last });

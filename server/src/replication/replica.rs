@@ -87,6 +87,10 @@ impl SlotSet {
         }
     }
 
+    pub fn contains(&self, slot: u16) -> bool {
+        self.word(usize::from(slot) / 64) >> (slot % 64) & 1 != 0
+    }
+
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
@@ -184,6 +188,11 @@ impl Replica {
     #[must_use]
     pub fn known(&self) -> usize {
         self.order.len()
+    }
+
+    /// Slots that wait to be filled.
+    pub(super) fn vacant(&self) -> usize {
+        self.vacant.len()
     }
 
     /// Bytes on the heap.
@@ -387,14 +396,15 @@ impl Replica {
 
     /// The client now owns another entity: it is told anew of both, as owner or not.
     pub(super) fn set_own(&mut self, own: EntityId, tick: u64) {
-        let now = self.stamp(tick);
+        // Snapshots of that tick told it as it was before, and may be acknowledged yet.
+        let since = self.stamp(tick) + 1;
         for id in [core::mem::replace(&mut self.own, own), own] {
             if let Ok(at) = self.order.binary_search_by_key(&id, |(id, _)| *id)
                 && let Some((_, slot)) = self.order.get(at)
                 && let Some(known) = self.slots.get_mut(usize::from(*slot))
                 && known.phase != Phase::Despawning
             {
-                (known.phase, known.acked, known.since) = (Phase::Spawning, NEVER, now);
+                (known.phase, known.acked, known.since) = (Phase::Spawning, NEVER, since);
                 self.pending.insert(*slot);
             }
         }

@@ -22,6 +22,8 @@ const GAP_BITS: usize = 5;
 const TURNS_AT_ONCE: usize = 2;
 /// A second age is named for more updates than this; for fewer it does not pay.
 const LEAST_SECOND: u16 = 8;
+/// A prime: by so many places a cut begins elsewhere than in the tick before.
+const PLACES_APART: u64 = 61;
 
 /// A record that may go into the snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,7 @@ pub(super) struct Candidate {
 
 #[derive(Clone, Copy, Debug)]
 enum What {
-    Spawn { row: u32, owner: bool },
+    Spawn { row: u32, owner: bool, known: bool },
     Update { row: u32, age: u8, packed: Packed },
     Despawn,
 }
@@ -84,7 +86,7 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
         rank(replica, choice, candidates);
     }
     if cut {
-        keep_first(candidates, room);
+        keep_first(candidates, room, choice.frame.tick);
         keep_within(candidates, room);
     }
     if let Some(explained) = choice.explained.as_deref_mut() {
@@ -168,9 +170,15 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
                     if !core::mem::replace(&mut known.waits, true) {
                         known.sent = now;
                     }
-                    update(choice, common, known.id, row, owner, acked)
+                    let (bits, what) = update(choice, common, known.id, row, owner, acked);
+                    // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
+                    // taken for lost), it forgets the older ones now.
+                    if let What::Update { age, .. } = what {
+                        known.acked = known.acked.max(now.saturating_sub(age.into()));
+                    }
+                    (bits, what)
                 }
-                (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own),
+                (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
             };
             candidates.push(Candidate { slot, bits: bits as u16, bucket: 0, what });
         }
@@ -192,10 +200,11 @@ fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize> {
     if frame.ids().get(row) == Some(&id) { Some(row) } else { frame.row(id) }
 }
 
-fn spawn(choice: &Choice<'_>, row: usize, owner: bool) -> (usize, What) {
+/// `known`: the client has it, from too long ago.
+fn spawn(choice: &Choice<'_>, row: usize, owner: bool, known: bool) -> (usize, What) {
     let (frame, mut bits) = (choice.frame, BitCount::default());
     write_spawn(&mut bits, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, frame.state(row));
-    (bits.0, What::Spawn { row: row as u32, owner })
+    (bits.0, What::Spawn { row: row as u32, owner, known })
 }
 
 /// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
@@ -234,7 +243,7 @@ fn update(
         Some((age_of(frame, base.tick)?, serves(base)?, base))
     };
     let Some((age, base_row, base)) = by_common.or_else(by_own).or_else(by_oldest) else {
-        return spawn(choice, row, owner);
+        return spawn(choice, row, owner, true);
     };
     let change = Change { row: row32, kind: frame.kind(row), age, base: base.state(base_row), state: frame.state(row) };
     let packed = if owner {
@@ -278,7 +287,15 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
         };
         candidate.bucket = bucket(&terms);
         if let Some(explained) = choice.explained.as_deref_mut() {
-            explained.push(Explained { id: known.id, slot: candidate.slot, terms, bits: candidate.bits, sent: false });
+            let tick = frame.tick;
+            explained.push(Explained {
+                tick,
+                id: known.id,
+                slot: candidate.slot,
+                terms,
+                bits: candidate.bits,
+                sent: false,
+            });
         }
     }
 }
@@ -293,8 +310,9 @@ fn facts(known: &Known, candidate: &Candidate, kind: u8, now: u32) -> Facts {
 }
 
 /// Cuts the candidates to what fits `room` bits, by the classes of their scores: whole classes first, then of the
-/// class that does not fit whole as many as do, in slot order. (Who is left out now will be in a higher class soon.)
-fn keep_first(candidates: &mut Vec<Candidate>, room: usize) {
+/// class that does not fit whole as many as do, from some place on that is another in each tick: where there is never
+/// room for all, low slots are not better off.
+fn keep_first(candidates: &mut Vec<Candidate>, room: usize, tick: u64) {
     let mut classes = [0usize; BUCKETS];
     for candidate in candidates.iter() {
         if let Some(bits) = classes.get_mut(usize::from(candidate.bucket)) {
@@ -307,15 +325,16 @@ fn keep_first(candidates: &mut Vec<Candidate>, room: usize) {
         last -= 1;
         used += classes.get(last).copied().unwrap_or(0);
     }
-    candidates.retain(|candidate| {
-        if usize::from(candidate.bucket) >= last {
-            return true;
-        }
+    let start = (tick.wrapping_mul(PLACES_APART) % candidates.len().max(1) as u64) as usize;
+    for at in (start..candidates.len()).chain(0..start) {
+        let Some(candidate) = candidates.get_mut(at) else { continue };
         let bits = GAP_BITS + usize::from(candidate.bits);
-        let fits = usize::from(candidate.bucket) + 1 == last && used + bits <= room;
-        used += if fits { bits } else { 0 };
-        fits
-    });
+        if usize::from(candidate.bucket) + 1 == last && used + bits <= room {
+            used += bits;
+            candidate.bucket = candidate.bucket.saturating_add(1);
+        }
+    }
+    candidates.retain(|candidate| usize::from(candidate.bucket) >= last);
 }
 
 /// Makes sure of it with the gaps as they are: far gaps take more than was set aside.
@@ -363,11 +382,12 @@ pub(super) fn pack(
                 write_despawn(w);
                 stats.despawns += 1;
             }
-            What::Spawn { row, owner } => {
+            What::Spawn { row, owner, known } => {
                 let (row, frame) = (row as usize, choice.frame);
                 let state = frame.state(row);
                 write_spawn(w, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, state);
                 stats.spawns += 1;
+                stats.refreshes += u64::from(known);
             }
             What::Update { age, packed, .. } => {
                 write_age(w, age, ages);

@@ -40,6 +40,11 @@ impl Viewers {
         }
     }
 
+    /// Viewers in all lists.
+    pub fn listed(&self) -> usize {
+        self.lists.iter().map(Vec::len).sum()
+    }
+
     pub fn bytes(&self) -> usize {
         let lists: usize = self.lists.iter().map(|list| list.capacity() * size_of::<Viewer>()).sum();
         lists + self.lists.capacity() * size_of::<Vec<Viewer>>()
