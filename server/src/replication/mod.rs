@@ -3,12 +3,12 @@
 //! An entity is *on course* as long as each tick's state is what
 //! [`extrapolate`](netcode::schema::extrapolate) makes of the tick before. A client that has one state of a course has
 //! them all, so an entity costs work and bytes only when it leaves its course, and until the client acknowledged the
-//! new one: a frame lists who turned, [`Viewers`](viewers) says which clients follow them, and each of those gets a bit
+//! new one: a frame lists who turned, a registry of viewers says which clients follow them, and each of those gets a bit
 //! set. Nothing is scanned that did not change; bodies at rest and walkers on a straight line cost nothing at all.
 //!
 //! A client's own state is small: per known entity a slot with the tick it acknowledged, never a copy of its state.
 //! Baselines come from the [`FrameRing`] that all clients of a worker share, and so do the bits of updates: they are
-//! packed once per entity and baseline ([`memo`]) and copied for every client that wants the same.
+//! packed once per entity and baseline (`memo.rs`) and copied for every client that wants the same.
 //!
 //! For each client and frame, in this order: [`Replication::look`] every few ticks brings the set of known entities up to
 //! date with the area of interest; [`Replication::choose`] finds what is to be sent, cut to the byte budget by priority;
