@@ -391,8 +391,12 @@ pub fn seeds() -> Vec<Vec<u8>> {
             let mut script = Script::default().u8(choice).u8(keep);
             for step in 0..8u8 {
                 let count = 6 + 2 * step;
-                script =
-                    script.u8(1 + step).u8(count << 1 | 1).u8(step).u8(step + 1 | (step & 2) << 5).u64(rng.next_u64());
+                script = script
+                    .u8(1 + step)
+                    .u8(count << 1 | 1)
+                    .u8(step)
+                    .u8((step + 1) | ((step & 2) << 5))
+                    .u64(rng.next_u64());
                 for record in 0..count {
                     let op = if step == 0 { 5 } else { rng.below(256) as u8 & if record < 3 { 0x7f } else { 0xff } };
                     script = script.u8(op).u8(if step == 0 { record } else { rng.below(40) as u8 });
