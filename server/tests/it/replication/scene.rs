@@ -160,7 +160,7 @@ impl Scene {
                 Input { move_x: step, move_z: 0, yaw: (tick * 97) as u16 & 0xfff, buttons: 0 }
             }
             Motion::Mixed => {
-                let draw = Rng::new(u64::from(id.raw()) << 32 | tick / 30).fork("input").next_u64();
+                let draw = Rng::new((u64::from(id.raw()) << 32) | (tick / 30)).fork("input").next_u64();
                 let move_z = if draw & 3 != 0 { 15 } else { 0 };
                 Input { move_x: 0, move_z, yaw: (draw >> 8) as u16 & 0xfff, buttons: (draw >> 4) as u8 & 3 }
             }
