@@ -6,18 +6,18 @@ use benches::mirror::Mirror;
 use benches::rig::{Rig, RigConfig};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use netcode::bits::{BitCount, BitReader, BitWriter};
-use netcode::schema::{State, extrapolate};
+use netcode::schema::State;
 use netcode::snapshot::{
-    Codec, Header, Limits, View, read_fields, write_age, write_codec, write_fields, write_gap, write_header,
+    Ages, Codec, Header, Limits, View, read_fields, write_age, write_codec, write_fields, write_gap, write_header,
     write_spawn,
 };
 use sim::SCHEMA;
-use sim::schema::{FLAGS, GROUNDED, PLAYER, VX, VY, VZ, X, Y, YAW, Z};
+use sim::schema::{PLAYER, VX, VZ, X, YAW, Z};
 
 const RATE: u16 = 20;
 const ENTITIES: u16 = 30;
 
-/// A player who walks.
+/// A player who walks, and the same a tick later: as predicted, or having turned.
 fn walker(at: i32) -> State {
     let mut state = State::default();
     state[X] = 1000 * at;
@@ -25,21 +25,13 @@ fn walker(at: i32) -> State {
     state[VX] = 180;
     state[VZ] = -260;
     state[YAW] = 900;
-    state[FLAGS] = GROUNDED;
     state
 }
 
-/// The same in the air, at so many ticks after it jumped.
-fn faller(at: i32, ticks: u32) -> State {
-    let mut state = walker(at);
-    (state[Y], state[VY], state[FLAGS]) = (5000, 448, 0);
-    let kind = SCHEMA.kind(PLAYER).expect("the schema has players");
-    extrapolate(kind, RATE, ticks, &state)
-}
-
-/// The same a tick later: as predicted, or having turned.
 fn later(base: &State, turned: bool) -> State {
-    let mut state = extrapolate(SCHEMA.kind(PLAYER).expect("the schema has players"), RATE, 1, base);
+    let mut state = *base;
+    state[X] += state[VX] * 4 / i32::from(RATE);
+    state[Z] += state[VZ] * 4 / i32::from(RATE);
     if turned {
         state[X] += 3;
         state[Z] -= 2;
@@ -52,9 +44,9 @@ fn later(base: &State, turned: bool) -> State {
 
 fn records(c: &mut Criterion) {
     let mut group = c.benchmark_group("record");
+    let base = walker(3);
     let mut out = [0; 64];
-    let (walks, falls) = (walker(3), faller(3, 10));
-    for (name, base, turned) in [("walks_on", walks, false), ("turns", walks, true), ("falls_on", falls, false)] {
+    for (name, turned) in [("walks_on", false), ("turns", true)] {
         let state = later(&base, turned);
         group.bench_function(format!("{name}/encode"), |b| {
             b.iter(|| {
@@ -78,13 +70,6 @@ fn records(c: &mut Criterion) {
             b.iter(|| read_fields(&mut BitReader::new(black_box(&out[..len])), kind, RATE, false, 1, black_box(&base)));
         });
     }
-    let kind = SCHEMA.kind(PLAYER).expect("the schema has players");
-    for (name, base, ticks) in [("walks", walks, 40), ("falls", faller(3, 0), 40), ("falls", faller(3, 0), 128)] {
-        group.bench_function(format!("{name}/guess/{ticks}"), |b| {
-            b.iter(|| extrapolate(kind, RATE, black_box(ticks), black_box(&base)));
-        });
-    }
-    let base = walks;
     group.bench_function("spawn/encode", |b| {
         b.iter(|| {
             let mut w = BitWriter::new(&mut out);
@@ -98,14 +83,15 @@ fn records(c: &mut Criterion) {
 fn body(tick: u64, bases: &[State], states: &[State]) -> Vec<u8> {
     let mut out = vec![0; 4096];
     let mut w = BitWriter::new(&mut out);
+    let ages = Ages { first: u8::from(tick > 0), second: None };
     write_codec(&mut w, Codec::Fast);
-    write_header(&mut w, &Header { margin: Some(1), complete: true, age0: u8::from(tick > 0), count: ENTITIES });
+    write_header(&mut w, &Header { margin: Some(1), complete: true, ages, count: ENTITIES });
     for (id, (base, state)) in (1..).zip(bases.iter().zip(states)) {
         write_gap(&mut w, 0);
         if tick == 0 {
             write_spawn(&mut w, &SCHEMA, id, PLAYER, false, state);
         } else {
-            write_age(&mut w, 1, 1);
+            write_age(&mut w, 1, ages);
             write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, 1, base, state);
         }
     }

@@ -108,7 +108,7 @@ mod view;
 use thiserror::Error;
 
 pub use self::codec::{
-    Codec, Op, max_spawn_bits, max_update_bits, read_codec, read_fields, read_gap, read_header, read_op,
+    Codec, Op, gap_bits, max_spawn_bits, max_update_bits, read_codec, read_fields, read_gap, read_header, read_op,
     read_residuals, write_age, write_codec, write_despawn, write_fields, write_gap, write_header, write_residuals,
     write_spawn,
 };

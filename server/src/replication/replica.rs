@@ -1,5 +1,8 @@
 //! One client's replication state: what it knows, what it has acknowledged, what waits.
 
+use core::ops::Range;
+
+use netcode::snapshot::MAX_SLOTS;
 use sim::EntityId;
 
 use super::aoi::Aoi;
@@ -10,6 +13,21 @@ use super::sent::{Carried, SentSnapshots};
 pub(super) const NEVER: u32 = u32::MAX;
 /// The most entities that one client can have a relation to.
 pub const MAX_RELATIONS: usize = 64;
+
+/// Slots that have their turn together, side by side: their gaps then take a bit, and their states few cache lines.
+const BLOCK: u16 = 64;
+const BLOCKS: u16 = MAX_SLOTS / BLOCK;
+const WORDS_PER_BLOCK: u16 = BLOCK / 64;
+
+/// The most turns: each needs a block.
+pub(super) const MAX_TURNS: u64 = BLOCKS as u64;
+
+/// The slots that have that turn of so many.
+pub(super) fn slots_of_turn(turn: u64, turns: u64) -> impl Iterator<Item = Range<u16>> {
+    let turns = usize::try_from(turns).unwrap_or(usize::MAX).max(1);
+    let first = usize::try_from(turn).unwrap_or(usize::MAX);
+    (0..BLOCKS).skip(first).step_by(turns).map(|block| block * BLOCK..(block + 1) * BLOCK)
+}
 
 /// What a client is known to have of the entity in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +95,13 @@ impl SlotSet {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// The first slot of the set in a range that begins and ends between words.
+    fn first_in(&self, words: Range<usize>) -> Option<u16> {
+        let words = words.start..words.end.min(self.0.len());
+        let at = words.clone().find(|at| self.word(*at) != 0)?;
+        Some((at * 64) as u16 + self.word(at).trailing_zeros() as u16)
+    }
+
     pub fn words(&self) -> usize {
         self.0.len()
     }
@@ -98,7 +123,7 @@ pub struct Replica {
     /// The tick that stamps count from.
     pub(super) epoch: u64,
     pub(super) slots: Vec<Known>,
-    vacant: Vec<u16>,
+    vacant: SlotSet,
     /// Who is known, in which slot, by ascending id.
     pub(super) order: Vec<(EntityId, u16)>,
     /// The slots to look at when the next snapshot is written: turned, not acknowledged, or due for their turn.
@@ -126,7 +151,7 @@ impl Replica {
             own,
             epoch: tick,
             slots: Vec::new(),
-            vacant: Vec::new(),
+            vacant: SlotSet::default(),
             order: Vec::new(),
             pending: SlotSet::default(),
             pins: Vec::new(),
@@ -174,7 +199,7 @@ impl Replica {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Known>()
-            + self.vacant.capacity() * 2
+            + self.vacant.bytes()
             + self.order.capacity() * size_of::<(EntityId, u16)>()
             + self.pending.bytes()
             + self.near.capacity() * 2
@@ -215,12 +240,10 @@ impl Replica {
             followed: !crowd,
             relation,
         };
-        let mine = |slot: &u16| u64::from(*slot) % turns == u64::from(id.index()) % turns;
-        let at = if crowd { self.vacant.iter().rposition(mine) } else { self.vacant.len().checked_sub(1) };
-        let slot = match at {
-            Some(at) => self.vacant.swap_remove(at),
-            None => self.extend(id, |slot| !crowd || mine(slot))?,
-        };
+        let turns = turns.max(1);
+        let of_turn = crowd.then(|| self.vacant_of_turn(u64::from(id.index()) % turns, turns, id)).flatten();
+        let slot = of_turn.or_else(|| self.first_vacant(id))?;
+        self.vacant.remove(slot);
         *self.slots.get_mut(usize::from(slot))? = known;
         self.order.insert(place, (id, slot));
         self.pending.insert(slot);
@@ -232,10 +255,37 @@ impl Replica {
         if self.known() < max_known { self.insert(id, tick, turns, true) } else { None }
     }
 
-    /// Adds vacant slots until one suits. `id` is soon to be in that one, and stands for nobody in the others.
-    fn extend(&mut self, id: EntityId, suits: impl Fn(&u16) -> bool) -> Option<u16> {
-        loop {
-            let slot = u16::try_from(self.slots.len()).ok().filter(|slot| *slot < netcode::snapshot::MAX_SLOTS)?;
+    /// The lowest vacant slot.
+    fn first_vacant(&mut self, id: EntityId) -> Option<u16> {
+        if let Some(slot) = self.vacant.first_in(0..self.vacant.words()) {
+            return Some(slot);
+        }
+        let slot = u16::try_from(self.slots.len()).ok().filter(|slot| *slot < MAX_SLOTS)?;
+        self.extend_to(slot, id);
+        Some(slot)
+    }
+
+    /// The lowest vacant slot that has that turn.
+    fn vacant_of_turn(&mut self, turn: u64, turns: u64, id: EntityId) -> Option<u16> {
+        for slots in slots_of_turn(turn, turns) {
+            let len = self.slots.len() as u16;
+            if slots.end > len {
+                self.extend_to(slots.start.max(len), id);
+                return Some(slots.start.max(len));
+            }
+            let first = usize::from(slots.start / BLOCK * WORDS_PER_BLOCK);
+            let found = self.vacant.first_in(first..first + usize::from(WORDS_PER_BLOCK));
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Adds vacant slots up to that one. `id` is soon to be in it, and stands for nobody in the others.
+    fn extend_to(&mut self, slot: u16, id: EntityId) {
+        while self.slots.len() <= usize::from(slot) {
+            self.vacant.insert(self.slots.len() as u16);
             self.slots.push(Known {
                 id,
                 acked: NEVER,
@@ -248,10 +298,6 @@ impl Replica {
                 followed: false,
                 relation: Relation::None,
             });
-            if suits(&slot) {
-                return Some(slot);
-            }
-            self.vacant.push(slot);
         }
     }
 
@@ -263,7 +309,7 @@ impl Replica {
             self.order.remove(at);
         }
         self.pending.remove(slot);
-        self.vacant.push(slot);
+        self.vacant.insert(slot);
         Some(former)
     }
 

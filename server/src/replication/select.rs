@@ -2,8 +2,8 @@
 
 use netcode::bits::{BitCount, BitWriter};
 use netcode::snapshot::{
-    Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, write_age, write_codec, write_despawn,
-    write_gap, write_header, write_spawn,
+    Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, gap_bits, write_age, write_codec,
+    write_despawn, write_gap, write_header, write_spawn,
 };
 use sim::schema::{X, Z};
 use sim::{EntityId, Frame};
@@ -12,12 +12,12 @@ use super::aoi::Aoi;
 use super::frame_ring::FrameRing;
 use super::memo::{Change, Memo, Packed};
 use super::priority::{BUCKETS, Facts, Terms, Tier, Weights, bucket};
-use super::replica::{Known, Phase, Replica};
+use super::replica::{Known, Phase, Replica, slots_of_turn};
 use super::sent::Carried;
 use super::{Explained, ReplicaStats, ReplicationSchema};
 
-/// Bits set aside for the gap before a record; more than most take.
-const GAP_BITS: usize = 9;
+/// Bits set aside for the gap before a record while it is not known which records stay; more than most take.
+const GAP_BITS: usize = 5;
 /// Turns made up for in one tick, by a client in a crowd that had fallen behind.
 const TURNS_AT_ONCE: usize = 2;
 /// A second age is named for more updates than this; for fewer it does not pay.
@@ -80,9 +80,8 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
             candidate.bits += ages.bits(age) as u16;
         }
     }
-    let bits: usize = candidates.iter().map(|candidate| GAP_BITS + usize::from(candidate.bits)).sum();
     let room = choice.budget.saturating_sub(MAX_HEADER_BITS);
-    let cut = bits > room || candidates.len() > usize::from(MAX_RECORDS);
+    let cut = packed_bits(candidates) > room || candidates.len() > usize::from(MAX_RECORDS);
     if cut || choice.explained.is_some() {
         rank(replica, choice, candidates);
     }
@@ -109,9 +108,12 @@ fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
         if *turn == next || pending.len() > most {
             return;
         }
-        for (slot, known) in slots.iter().enumerate().skip(*turn as usize).step_by(turns as usize) {
-            if known.phase != Phase::Vacant && !known.followed {
-                pending.insert(slot as u16);
+        for range in slots_of_turn(*turn, turns) {
+            let block = slots.get(usize::from(range.start)..).unwrap_or_default();
+            for (slot, known) in range.zip(block) {
+                if known.phase != Phase::Vacant && !known.followed {
+                    pending.insert(slot);
+                }
             }
         }
         *turn = (*turn + 1) % turns;
@@ -221,7 +223,16 @@ fn update(
         // The client has its state at that tick: it acknowledged that one, or the course that led there.
         (acked <= base.tick && course(base, base_row, owner) <= acked).then_some(base_row)
     };
+    let row32 = row as u32;
     let by_common = common.and_then(|(age, base)| Some((age, serves(base)?, base)));
+    let age = by_common.map(|(age, _, _)| age).or_else(|| age_of(frame, acked));
+    // What is there already needs no baseline any more.
+    if !owner
+        && let Some(age) = age
+        && let Some(packed) = choice.memo.get(row32, age)
+    {
+        return (usize::from(packed.bits), What::Update { row: row32, age, packed });
+    }
     let by_own = || {
         let base = choice.ring.at(acked)?;
         Some((age_of(frame, acked)?, row_like(base, id, row)?, base))
@@ -234,7 +245,6 @@ fn update(
     let Some((age, base_row, base)) = by_common.or_else(by_own).or_else(by_oldest) else {
         return spawn(choice, row, owner, true);
     };
-    let row32 = row as u32;
     let change = Change { row: row32, kind: frame.kind(row), age, base: base.state(base_row), state: frame.state(row) };
     let packed = if owner {
         choice.memo.pack(choice.schema, &change, true)
@@ -330,21 +340,22 @@ fn keep_first(candidates: &mut Vec<Candidate>, room: usize, tick: u64) {
 /// Makes sure of it with the gaps as they are: far gaps take more than was set aside.
 fn keep_within(candidates: &mut Vec<Candidate>, room: usize) {
     candidates.truncate(usize::from(MAX_RECORDS));
-    loop {
-        let (mut used, mut next) = (0, 0);
-        for candidate in candidates.iter() {
-            let mut gap = BitCount::default();
-            write_gap(&mut gap, candidate.slot - next);
-            used += gap.0 + usize::from(candidate.bits);
-            next = candidate.slot + 1;
-        }
-        if used <= room {
-            return;
-        }
+    while packed_bits(candidates) > room {
         let least = candidates.iter().enumerate().min_by_key(|(_, candidate)| candidate.bucket).map(|(at, _)| at);
         let Some(at) = least else { return };
         candidates.remove(at);
     }
+}
+
+/// The bits that the candidates take, gaps included.
+fn packed_bits(candidates: &[Candidate]) -> usize {
+    let mut next = 0;
+    let gap_and_bits = candidates.iter().map(|candidate| {
+        let gap = gap_bits(candidate.slot - next);
+        next = candidate.slot + 1;
+        gap + usize::from(candidate.bits)
+    });
+    gap_and_bits.sum()
 }
 
 /// Packs what was chosen; `carried` then says what.

@@ -6,6 +6,7 @@ use server::replication::ReplicaStats;
 
 use crate::setup::Setup;
 use crate::witness::Seen;
+use crate::worker::STEPS;
 
 /// What one tick took, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -13,16 +14,15 @@ pub struct Sample {
     pub step: f64,
     pub push: f64,
     pub acks: f64,
-    pub aoi: f64,
-    /// Priority, pack and seal of all clients, laps not counted.
+    /// All steps of all clients, laps not counted.
     pub send: f64,
-    /// The three apart, where they were timed.
-    pub laps: Option<[f64; 3]>,
+    /// The steps apart, where they were timed.
+    pub laps: Option<[f64; STEPS]>,
 }
 
 impl Sample {
     fn whole(&self) -> f64 {
-        self.step + self.push + self.acks + self.aoi + self.send
+        self.step + self.push + self.acks + self.send
     }
 }
 
@@ -61,9 +61,9 @@ impl Traffic {
         bytes as f64 / self.count().max(1) as f64
     }
 
-    /// The length that 99 of 100 do not exceed.
+    /// The shortest of the longest hundredth.
     fn p99(&self) -> f64 {
-        let mut left = self.count().div_ceil(100);
+        let mut left = self.count().div_ceil(100).max(1);
         let longest = self.lengths.iter().enumerate().rev().find(|(_, count)| {
             let found = **count >= left;
             left = left.saturating_sub(**count);
@@ -130,8 +130,9 @@ impl Figures {
     fn costs(&self) -> Vec<(&'static str, f64)> {
         let micros = 1.0 / 1000.0 / f64::from(self.clients.max(1));
         let each = |value: fn(&Sample) -> f64| self.typical(|block| mean(block.iter().map(value))) * micros;
-        let [priority, pack, seal] = [0, 1, 2].map(|step| self.typical(|block| part_of_send(block, step)) * micros);
-        let (push, acks, aoi) = (each(|s| s.push), each(|s| s.acks), each(|s| s.aoi));
+        let [aoi, priority, pack, seal] =
+            [0, 1, 2, 3].map(|step| self.typical(|block| part_of_send(block, step)) * micros);
+        let (push, acks) = (each(|s| s.push), each(|s| s.acks));
         let whole: Vec<f64> = self.samples.iter().map(|sample| sample.whole() / 1e6).collect();
         let step = self.typical(|block| mean(block.iter().map(|s| s.step))) / 1000.0;
         vec![
@@ -179,6 +180,7 @@ impl Figures {
             ("crowded", self.crowded as f64 / clients),
             ("known_bytes", own),
             ("shared_bytes", shared),
+            ("near_turned", ratio(seen.near_turned, seen.snapshots)),
             ("near_full_rate", ratio(seen.near_full, seen.snapshots)),
             ("near_told_rate", if seen.near_turned == 0 { 1.0 } else { ratio(seen.near_told, seen.near_turned) }),
             ("refresh_worst_s", seen.worst_wait as f64 / f64::from(self.setup.rate)),
@@ -188,10 +190,10 @@ impl Figures {
     }
 }
 
-/// Nanoseconds of one step: its share of the laps, of the time that all three took in ticks without laps.
+/// Nanoseconds of one step: its share of the laps, of the time that all took in ticks without laps.
 fn part_of_send(block: &[Sample], step: usize) -> f64 {
     let laps = |step: usize| -> f64 { block.iter().filter_map(|sample| sample.laps).map(|laps| laps[step]).sum() };
-    let all: f64 = (0..3).map(laps).sum();
+    let all: f64 = (0..STEPS).map(laps).sum();
     let unlapped = block.iter().filter(|sample| sample.laps.is_none());
     mean(unlapped.map(|sample| sample.send)) * laps(step) / all.max(1.0)
 }
@@ -220,14 +222,14 @@ fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn sample(send: f64, laps: Option<[f64; 3]>) -> Sample {
-        Sample { step: 0.0, push: 0.0, acks: 0.0, aoi: 0.0, send, laps }
+    fn sample(send: f64, laps: Option<[f64; STEPS]>) -> Sample {
+        Sample { step: 0.0, push: 0.0, acks: 0.0, send, laps }
     }
 
     #[test]
     fn laps_only_divide_what_was_timed_without_them() {
-        let block = [sample(100.0, None), sample(900.0, Some([10.0, 20.0, 10.0])), sample(300.0, None)];
-        assert_eq!([0, 1, 2].map(|step| part_of_send(&block, step)), [50.0, 100.0, 50.0]);
+        let block = [sample(100.0, None), sample(900.0, Some([10.0, 20.0, 10.0, 0.0])), sample(300.0, None)];
+        assert_eq!([0, 1, 2, 3].map(|step| part_of_send(&block, step)), [50.0, 100.0, 50.0, 0.0]);
     }
 
     #[test]

@@ -136,8 +136,8 @@ mod tests {
 
     #[test]
     fn every_column_is_a_figure_and_growth_is_told_of_equal_densities_only() {
-        let run = |players, scenario| bench::run(&Setup { clients: Some(5), ..setup(players, scenario) }).unwrap();
-        let runs = [run(60, Scenario::Idle), run(700, Scenario::Idle), run(500, Scenario::Idle)];
+        let setups = [60, 700, 500].map(|players| Setup { clients: Some(5), ..setup(players, Scenario::Idle) });
+        let runs = bench::run(&setups).unwrap();
         assert!(runs.iter().all(|run| !row(run).contains("NaN")));
         assert!(STAGES.iter().all(|stage| runs[0].get(stage) >= 0.0));
         let lines = growth(&runs);

@@ -40,7 +40,8 @@ impl Scenario {
         match self {
             Self::Spread => Behavior::Wander,
             Self::Idle => Behavior::Idle,
-            Self::Crowd | Self::Fight => Behavior::Circle,
+            Self::Fight => Behavior::Fight,
+            Self::Crowd => Behavior::Crowd,
         }
     }
 }
@@ -153,6 +154,8 @@ pub struct Setup {
     pub loss: f64,
     /// Virtual seconds that are measured.
     pub seconds: u16,
+    /// The most bytes of a snapshot's body; `None` for a shard's default.
+    pub snapshot_bytes: Option<u16>,
 }
 
 impl Setup {
@@ -196,7 +199,8 @@ impl Setup {
             max_known: shard.max_known,
         };
         let share = shard.snapshot_bytes_per_s as usize / usize::from(self.rate);
-        Ok((config, usize::from(shard.snapshot_bytes).min(share)))
+        let most = self.snapshot_bytes.unwrap_or(shard.snapshot_bytes);
+        Ok((config, usize::from(most).min(share)))
     }
 }
 
@@ -218,6 +222,7 @@ pub mod tests {
             rtt_ms: 100,
             loss: 0.0,
             seconds: 1,
+            snapshot_bytes: None,
         }
     }
 

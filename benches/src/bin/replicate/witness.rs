@@ -123,3 +123,51 @@ fn shown(frame: &Frame, row: usize, owner: bool) -> State {
     }
     state
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Link;
+    use crate::setup::Scenario;
+    use crate::setup::tests::setup;
+    use crate::worker::Worker;
+    use crate::zone::Zone;
+
+    /// What the first client is sent of the first frame, to a witness who takes itself for owner of `of`'s entity.
+    fn first_snapshot(of: usize, bend: impl FnOnce(&mut Vec<u8>)) -> Result<Seen, Error> {
+        let setup = setup(40, Scenario::Crowd);
+        let mut zone = Zone::new(&setup)?;
+        let owned = zone.some(40);
+        let frame = zone.step();
+        let mut worker = Worker::new(&setup, frame.clone(), &owned)?;
+        let mut witness = Witness::new(&setup, 0, owned[of]);
+        let link = Link::new(&setup, 40);
+        worker.send(&link, frame.tick, &mut |_| {}, &mut |client, body| {
+            if client == 0 {
+                witness.keep(body);
+            }
+        });
+        bend(&mut witness.body);
+        let mut seen = Seen::default();
+        witness.arrive(&setup, &frame, &mut seen)?;
+        Ok(seen)
+    }
+
+    #[test]
+    fn what_is_right_passes_and_what_is_wrong_is_named() {
+        let right = first_snapshot(0, |_| {}).unwrap();
+        assert!(right.snapshots == 1 && right.compared == 40, "{right:?}");
+        let what = |result: Result<Seen, Error>| match result {
+            Err(Error::View { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(what(first_snapshot(1, |_| {})), Wrong::Owner(_)));
+        assert!(matches!(what(first_snapshot(0, |body| body.truncate(30))), Wrong::Refused(_)));
+        // A bit of a spawned state, at the end of the last record.
+        let bent = what(first_snapshot(0, |body| {
+            let at = body.len() - 3;
+            body[at] ^= 1;
+        }));
+        assert!(matches!(bent, Wrong::State(_)), "{bent:?}");
+    }
+}

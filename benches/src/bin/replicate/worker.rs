@@ -21,6 +21,8 @@ const BUFFER: usize = MAX_HEAD + MAX_DATAGRAM;
 /// A step on the way to one client's datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// The area of interest was looked at, if that was due.
+    Aoi,
     /// What to send was found and chosen.
     Priority,
     /// It was packed, and noted as sent.
@@ -28,6 +30,9 @@ pub enum Step {
     /// Head and body were sealed.
     Seal,
 }
+
+/// How many steps there are.
+pub const STEPS: usize = 4;
 
 /// All clients of a worker.
 pub struct Worker {
@@ -75,20 +80,18 @@ impl Worker {
         }
     }
 
-    /// Stage: the areas of interest that are due.
-    pub fn look(&mut self) {
-        self.order.clear();
-        self.order.extend_from_slice(self.replication.order());
-        self.order.iter().for_each(|client| self.replication.look(*client));
-    }
-
-    /// Stages: a datagram for every client. After each step `lap` is told which one it was; `keep` sees every body
-    /// before it is sealed.
+    /// Stages: a datagram for every client, one after the other and in the worker's order, as a shard does it. After each
+    /// step `lap` is told which one it was; `keep` sees every body before it is sealed.
     pub fn send(&mut self, link: &Link, tick: u64, lap: &mut impl FnMut(Step), keep: &mut impl FnMut(u16, &[u8])) {
         let Self { replication, budget, keys, out, lens, body_bytes, order } = self;
         lens.resize(keys.len(), 0);
+        order.clear();
+        order.extend_from_slice(replication.order());
+        assert_eq!(order.len(), keys.len(), "every client is served in every tick");
         for client in order.iter().copied() {
             let key = &keys[usize::from(client)];
+            replication.look(client);
+            lap(Step::Aoi);
             replication.choose(client, *budget);
             lap(Step::Priority);
             // The body has its place before the length of its head is known.
