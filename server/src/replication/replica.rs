@@ -327,8 +327,8 @@ impl Replica {
             if let Some(known) = self.slots.get_mut(usize::from(record.slot())) {
                 known.sent = now;
                 // Who is followed is sent until it is acknowledged. Others have had their turn; if the packet is lost,
-                // they are looked at again.
-                if !known.followed {
+                // they are looked at again. Despawns are short: they are sent until then in any case.
+                if !known.followed && !record.is_despawn() {
                     self.pending.remove(record.slot());
                 }
             }
