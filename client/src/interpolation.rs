@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use netcode::bits::BitWriter;
     use netcode::snapshot::{
-        Codec, Header, Limits, View, write_age, write_codec, write_fields, write_gap, write_header, write_spawn,
+        Ages, Codec, Header, Limits, View, write_age, write_codec, write_fields, write_gap, write_header, write_spawn,
     };
     use sim::schema::{FLAGS, GROUNDED, PLAYER, SCHEMA, VX};
 
@@ -100,14 +100,14 @@ mod tests {
             let count = u16::from(matches!(news, Spawn | Update(..)));
             let complete = !matches!(news, Incomplete);
             write_codec(&mut w, Codec::Fast);
-            write_header(&mut w, &Header { margin: None, complete, age0: 0, count });
+            write_header(&mut w, &Header { margin: None, complete, ages: Ages::default(), count });
             if count > 0 {
                 write_gap(&mut w, 0);
             }
             match news {
                 Spawn => write_spawn(&mut w, &SCHEMA, 1, PLAYER, false, state),
                 Update(age, base) => {
-                    write_age(&mut w, *age, 0);
+                    write_age(&mut w, *age, Ages::default());
                     write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, *age, base, state);
                 }
                 Nothing | Incomplete => {}

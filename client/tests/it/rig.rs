@@ -17,7 +17,7 @@ use netcode::message::Message;
 use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::schema::State;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
-use netcode::snapshot::{Codec, Header, write_codec, write_gap, write_header, write_spawn};
+use netcode::snapshot::{Ages, Codec, Header, write_codec, write_gap, write_header, write_spawn};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
 use sim::Input;
 use sim::schema::{PLAYER, SCHEMA, X};
@@ -223,7 +223,7 @@ impl Rig {
 /// Every entity in full: legal, if not thrifty.
 fn write_all(w: &mut BitWriter<'_>, margin: Option<i8>, shown: &BTreeMap<u16, (u32, State)>) {
     write_codec(w, Codec::Fast);
-    write_header(w, &Header { margin, complete: true, age0: 0, count: shown.len() as u16 });
+    write_header(w, &Header { margin, complete: true, ages: Ages::default(), count: shown.len() as u16 });
     let mut next = 0;
     for (slot, (id, state)) in shown {
         write_gap(w, slot - next);

@@ -20,7 +20,7 @@ use netcode::input::read_inputs;
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::{C2S_HEADER, ConnId, Direction, Header, MAX_DATAGRAM, Preamble, S2C_HEADER};
 use netcode::rng::Rng;
-use netcode::snapshot::{self, Codec, write_codec, write_despawn, write_gap, write_header, write_spawn};
+use netcode::snapshot::{self, Ages, Codec, write_codec, write_despawn, write_gap, write_header, write_spawn};
 use sim::{EntityId, Input, SCHEMA};
 
 use super::fixture::{self, FuzzEntropy};
@@ -99,7 +99,8 @@ fn body(program: &mut Program<'_>, count: u8) -> Vec<u8> {
     let margin = (flags & 2 != 0).then_some(margin);
     let count = u16::from(count % 16);
     write_codec(&mut w, Codec::Fast);
-    write_header(&mut w, &snapshot::Header { margin, complete: flags & 1 != 0, age0: 1, count });
+    let ages = Ages { first: 1, second: None };
+    write_header(&mut w, &snapshot::Header { margin, complete: flags & 1 != 0, ages, count });
     for _ in 0..count {
         let op = program.u8();
         write_gap(&mut w, u16::from(op & 3));

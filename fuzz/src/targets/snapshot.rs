@@ -10,7 +10,7 @@ use netcode::bits::{BitReader, BitWriter};
 use netcode::rng::Rng;
 use netcode::schema::{Fnv, Schema, State, extrapolate};
 use netcode::snapshot::{
-    Applied, Codec, DecodeError, Event, Header, Limits, MAX_AGE, MAX_SLOTS, Op, View, read_codec, read_gap,
+    Ages, Applied, Codec, DecodeError, Event, Header, Limits, MAX_AGE, MAX_SLOTS, Op, View, read_codec, read_gap,
     read_header, read_op, read_residuals, write_age, write_codec, write_despawn, write_gap, write_header,
     write_residuals, write_spawn,
 };
@@ -22,8 +22,10 @@ use crate::program::{Program, Script};
 
 features! {
     Update => "an update",
+    SecondAge => "an update of the second age",
     OtherAge => "an update of another age than most",
     Spawn => "a spawn",
+    Sparse => "a spawn with a group that is all 0",
     Refresh => "a spawn of what is known",
     Moved => "an entity that changes its slot",
     Replaced => "a slot that goes to another entity",
@@ -187,7 +189,7 @@ fn read(schema: &'static Schema, view: &View, tick: u64, body: &[u8]) -> Result<
             return Err(DecodeError::SlotOutOfRange);
         }
         next = slot + 1;
-        let op = read_op(&mut r, schema, header.age0)?;
+        let op = read_op(&mut r, schema, header.ages)?;
         let held = view.entities().find(|entity| entity.slot() == slot);
         let record = match op {
             Op::Update { age } => {
@@ -197,7 +199,11 @@ fn read(schema: &'static Schema, view: &View, tick: u64, body: &[u8]) -> Result<
                 let kind = schema.kind(held.kind()).ok_or(DecodeError::UnknownKind(held.kind()))?;
                 let guess = held.on_course(&row, tick);
                 let state = read_residuals(&mut r, kind, held.owner(), guess)?;
-                reach(if age == header.age0 { Feature::Update } else { Feature::OtherAge });
+                reach(match header.ages {
+                    Ages { first, .. } if age == first => Feature::Update,
+                    Ages { second: Some(second), .. } if age == second => Feature::SecondAge,
+                    _ => Feature::OtherAge,
+                });
                 reach_if(held.owner(), Feature::Owned);
                 reach_if(kind.falls(&guess), Feature::Falling);
                 reach_if(held.rows().next().is_some_and(|newest| newest.from > row.from), Feature::OldCourse);
@@ -205,6 +211,7 @@ fn read(schema: &'static Schema, view: &View, tick: u64, body: &[u8]) -> Result<
             }
             Op::Spawn { id, kind, owner, state } => {
                 entities += usize::from(held.is_none());
+                reach_if(is_sparse(schema, kind, owner, &state), Feature::Sparse);
                 reach(match held {
                     None if view.entity(id).is_some() => Feature::Moved,
                     None => Feature::Spawn,
@@ -236,7 +243,7 @@ fn write(schema: &Schema, header: &Header, records: &Records) -> Vec<u8> {
         next = slot + 1;
         match record {
             Record::Update { number, owner, age, guess, state } => {
-                write_age(&mut w, *age, header.age0);
+                write_age(&mut w, *age, header.ages);
                 write_residuals(&mut w, &schema.kinds[usize::from(*number)], *owner, guess, state);
             }
             Record::Spawn { id, kind, owner, state } => write_spawn(&mut w, schema, *id, *kind, *owner, state),
@@ -306,8 +313,10 @@ fn reach_error(error: DecodeError) {
 /// A body in which every record is well-formed by itself: the input chooses slots, ages, ids and values.
 fn compose(program: &mut Program<'_>, schema: &'static Schema, view: &View, tick: u64, count: u8) -> Vec<u8> {
     let flags = program.u8();
-    let age0 = program.u8() % (MAX_AGE + 1);
+    let choice = program.u8();
     let mut rng = Rng::new(program.u64());
+    let second = (choice > MAX_AGE).then(|| 1 + rng.below(u64::from(MAX_AGE)) as u8);
+    let ages = Ages { first: choice % (MAX_AGE + 1), second };
     let mut records: Records = Vec::new();
     let mut next = 0u16;
     for _ in 0..count % 32 {
@@ -320,7 +329,11 @@ fn compose(program: &mut Program<'_>, schema: &'static Schema, view: &View, tick
         let held = view.entities().find(|entity| entity.slot() == slot);
         let record = match (op & 7, held) {
             (0..=3, Some(held)) => {
-                let age = if op & 8 == 0 { age0.max(1) } else { 1 + operand % MAX_AGE };
+                let age = match ages.second {
+                    _ if op & 8 == 0 => ages.first.max(1),
+                    Some(second) if operand & 1 == 0 => second,
+                    _ => 1 + operand % MAX_AGE,
+                };
                 let row = held.rows().nth(usize::from(op >> 4 & 3));
                 let guess = row.map_or_else(State::default, |row| held.on_course(&row, tick));
                 let state = near(&mut rng, schema, held.kind(), &guess);
@@ -331,14 +344,26 @@ fn compose(program: &mut Program<'_>, schema: &'static Schema, view: &View, tick
                 let kind = (rng.below(schema.kinds.len() as u64)) as u8;
                 let fields = schema.kinds[usize::from(kind)].fields;
                 let (id, owner) = (u32::from(operand % 40), rng.chance(0.3));
-                Record::Spawn { id, kind, owner, state: schema::random_state(&mut rng, fields) }
+                let mut state = schema::random_state(&mut rng, fields);
+                let empty = if operand & 0x80 == 0 { 0 } else { rng.next_u64() as u8 };
+                for (place, field) in state.iter_mut().zip(fields) {
+                    *place = if empty >> field.group & 1 == 0 { *place } else { 0 };
+                }
+                Record::Spawn { id, kind, owner, state }
             }
         };
         records.push((slot, record));
     }
     let margin = (flags & 2 != 0).then_some(flags as i8);
-    let header = Header { margin, complete: flags & 1 != 0, age0, count: records.len() as u16 };
+    let header = Header { margin, complete: flags & 1 != 0, ages, count: records.len() as u16 };
     write(schema, &header, &records)
+}
+
+/// Whether a group that the receiver gets is all 0.
+fn is_sparse(schema: &Schema, kind: u8, owner: bool, state: &State) -> bool {
+    let kind = &schema.kinds[usize::from(kind)];
+    let set = kind.fields.iter().zip(state).fold(0, |set, (field, value)| set | u8::from(*value != 0) << field.group);
+    kind.groups(owner) & !set != 0
 }
 
 /// A state a little or far off another.
@@ -366,7 +391,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
             let mut script = Script::default().u8(choice).u8(keep);
             for step in 0..8u8 {
                 let count = 6 + 2 * step;
-                script = script.u8(1 + step).u8(count << 1 | 1).u8(step).u8(step + 1).u64(rng.next_u64());
+                script =
+                    script.u8(1 + step).u8(count << 1 | 1).u8(step).u8(step + 1 | (step & 2) << 5).u64(rng.next_u64());
                 for record in 0..count {
                     let op = if step == 0 { 5 } else { rng.below(256) as u8 & if record < 3 { 0x7f } else { 0xff } };
                     script = script.u8(op).u8(if step == 0 { record } else { rng.below(40) as u8 });
@@ -400,8 +426,8 @@ fn stream(rng: &mut Rng, choice: u8, entities: u16, ticks: u8) -> Vec<u8> {
             };
             records.push((slot * 2, record));
         }
-        let header =
-            Header { margin: (tick > 0).then_some(2), complete: true, age0: u8::from(tick > 0), count: entities };
+        let ages = Ages { first: u8::from(tick > 0), second: (ticks > 4).then_some(2) };
+        let header = Header { margin: (tick > 0).then_some(2), complete: true, ages, count: entities };
         script = script.u8(1).u8(0).sized(&write(schema, &header, &records));
     }
     script.0

@@ -291,7 +291,7 @@ pub fn write_residuals(w: &mut impl BitSink, kind: &Kind, owner: bool, guess: &S
 pub fn max_update_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
     let kind = known_kind(schema, kind);
     let fields: usize = theirs(kind, owner).map(|field| 2 + usize::from(field.bits)).sum();
-    2 + AGE_BITS as usize + kind.groups(owner).count_ones() as usize + fields
+    3 + AGE_BITS as usize + kind.groups(owner).count_ones() as usize + fields
 }
 
 /// The most bits of a spawn of that kind, without its gap.
@@ -300,8 +300,9 @@ pub fn max_update_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
 /// If the schema has no such kind.
 #[must_use]
 pub fn max_spawn_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
-    let fields: usize = theirs(known_kind(schema, kind), owner).map(|field| usize::from(field.bits)).sum();
-    2 + (ID_BITS + KIND_BITS) as usize + 1 + known_kind(schema, kind).groups(owner).count_ones() as usize + fields
+    let kind = known_kind(schema, kind);
+    let fields: usize = theirs(kind, owner).map(|field| usize::from(field.bits)).sum();
+    2 + (ID_BITS + KIND_BITS) as usize + 1 + kind.groups(owner).count_ones() as usize + fields
 }
 
 fn theirs(kind: &'static Kind, owner: bool) -> impl Iterator<Item = &'static Field> {
@@ -380,7 +381,7 @@ fn known_kind(schema: &Schema, number: u8) -> &'static Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bits::{BitCount, BitWriter};
+    use crate::bits::BitWriter;
 
     #[test]
     fn gaps_round_trip_at_the_edges_of_their_classes() {
@@ -429,6 +430,20 @@ mod tests {
             let len = w.finish();
             let schema = Schema { kinds: &[], input: &[] };
             assert_eq!(read_op(&mut BitReader::new(&buf[..len]), &schema, ages), Ok(Op::Update { age }));
+        }
+    }
+
+    #[test]
+    fn a_second_age_of_zero_is_refused() {
+        for (second, result) in [(0, Err(DecodeError::ZeroAge)), (7, Ok(Some(7)))] {
+            let mut buf = [0; 8];
+            let mut w = BitWriter::new(&mut buf);
+            // No margin, complete, records, the first age, and the second.
+            for (value, bits) in [(0b01, 2), (1, 1), (1, 1), (5, 6), (1, 1), (second, 6), (0, 2), (1, 4)] {
+                w.write(value, bits);
+            }
+            let len = w.finish();
+            assert_eq!(read_header(&mut BitReader::new(&buf[..len])).map(|header| header.ages.second), result);
         }
     }
 

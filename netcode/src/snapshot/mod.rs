@@ -50,13 +50,22 @@
 //! | groups | one each | a bit for each group that the kind has and the receiver gets, ascending: whether its fields follow |
 //! | fields | | for each field of a set group, in field order: its residual |
 //!
-//! A **spawn** goes on with id (32), kind (4), one bit for whether the receiver owns the entity, and every field
-//! that it gets, raw. The entity keeps its owner until it is spawned anew. A **despawn** has no more.
+//! A **spawn** goes on with:
+//!
+//! | spawn | bits | |
+//! |---|---|---|
+//! | id | 32 | |
+//! | kind | 4 | one of the schema's |
+//! | owner | 1 | whether the receiver owns the entity; it does until it is spawned anew |
+//! | groups | one each | as in an update: whether its fields follow; all fields of a group that does not follow are 0 |
+//! | fields | | each field of a set group, in field order, raw |
+//!
+//! A **despawn** has no more.
 //!
 //! # Fields
 //!
 //! Fields (and their groups) whose [`Audience`](crate::schema::Audience) is the owner come to the client that owns the
-//! entity; for any other they are 0 and take no bits, neither in a spawn nor among the groups of an update.
+//! entity; for any other they are 0 and take no bits, neither as fields nor among the groups.
 //!
 //! A *raw* field is its value in two's complement, in the field's width. The *baseline* of an update of age
 //! `a` is the newest course the receiver holds for that slot that began at `T - a` or before. The *guess* is what
@@ -179,8 +188,8 @@ pub enum DecodeError {
     /// An update of a slot that holds nothing.
     #[error("an update of an empty slot")]
     EmptySlot,
-    /// An update of age 0.
-    #[error("an update against its own tick")]
+    /// An update of age 0, or a second age of 0.
+    #[error("an age of 0")]
     ZeroAge,
     /// An update against a course that the receiver does not hold.
     #[error("an update against a baseline that is not held")]

@@ -1940,16 +1940,16 @@ def fields_canonical(fields: Sequence[Field]) -> bytes:
 def _body_fields() -> tuple[Field, ...]:
     """The fields that players and NPCs have in common."""
 
-    def position(name: str, bits: int, group: int, small: int, velocity: int) -> Field:
-        return Field(name, bits, True, False, 256, "m", group, (small, 9), Linear(velocity, 4))
+    def position(name: str, bits: int, group: int, classes: tuple[int, int], velocity: int) -> Field:
+        return Field(name, bits, True, False, 256, "m", group, classes, Linear(velocity, 4))
 
     def velocity(name: str, group: int, fall: Fall | None = None) -> Field:
         return Field(name, 12, True, False, 64, "m/s", group, (7, 10), fall)
 
     return (
-        position("x", 21, 0, 3, 3),
-        position("y", 18, 1, 5, 4),
-        position("z", 21, 0, 3, 5),
+        position("x", 21, 0, (4, 11), 3),
+        position("y", 18, 1, (5, 9), 4),
+        position("z", 21, 0, (4, 11), 5),
         velocity("vx", 0),
         velocity("vy", 1, Fall(1280, 1920, 7, 1)),
         velocity("vz", 0),
@@ -2022,6 +2022,13 @@ class Entity:
         self.confirmed = tick
 
 
+class Ages(NamedTuple):
+    """The ages of the header, which updates name in a bit or two (section 14)."""
+
+    first: int
+    second: int | None
+
+
 class Despawn(NamedTuple):
     """S-4."""
 
@@ -2081,8 +2088,8 @@ class World:
         try:
             if stream.flag():  # S-14
                 raise SnapshotError("a codec that was not agreed on")
-            margin, complete, age0, count = read_header(stream)
-            records = self._read_records(stream, count, tick, age0)
+            margin, complete, ages, count = read_header(stream)
+            records = self._read_records(stream, count, tick, ages)
         except EndOfData:
             raise SnapshotError("the data ended inside a field") from None
         if not stream.only_padding_left():
@@ -2094,19 +2101,19 @@ class World:
         self.tick = tick
         return Applied(tick, margin, complete, count, tuple(events))
 
-    def _read_records(self, stream: BitReader, count: int, tick: int, age0: int) -> list[Record]:
+    def _read_records(self, stream: BitReader, count: int, tick: int, ages: Ages) -> list[Record]:
         records: list[Record] = []
         slot = -1
         for _ in range(count):
             slot += 1 + read_gap(stream)
             if slot >= SLOTS:  # S-3
                 raise SnapshotError("a slot that does not exist")
-            records.append(self._read_record(stream, slot, tick, age0))
+            records.append(self._read_record(stream, slot, tick, ages))
         return records
 
-    def _read_record(self, stream: BitReader, slot: int, tick: int, age0: int) -> Record:
+    def _read_record(self, stream: BitReader, slot: int, tick: int, ages: Ages) -> Record:
         if not stream.flag():
-            return self._read_update(stream, slot, tick, age0)
+            return self._read_update(stream, slot, tick, ages)
         return Despawn(slot) if stream.flag() else self._read_spawn(stream, slot)
 
     def _read_spawn(self, stream: BitReader, slot: int) -> Spawn:
@@ -2115,13 +2122,14 @@ class World:
         if kind >= len(self.schema.kinds):
             raise SnapshotError("an unknown kind")
         owner = stream.flag()
+        told = {group for group in self.schema.kinds[kind].groups(owner) if stream.flag()}
         fields = self.schema.kinds[kind].fields
-        state = tuple(f.read(stream) if owner or not f.owners else 0 for f in fields)
+        state = tuple(f.read(stream) if f.group in told else 0 for f in fields)
         return Spawn(slot, entity_id, kind, owner, state)
 
-    def _read_update(self, stream: BitReader, slot: int, tick: int, age0: int) -> Update:
+    def _read_update(self, stream: BitReader, slot: int, tick: int, ages: Ages) -> Update:
         """S-6."""
-        age = age0 if stream.flag() else stream.bits(6)
+        age = read_age(stream, ages)
         if slot not in self.slots:
             raise SnapshotError("an update of an empty slot")
         if age == 0:
@@ -2172,8 +2180,8 @@ class World:
             events.append(Event("despawned", gone.id))
 
 
-def read_header(stream: BitReader) -> tuple[int | None, bool, int, int]:
-    """Margin, complete, age0 and count (section 14)."""
+def read_header(stream: BitReader) -> tuple[int | None, bool, Ages, int]:
+    """Margin, complete, the ages and count (section 14)."""
     margin: int | None = None
     if not stream.flag():
         margin = stream.bits(2)
@@ -2181,9 +2189,20 @@ def read_header(stream: BitReader) -> tuple[int | None, bool, int, int]:
         margin = stream.signed(8)
     complete = stream.flag()
     if not stream.flag():
-        return margin, complete, 0, 0
-    age0 = stream.bits(6)
-    return margin, complete, age0, stream.bits((4, 6, 8, 12)[stream.bits(2)])
+        return margin, complete, Ages(0, None), 0
+    ages = Ages(stream.bits(6), stream.bits(6) if stream.flag() else None)
+    if ages.second == 0:
+        raise SnapshotError("a second age of 0")
+    return margin, complete, ages, stream.bits((4, 6, 8, 12)[stream.bits(2)])
+
+
+def read_age(stream: BitReader, ages: Ages) -> int:
+    """The age of an update (S-6)."""
+    if stream.flag():
+        return ages.first
+    if ages.second is not None and stream.flag():
+        return ages.second
+    return stream.bits(6)
 
 
 def read_gap(stream: BitReader) -> int:

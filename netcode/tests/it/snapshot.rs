@@ -6,8 +6,9 @@ use netcode::bits::{BadPadding, BitCount, BitWriter, OutOfBits};
 use netcode::rng::Rng;
 use netcode::schema::{Audience, Field, Kind, MAX_FALL_TICKS, Predictor, Schema, State};
 use netcode::snapshot::{
-    Applied, Codec, DecodeError, Event, Header, Limits, MAX_HEADER_BITS, View, max_spawn_bits, max_update_bits,
-    write_age, write_codec, write_despawn, write_fields, write_gap, write_header, write_spawn,
+    Ages, Applied, Codec, DecodeError, Event, Header, Limits, MAX_AGE, MAX_HEADER_BITS, View, max_spawn_bits,
+    max_update_bits, write_age, write_codec, write_despawn, write_fields, write_gap, write_header, write_residuals,
+    write_spawn,
 };
 use proptest::prelude::*;
 
@@ -103,6 +104,11 @@ fn random_state(rng: &mut Rng, kind: u8, owner: bool) -> State {
     for (place, field) in state.iter_mut().zip(kind.fields) {
         *place = random_value(rng, field);
     }
+    // Some groups are all 0, which a spawn says in a bit.
+    let empty = rng.next_u64() as u8 & rng.next_u64() as u8;
+    for (place, field) in state.iter_mut().zip(kind.fields) {
+        *place *= i32::from(empty >> field.group & 1 == 0);
+    }
     kind.visible(owner, &state)
 }
 
@@ -177,15 +183,28 @@ enum Plan {
 }
 
 /// Writes an update, and measures it: the same number of bits, within the maximum.
-fn write_update(w: &mut BitWriter<'_>, age0: u8, (kind, owner, age): (u8, bool, u8), base: &State, state: &State) {
+fn write_update(w: &mut BitWriter<'_>, ages: Ages, (kind, owner, age): (u8, bool, u8), base: &State, state: &State) {
     let before = w.bit_len();
-    write_age(w, age, age0);
+    write_age(w, age, ages);
     write_fields(w, &SCHEMA, RATE, kind, owner, age, base, state);
     let mut count = BitCount::default();
-    write_age(&mut count, age, age0);
+    write_age(&mut count, age, ages);
+    assert_eq!(count.0, ages.bits(age));
     write_fields(&mut count, &SCHEMA, RATE, kind, owner, age, base, state);
     assert_eq!(count.0, w.bit_len() - before);
     assert!(count.0 <= max_update_bits(&SCHEMA, kind, owner));
+}
+
+/// The bits of a spawn, counted: op, id, kind, owner, a bit for each group, and the fields of those that are not all 0.
+fn spawn_bits(kind: u8, owner: bool, state: &State) -> usize {
+    let fields = SCHEMA.kind(kind).unwrap().fields;
+    let mut groups: BTreeMap<u8, (usize, bool)> = BTreeMap::new();
+    for (field, value) in fields.iter().zip(state).filter(|(field, _)| owner || field.audience == Audience::Everyone) {
+        let (bits, set) = groups.entry(field.group).or_default();
+        *bits += usize::from(field.bits);
+        *set |= *value != 0;
+    }
+    2 + 32 + 4 + 1 + groups.values().map(|(bits, set)| 1 + if *set { *bits } else { 0 }).sum::<usize>()
 }
 
 fn encode(header: &Header, records: &BTreeMap<u16, Plan>) -> Vec<u8> {
@@ -200,12 +219,13 @@ fn encode(header: &Header, records: &BTreeMap<u16, Plan>) -> Vec<u8> {
         next = slot + 1;
         match plan {
             Plan::Update { kind, owner, age, base, state } => {
-                write_update(&mut w, header.age0, (*kind, *owner, *age), base, state);
+                write_update(&mut w, header.ages, (*kind, *owner, *age), base, state);
             }
             Plan::Spawn { id, kind, owner, state } => {
                 let before = w.bit_len();
                 write_spawn(&mut w, &SCHEMA, *id, *kind, *owner, state);
-                assert_eq!(w.bit_len() - before, max_spawn_bits(&SCHEMA, *kind, *owner));
+                assert_eq!(w.bit_len() - before, spawn_bits(*kind, *owner, state));
+                assert!(w.bit_len() - before <= max_spawn_bits(&SCHEMA, *kind, *owner));
             }
             Plan::Despawn => write_despawn(&mut w),
         }
@@ -250,7 +270,7 @@ impl Model {
     /// The next snapshot: its header, its records, and how the model's slots look after it.
     fn step(&mut self) -> (Header, BTreeMap<u16, Plan>, BTreeMap<u16, Slot>) {
         self.tick += 1 + self.rng.below(8) / 7 * self.rng.below(60);
-        let age0 = 1 + self.rng.below(6) as u8;
+        let ages = self.ages();
         let mut records = BTreeMap::new();
         let mut after = self.slots.clone();
         for _ in 0..self.rng.below(12) {
@@ -262,7 +282,7 @@ impl Model {
                 0 | 1 => Some(Plan::Despawn),
                 2 => Some(self.plan_spawn(after.get(&slot).map(|held| (held.id, held.kind, held.owner)))),
                 3 | 4 => Some(self.plan_spawn(None)),
-                _ => self.plan_update(slot, age0, &mut after),
+                _ => self.plan_update(slot, ages, &mut after),
             };
             let Some(plan) = plan else { continue };
             self.carry_out(slot, &plan, &mut after);
@@ -272,7 +292,7 @@ impl Model {
         let header = Header {
             margin: self.rng.chance(0.7).then_some(margin),
             complete: self.rng.chance(0.3),
-            age0: if records.is_empty() { 0 } else { age0 },
+            ages: if records.is_empty() { Ages::default() } else { ages },
             count: records.len() as u16,
         };
         if header.complete {
@@ -283,6 +303,20 @@ impl Model {
         (header, records, after)
     }
 
+    fn any_age(&mut self) -> u8 {
+        1 + self.rng.below(u64::from(MAX_AGE)) as u8
+    }
+
+    fn ages(&mut self) -> Ages {
+        let first = 1 + self.rng.below(6) as u8;
+        let second = match self.rng.below(4) {
+            0 | 1 => None,
+            2 => Some(1 + self.rng.below(6) as u8),
+            _ => Some(self.any_age()),
+        };
+        Ages { first, second }
+    }
+
     fn plan_spawn(&mut self, refresh: Option<(u32, u8, bool)>) -> Plan {
         let (id, kind, owner) = refresh.unwrap_or_else(|| {
             self.next_id += 1;
@@ -291,9 +325,13 @@ impl Model {
         Plan::Spawn { id, kind, owner, state: random_state(&mut self.rng, kind, owner) }
     }
 
-    fn plan_update(&mut self, slot: u16, age0: u8, after: &mut BTreeMap<u16, Slot>) -> Option<Plan> {
+    fn plan_update(&mut self, slot: u16, ages: Ages, after: &mut BTreeMap<u16, Slot>) -> Option<Plan> {
         let held = after.get_mut(&slot)?;
-        let age = if self.rng.chance(0.7) { age0 } else { 1 + self.rng.below(63) as u8 };
+        let age = match self.rng.below(10) {
+            0..=4 => ages.first,
+            5 | 6 => ages.second.unwrap_or(ages.first),
+            _ => self.any_age(),
+        };
         let wanted = self.tick.checked_sub(u64::from(age))?;
         let (from, base) = held.at(wanted)?;
         let too_long = self.tick - from > u64::from(MAX_FALL_TICKS) && SCHEMA.kind(held.kind).unwrap().falls(&base);
@@ -467,7 +505,7 @@ fn body(header: Header, records: &[(u16, Plan)]) -> Vec<u8> {
     encode(&Header { count: records.len() as u16, ..header }, &records.iter().copied().collect())
 }
 
-const PLAIN: Header = Header { margin: None, complete: false, age0: 1, count: 0 };
+const PLAIN: Header = Header { margin: None, complete: false, ages: Ages { first: 1, second: None }, count: 0 };
 const COMPLETE: Header = Header { complete: true, ..PLAIN };
 
 fn spawn(id: u32) -> Plan {
@@ -491,9 +529,40 @@ fn a_body_at_rest_or_moving_as_guessed_costs_no_field_bits() {
     let mut moved = base;
     moved[..2].copy_from_slice(&[130, -70]);
     let mut count = BitCount::default();
-    write_age(&mut count, 3, 3);
+    write_age(&mut count, 3, Ages { first: 3, second: None });
     write_fields(&mut count, &SCHEMA, RATE, 0, false, 3, &base, &moved);
     assert_eq!(count.0, 2 + 4, "op, age and one bit for each of four groups");
+}
+
+#[test]
+fn a_spawn_pays_for_the_fields_of_groups_that_are_not_all_0() {
+    let mut state = State::default();
+    state[3] = 1;
+    let view = view_of(&[(3, Plan::Spawn { id: 1, kind: 0, owner: false, state })]);
+    assert_eq!(view.entity(1).unwrap().state(), state);
+    let bits = |state| {
+        let mut count = BitCount::default();
+        write_spawn(&mut count, &SCHEMA, 1, 0, false, &state);
+        count.0
+    };
+    assert_eq!(bits(State::default()), 2 + 32 + 4 + 1 + 4, "one bit for each of four groups");
+    assert_eq!(bits(state), 2 + 32 + 4 + 1 + 4 + 12 + 12, "vx is not 0, vz is of its group");
+    // What the receiver does not get takes none.
+    state[5] = 9;
+    assert_eq!(bits(state), 2 + 32 + 4 + 1 + 4 + 12 + 12);
+}
+
+#[test]
+fn the_longest_update_and_spawn_are_as_long_as_their_maxima() {
+    let kind = SCHEMA.kind(2).unwrap();
+    let mut far = State::default();
+    far.iter_mut().zip(kind.fields).for_each(|(place, field)| *place = field.max());
+    let (mut update, mut spawn) = (BitCount::default(), BitCount::default());
+    write_age(&mut update, 3, Ages { first: 1, second: Some(2) });
+    write_residuals(&mut update, kind, false, &State::default(), &far);
+    write_spawn(&mut spawn, &SCHEMA, 1, 2, false, &far);
+    assert_eq!(update.0, max_update_bits(&SCHEMA, 2, false));
+    assert_eq!(spawn.0, max_spawn_bits(&SCHEMA, 2, false));
 }
 
 #[test]

@@ -326,9 +326,9 @@ impl Replica {
         for record in carried {
             if let Some(known) = self.slots.get_mut(usize::from(record.slot())) {
                 known.sent = now;
-                // Who is followed is sent until it is acknowledged. Others have had their turn; if the packet is lost,
-                // they are looked at again. Despawns are short: they are sent until then in any case.
-                if !known.followed && !record.is_despawn() {
+                // Who is followed, and who is gone, is sent until it is acknowledged. Others have had their turn; if the
+                // packet is lost, they are looked at again.
+                if !known.followed && known.phase != Phase::Despawning {
                     self.pending.remove(record.slot());
                 }
             }

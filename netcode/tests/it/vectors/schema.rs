@@ -19,7 +19,7 @@ const X: Field = Field {
     predictor: Predictor::Linear { velocity: 3, numerator: 4 },
     group: 0,
     audience: Audience::Everyone,
-    classes: [3, 9],
+    classes: [4, 11],
 };
 const Y: Field = Field {
     name: "y",

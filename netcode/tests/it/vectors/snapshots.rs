@@ -4,8 +4,8 @@
 use netcode::bits::BitWriter;
 use netcode::schema::{State, extrapolate};
 use netcode::snapshot::{
-    Codec, Event, Header, Limits, View, write_age, write_codec, write_despawn, write_fields, write_gap, write_header,
-    write_spawn,
+    Ages, Codec, Event, Header, Limits, View, write_age, write_codec, write_despawn, write_fields, write_gap,
+    write_header, write_spawn,
 };
 use serde_json::{Value, json};
 
@@ -61,11 +61,19 @@ fn own_update(age: u8, base: &State, state: &State) -> Record {
     Record::Update { slot: 0, kind: 0, owner: true, age, base: *base, state: *state }
 }
 
-fn body(margin: Option<i8>, complete: bool, age0: u8, records: &[Record]) -> Vec<u8> {
+fn one(first: u8) -> Ages {
+    Ages { first, second: None }
+}
+
+fn two(first: u8, second: u8) -> Ages {
+    Ages { first, second: Some(second) }
+}
+
+fn body(margin: Option<i8>, complete: bool, ages: Ages, records: &[Record]) -> Vec<u8> {
     let mut buffer = [0; 1100];
     let mut w = BitWriter::new(&mut buffer);
     write_codec(&mut w, Codec::Fast);
-    write_header(&mut w, &Header { margin, complete, age0, count: records.len() as u16 });
+    write_header(&mut w, &Header { margin, complete, ages, count: records.len() as u16 });
     let mut next = 0;
     for record in records {
         write_gap(&mut w, record.slot() - next);
@@ -73,7 +81,7 @@ fn body(margin: Option<i8>, complete: bool, age0: u8, records: &[Record]) -> Vec
         match record {
             Record::Spawn { id, kind, owner, state, .. } => write_spawn(&mut w, &SCHEMA, *id, *kind, *owner, state),
             Record::Update { kind, owner, age, base, state, .. } => {
-                write_age(&mut w, *age, age0);
+                write_age(&mut w, *age, ages);
                 write_fields(&mut w, &SCHEMA, RATE, *kind, *owner, *age, base, state);
             }
             Record::Despawn { .. } => write_despawn(&mut w),
@@ -84,11 +92,23 @@ fn body(margin: Option<i8>, complete: bool, age0: u8, records: &[Record]) -> Vec
 }
 
 /// A body of fields by hand: values and widths.
-fn by_hand(age0: u8, count: u16, fields: &[(u64, u32)]) -> Vec<u8> {
+fn by_hand(ages: Ages, count: u16, fields: &[(u64, u32)]) -> Vec<u8> {
     let mut buffer = [0; 64];
     let mut w = BitWriter::new(&mut buffer);
     write_codec(&mut w, Codec::Fast);
-    write_header(&mut w, &Header { margin: None, complete: true, age0, count });
+    write_header(&mut w, &Header { margin: None, complete: true, ages, count });
+    fields.iter().for_each(|(value, bits)| w.write(*value, *bits));
+    let len = w.finish();
+    buffer[..len].to_vec()
+}
+
+/// A despawn, in a body that names a second age that there is not.
+fn second_age_of_zero() -> Vec<u8> {
+    let mut buffer = [0; 64];
+    let mut w = BitWriter::new(&mut buffer);
+    write_codec(&mut w, Codec::Fast);
+    // No margin, complete, records, the ages, a count of one; gap and op.
+    let fields = [(0b01, 2), (1, 1), (1, 1), (1, 6), (1, 1), (0, 6), (0, 2), (1, 4), (0, 1), (0b11, 2)];
     fields.iter().for_each(|(value, bits)| w.write(*value, *bits));
     let len = w.finish();
     buffer[..len].to_vec()
@@ -150,22 +170,24 @@ impl Sequence {
 
     /// What does not fit the view of tick 70,301.
     fn refuse_all(&mut self, own: &State, npc: &State) {
-        let whole = body(None, true, 1, &[own_update(1, own, own)]);
+        let whole = body(None, true, one(1), &[own_update(1, own, own)]);
         self.refuse(70_301, &whole);
         self.refuse(70_302, &whole[..2]);
         self.refuse(70_302, &[&whole[..], &[0]].concat());
-        self.refuse(70_302, &body(None, true, 1, &[update(3, 0, 1, own, own)]));
-        self.refuse(70_302, &body(None, true, 1, &[update(300, 1, 2, npc, npc)]));
+        self.refuse(70_302, &body(None, true, one(1), &[update(3, 0, 1, own, own)]));
+        self.refuse(70_302, &body(None, true, one(1), &[update(300, 1, 2, npc, npc)]));
         // Gap, op and what follows, where no writer would write it.
         let first: (u64, u32) = (0b0, 1);
         let update: (u64, u32) = (0b0, 1);
-        self.refuse(70_302, &by_hand(0, 1, &[first, update, (1, 1), (0, 5)]));
-        self.refuse(70_302, &by_hand(1, 1, &[first, update, (0, 1), (0, 6), (0, 5)]));
-        self.refuse(70_302, &by_hand(1, 2, &[(0b111 | 4095 << 3, 15), (0b11, 2), (0b0, 1), (0b11, 2)]));
-        self.refuse(70_302, &by_hand(1, 1, &[first, (0b01, 2), (77, 32), (2, 4), (0, 64), (0, 64)]));
+        self.refuse(70_302, &by_hand(one(0), 1, &[first, update, (1, 1), (0, 5)]));
+        self.refuse(70_302, &by_hand(one(1), 1, &[first, update, (0, 1), (0, 6), (0, 5)]));
+        self.refuse(70_302, &by_hand(two(1, 2), 1, &[first, update, (0b00, 2), (0, 6), (0, 5)]));
+        self.refuse(70_302, &second_age_of_zero());
+        self.refuse(70_302, &by_hand(one(1), 2, &[(0b111 | 4095 << 3, 15), (0b11, 2), (0b0, 1), (0b11, 2)]));
+        self.refuse(70_302, &by_hand(one(1), 1, &[first, (0b01, 2), (77, 32), (2, 4), (0, 64), (0, 64)]));
         // The x in slot 9 is guessed to be as low as it gets, and 1 is taken from it.
         let slot_9 = (0b011 | 9 << 3, 9);
-        self.refuse(70_302, &by_hand(1, 1, &[slot_9, update, (1, 1), (0b1, 4), (1, 2), (0, 3), (0, 4)]));
+        self.refuse(70_302, &by_hand(one(1), 1, &[slot_9, update, (1, 1), (0b1, 4), (1, 2), (0, 4), (0, 4)]));
         // The codec that nobody agreed on.
         let mut compact = whole;
         compact[0] |= 1;
@@ -173,27 +195,36 @@ impl Sequence {
     }
 
     fn courses(&mut self, own: &State, other: &State, npc: &State) {
-        self.apply("an empty one", 70_000, &body(None, true, 0, &[]));
+        self.apply("an empty one", 70_000, &body(None, true, one(0), &[]));
         let spawns = [own_spawn(own), spawn(1, 9, 0, other), spawn(9, 10, 1, npc)];
-        self.apply("spawns, gaps 0 and 7; the first with the owner's field", 70_001, &body(Some(-3), true, 0, &spawns));
+        self.apply(
+            "spawns, gaps 0 and 7; the first with the owner's field",
+            70_001,
+            &body(Some(-3), true, one(0), &spawns),
+        );
 
         // 320 / 64 m/s are 64 quanta a tick; -7 is -1.4, and the rest of a half rounds up.
         let guessed = state([1064, 0, -2001, 320, 0, -7, 4090, 1, 50]);
         assert_eq!(guessed, on(0, 1, own));
         let touch = [own_update(1, own, &guessed)];
-        self.apply("an update that says: as guessed", 70_002, &body(Some(2), false, 1, &touch));
+        self.apply("an update that says: as guessed", 70_002, &body(Some(2), false, one(1), &touch));
 
         let small = state([1064 + 3 * 64 + 4, 10, -2001 - 3 - 300, 320 + 64, 2, -7, 5, 1, 47]);
         let sinks = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 2048, 0, 0]);
         let turned = with(on(1, 4, npc), &[(6, 100 - 33), (7, 3), (8, 7)]);
         let updates = [own_update(3, &guessed, &small), update(1, 0, 4, other, &sinks), update(9, 1, 4, npc, &turned)];
-        let name = "every class, a cyclic field, saturation, a fall, two ages";
-        self.apply(name, 70_005, &body(Some(127), true, 4, &updates));
-        self.apply("complete and without records: all moved on as guessed", 70_008, &body(Some(1), true, 0, &[]));
+        let name = "every class, a cyclic field, saturation, a fall, two ages of which the header has both";
+        self.apply(name, 70_005, &body(Some(127), true, two(4, 3), &updates));
+        self.apply("complete and without records: all moved on as guessed", 70_008, &body(Some(1), true, one(0), &[]));
+        // All groups of an NPC without a need, where no writer would: x, y, z, the velocity, yaw, flags, archetype.
+        let zeros = [(0, 60), (0, 36), (0, 24)];
+        let lavish = [(0b01 | 6 << 2, 5), (0b01, 2), (20, 32), (1, 4), (0, 1), (0b1_1111, 5)];
+        let name = "a spawn with groups that follow though they are all 0";
+        self.apply(name, 70_009, &by_hand(one(0), 1, &[&lavish[..], &zeros].concat()));
         // The record of 70,005 is not the baseline.
         let older = with(on(0, 8, &guessed), &[(0, 1064 + 8 * 64 - 5)]);
         let aged = [own_update(8, &guessed, &older)];
-        self.apply("a baseline older than the newest record", 70_010, &body(None, false, 63, &aged));
+        self.apply("a baseline older than the newest record", 70_010, &body(None, false, one(63), &aged));
     }
 
     fn slots(&mut self, own: &State, other: &State, npc: &State) {
@@ -206,9 +237,9 @@ impl Sequence {
             spawn(4095, 12, 1, npc),
         ];
         let name = "refresh, despawns, another entity in a slot, an entity in another slot";
-        self.apply(name, 70_011, &body(None, true, 0, &mixed));
+        self.apply(name, 70_011, &body(None, true, one(0), &mixed));
         let crowd = (100..118).map(|slot| spawn(slot, u32::from(slot), 1, npc));
-        self.apply("a count of six bits", 70_012, &body(None, false, 0, &crowd.collect::<Vec<_>>()));
+        self.apply("a count of six bits", 70_012, &body(None, false, one(0), &crowd.collect::<Vec<_>>()));
         let mut twice = vec![
             spawn(100, 100, 0, &SCHEMA.kinds[0].visible(false, own)),
             Record::Spawn { slot: 101, id: 101, kind: 1, owner: true, state: *npc },
@@ -216,24 +247,28 @@ impl Sequence {
         twice.extend((102..118).map(|slot| Record::Despawn { slot }));
         twice.extend([spawn(200, 500, 1, npc), spawn(201, 500, 1, npc)]);
         let name = "the same entity as another kind, and as its owner; one entity in two slots: the later one holds it";
-        self.apply(name, 70_013, &body(Some(-128), true, 0, &twice));
+        self.apply(name, 70_013, &body(Some(-128), true, one(0), &twice));
     }
 
     fn falls(&mut self, own: &State, npc: &State) {
         // The course that began at 70,011 led on to 70,012, from where two more ticks are guessed.
         let (since, leaps) = (on(0, 1, own), with(on(0, 3, own), &[(4, 448), (7, 0), (8, 41)]));
-        let name = "a baseline that began before the age says, an age beside an age0 of 0: a jump";
-        self.apply(name, 70_014, &body(None, true, 0, &[own_update(2, &since, &leaps)]));
-        self.apply("on its course the jump goes up and down", 70_020, &body(Some(0), true, 0, &[]));
+        let name = "a baseline that began before the age says, an age beside a first one of 0 and a second: a jump";
+        self.apply(name, 70_014, &body(None, true, two(0, 63), &[own_update(2, &since, &leaps)]));
+        self.apply("on its course the jump goes up and down", 70_020, &body(Some(0), true, one(0), &[]));
         let lands = with(on(0, 12, &leaps), &[(1, 0), (4, 0), (7, 1)]);
         let landing = [own_update(6, &on(0, 6, &leaps), &lands)];
-        self.apply("it lands, and was on course until six ticks before", 70_026, &body(Some(3), false, 6, &landing));
+        self.apply(
+            "it lands, and was on course until six ticks before",
+            70_026,
+            &body(Some(3), false, one(6), &landing),
+        );
         let drops = with(on(0, 1, &lands), &[(1, 100_000), (4, -100), (7, 0)]);
-        self.apply("it drops from far above", 70_027, &body(Some(4), true, 1, &[own_update(1, &lands, &drops)]));
+        self.apply("it drops from far above", 70_027, &body(Some(4), true, one(1), &[own_update(1, &lands, &drops)]));
         let name = "a fall is followed for 128 ticks, a walk for ever";
-        self.apply(name, 70_300, &body(None, true, 0, &[]));
+        self.apply(name, 70_300, &body(None, true, one(0), &[]));
         let last = [own_spawn(own), spawn(300, 300, 1, npc)];
-        self.apply("the last", 70_301, &body(None, true, 0, &last));
+        self.apply("the last", 70_301, &body(None, true, one(0), &last));
     }
 
     fn refuse(&mut self, tick: u64, body: &[u8]) {

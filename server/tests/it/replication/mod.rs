@@ -71,7 +71,7 @@ fn a_view_is_the_truth_when_acks_are_older_than_the_frame_ring() {
 #[test]
 fn a_tight_budget_delays_but_does_not_falsify_and_nobody_starves() {
     let mut scene = Scene::new(9, 60, 25, &config());
-    let client = scene.join(0, 80, Path { loss: 0.1, spurious: 0.0, delay: 2 });
+    let client = scene.join(0, 100, Path { loss: 0.1, spurious: 0.0, delay: 2 });
     for _ in 0..400 {
         scene.step();
         for (id, waits) in scene.outdated(client) {
