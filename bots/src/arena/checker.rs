@@ -34,6 +34,8 @@ pub(super) struct Subject<'a> {
     pub bonds: &'a Bonds,
     /// What its shard believes of it.
     pub replica: Option<&'a Replica>,
+    /// It leaves nearly all packets unread, or did so until moments ago: what it is told of once in a while it hears late.
+    pub deaf: bool,
 }
 
 impl Subject<'_> {
@@ -148,7 +150,7 @@ impl Checker {
                 (snapshot.saturating_sub(span)..snapshot)
                     .any(|tick| subject.history.at(tick).is_some_and(|frame| frame.row(known).is_some()))
             });
-            if confirmed || !recent {
+            if confirmed || !recent && !subject.deaf {
                 broken.push(Broken::LeftOver { id, snapshot });
             }
             return;

@@ -40,6 +40,8 @@ const FAREWELL_S: u32 = 15;
 const CHECK_TICKS: u64 = 7;
 /// Without faults nobody may starve after so many virtual seconds.
 const UNSETTLED_S: u64 = 3;
+/// So long after it began to listen a client may not have heard all that it missed.
+const RELENTED: Duration = Duration::from_secs(3);
 /// Everyone joins within this at the start.
 const JOINING: Duration = Duration::from_secs(1);
 
@@ -311,7 +313,7 @@ impl Arena {
             broken.push(Broken::QueueTooLong { bytes, most: self.most_queued });
         }
         if let Some(player) = self.players.get(index)
-            && let Some(subject) = subject(&self.history, &self.cluster, player)
+            && let Some(subject) = subject(&self.history, &self.cluster, player, self.is_deaf(index))
         {
             self.checker.check(&subject, &self.spawned, &mut broken);
             if self.strict {
@@ -323,6 +325,12 @@ impl Arena {
             self.violate(Some(index), what);
         }
         self.broken = broken;
+    }
+
+    /// Whether a client leaves nearly all packets unread, or did so until moments ago.
+    fn is_deaf(&self, index: usize) -> bool {
+        let until = self.players.get(index).and_then(|player| player.deaf_until);
+        self.hostiles.harm(index) == Some(Harm::Withhold) || until.is_some_and(|until| until + RELENTED > self.now)
     }
 
     fn pass_on(&mut self, shard: usize) {
@@ -381,11 +389,11 @@ fn watched<'a>(watch: &'a mut Option<Watch>, players: &'a [Player]) -> Option<(&
 }
 
 /// A player whose connection stands, and the truth about it.
-fn subject<'a>(history: &'a History, cluster: &'a Cluster, player: &'a Player) -> Option<Subject<'a>> {
+fn subject<'a>(history: &'a History, cluster: &'a Cluster, player: &'a Player, deaf: bool) -> Option<Subject<'a>> {
     let client = player.client.as_ref()?;
     let conn = client.conn()?;
     let replica = cluster.shard(player.shard).and_then(|shard| shard.replica(conn));
-    Some(Subject { client, conn, history, bonds: &cluster.bonds, replica })
+    Some(Subject { client, conn, history, bonds: &cluster.bonds, replica, deaf })
 }
 
 /// What a client may be sent: its budget, or what its path carries if that is less.

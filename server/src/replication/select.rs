@@ -22,6 +22,8 @@ const GAP_BITS: usize = 5;
 const TURNS_AT_ONCE: usize = 2;
 /// A second age is named for more updates than this; for fewer it does not pay.
 const LEAST_SECOND: u16 = 8;
+/// The nearest of a crowd go first as long as they take no more of the budget than this, in percent.
+const NEAREST_PERCENT: usize = 60;
 /// A prime: by so many places a cut begins elsewhere than in the tick before.
 const PLACES_APART: u64 = 61;
 
@@ -262,6 +264,7 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
     let own = frame.row(replica.own).map(|row| frame.state(row));
     let now = replica.stamp(frame.tick);
     let radius = (f64::from(choice.aoi.leave_m) * f64::from(sim::schema::QUANTA_PER_M)) as u64;
+    let nearest_first = replica.crowded && nearest_fit(replica, choice.budget, candidates);
     if let Some(explained) = choice.explained.as_deref_mut() {
         explained.clear();
     }
@@ -278,7 +281,7 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
                     let (dx, dz) = (own[X].abs_diff(state[X]), own[Z].abs_diff(state[Z]));
                     u64::from(dx) * u64::from(dx) + u64::from(dz) * u64::from(dz)
                 });
-                let followed = replica.crowded && known.followed;
+                let followed = nearest_first && known.followed;
                 let patient = replica.crowded && known.phase == Phase::Spawning;
                 let facts = facts(known, candidate, frame.kind(row), now);
                 choice.weights.terms(&Facts { distance2, radius2: radius * radius, followed, patient, ..facts })
@@ -298,6 +301,15 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
             });
         }
     }
+}
+
+/// Whether the nearest of a crowd may go before whoever has waited too long: they must leave some room for these.
+fn nearest_fit(replica: &Replica, budget: usize, candidates: &[Candidate]) -> bool {
+    let followed = |candidate: &&Candidate| {
+        replica.slots.get(usize::from(candidate.slot)).is_some_and(|known| known.followed && known.id != replica.own)
+    };
+    let bits: usize = candidates.iter().filter(followed).map(|candidate| GAP_BITS + usize::from(candidate.bits)).sum();
+    bits * 100 <= budget * NEAREST_PERCENT
 }
 
 fn facts(known: &Known, candidate: &Candidate, kind: u8, now: u32) -> Facts {

@@ -35,7 +35,7 @@ impl Checker {
         let span = self.aoi.grace_ticks + 2 * looks + cut + self.missed;
         if subject.bonds.pinned(subject.conn, other, (snapshot, span)) {
             self.counts.tied += 1;
-        } else if !subject.was_near((snapshot, span), other, leave_m) {
+        } else if !subject.deaf && !subject.was_near((snapshot, span), other, leave_m) {
             broken.push(Broken::OutsideArea { id, snapshot });
         }
     }

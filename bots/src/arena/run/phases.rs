@@ -70,7 +70,7 @@ impl Arena {
                 return Some((Some(index), Broken::NotConnected { seconds }));
             };
             let fresh = client.view().tick().is_some_and(|newest| newest + 2 >= tick);
-            let Some(subject) = subject(&self.history, &self.cluster, player) else { continue };
+            let Some(subject) = subject(&self.history, &self.cluster, player, false) else { continue };
             let allowance = allowance(&self.drawn, &self.cluster, self.now, index, player);
             let complete = client.view().complete() || {
                 // In a crowd no snapshot is complete, nor is one that the budget cut.

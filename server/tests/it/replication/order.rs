@@ -1,8 +1,8 @@
 //! What goes first, and why.
 
-use server::replication::{Explained, Relation, Tier};
+use server::replication::{Aoi, Explained, Relation, ReplicationConfig, Tier};
 
-use super::scene::{Motion, PERFECT, Scene, config};
+use super::scene::{Motion, PERFECT, RATE, Scene, config};
 
 /// Whoever was left out has no higher tier than who went, and in the same one no higher score, give or take a class of scores
 /// (half a doubling). How many were left out.
@@ -100,4 +100,24 @@ fn one_client_is_explained_and_nobody_when_nobody_asks() {
     scene.replication.watch(None);
     scene.step();
     assert!(scene.replication.explained().is_empty());
+}
+
+/// The nearest, whose turns alone were more than the budget, kept all others waiting for ever.
+#[test]
+fn in_a_crowd_the_nearest_go_first_only_while_they_leave_room_for_the_others() {
+    let config = ReplicationConfig { aoi: Aoi { crowd: 20, follow: 16, ..config().aoi }, ..config() };
+    let mut scene = Scene::new(3, 40, 16, &config);
+    let client = scene.join(0, 1100, PERFECT);
+    scene.motion = Motion::Dance;
+    for _ in 0..60 {
+        scene.step();
+    }
+    scene.viewers[usize::from(client)].budget = 90;
+    let cut = scene.replication.stats().cut;
+    for step in 0..200 {
+        scene.step();
+        let worst = scene.outdated(client).map(|(_, waits)| waits).max().unwrap_or(0);
+        assert!(step < 60 || worst <= config.aoi.turn_ticks + u64::from(RATE), "{worst} ticks");
+    }
+    assert!(scene.replication.client(client).unwrap().crowded() && scene.replication.stats().cut > cut + 100);
 }
