@@ -282,8 +282,13 @@ impl TraceArgs {
 }
 
 impl ArenaArgs {
-    /// The run that they describe.
+    /// The run that they describe. Ends the process, as clap does, where they contradict each other.
     pub fn run(&self) -> ArenaRun {
+        if let Some(watch) = self.watch.filter(|watch| *watch >= self.clients) {
+            let what =
+                format!("--watch {watch}: with --clients {} the last client is {}\n", self.clients, self.clients - 1);
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, what).exit();
+        }
         ArenaRun {
             seed: self.seed,
             seeds: self.seeds,
