@@ -33,7 +33,23 @@ pub enum Predictor {
         /// Position quanta per second for one velocity quantum.
         numerator: i32,
     },
+    /// The field moves on as it moved between the two newest acknowledged states.
+    ///
+    /// The guess `n` ticks after the newer one, `m` ticks after the older one, is
+    /// `newer + round((newer - older) * n / m)`; without an older state the field keeps its value.
+    Trend,
+    /// Four fields in a row are a unit quaternion, *smallest three*: part 0 is the number (2 bits) of the
+    /// component x, y, z, w of the largest magnitude, which is left out and positive; parts 1, 2, 3 are the
+    /// others in order, unsigned, where 0 is -1/√2 and the largest value +1/√2. It turns on as it turned between
+    /// the two newest acknowledged states.
+    Rotation {
+        /// Which of the four fields, 0..=3.
+        part: u8,
+    },
 }
+
+/// The narrowest and the widest component of a [`Predictor::Rotation`], in bits.
+pub const ROTATION_BITS: [u8; 2] = [4, 14];
 
 /// One replicated (or input) field: an integer with a range and a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,16 +194,51 @@ const fn fields_valid(fields: &[Field]) -> bool {
         if field.bits == 0 || field.bits > width || field.scale == 0 || field.group as usize >= MAX_GROUPS || !classes {
             return false;
         }
-        if let Predictor::Linear { velocity, numerator } = field.predictor {
-            // Within these bounds a guess never overflows 64 bits.
-            let bounded = numerator.unsigned_abs() <= MAX_NUMERATOR as u32;
-            if velocity as usize >= fields.len() || velocity as usize == i || !bounded {
-                return false;
+        match field.predictor {
+            Predictor::Hold | Predictor::Trend => {}
+            Predictor::Linear { velocity, numerator } => {
+                // Within these bounds a guess never overflows 64 bits.
+                let bounded = numerator.unsigned_abs() <= MAX_NUMERATOR as u32;
+                if velocity as usize >= fields.len() || velocity as usize == i || !bounded {
+                    return false;
+                }
+            }
+            Predictor::Rotation { part } => {
+                if !rotation_valid(fields, i, part) {
+                    return false;
+                }
             }
         }
         i += 1;
     }
     true
+}
+
+/// Whether field `i` has its place in a whole quaternion: the four parts in order, in one group.
+const fn rotation_valid(fields: &[Field], i: usize, part: u8) -> bool {
+    if part > 3 || (part as usize) > i || i - part as usize + 4 > fields.len() {
+        return false;
+    }
+    let first = i - part as usize;
+    let (index, one, me) = (&fields[first], &fields[first + 1], &fields[i]);
+    let follows = match fields[first].predictor {
+        Predictor::Rotation { part: 0 } => true,
+        _ => false,
+    };
+    let next = match (part, fields[first + if part == 3 { 3 } else { part as usize + 1 }].predictor) {
+        (3, _) => true,
+        (_, Predictor::Rotation { part: next }) => next == part + 1,
+        _ => false,
+    };
+    let width = if part == 0 { me.bits == 2 } else { me.bits == one.bits };
+    follows
+        && next
+        && width
+        && !me.signed
+        && !me.wraps
+        && me.group == index.group
+        && ROTATION_BITS[0] <= one.bits
+        && one.bits <= ROTATION_BITS[1]
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo; <http://www.isthe.com/chongo/tech/comp/fnv/>), usable in constants.
@@ -246,6 +297,8 @@ impl Fnv {
             hash = match field.predictor {
                 Predictor::Hold => hash.byte(0),
                 Predictor::Linear { velocity, numerator } => hash.byte(1).byte(velocity).u32(numerator as u32),
+                Predictor::Trend => hash.byte(2),
+                Predictor::Rotation { part } => hash.byte(3).byte(part),
             };
             i += 1;
         }

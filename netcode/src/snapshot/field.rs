@@ -18,7 +18,7 @@ const CLASS_BITS: u32 = 2;
 pub(super) fn guess(field: &Field, index: usize, base: &[i32], age: u8, rate: u16) -> i32 {
     let value = |index: usize| i64::from(base.get(index).copied().unwrap_or(0));
     match field.predictor {
-        Predictor::Hold => value(index) as i32,
+        Predictor::Hold | Predictor::Trend | Predictor::Rotation { .. } => value(index) as i32,
         Predictor::Linear { velocity, numerator } => {
             let travel = value(usize::from(velocity)) * i64::from(numerator) * i64::from(age);
             if travel == 0 {
@@ -105,7 +105,7 @@ pub(super) fn read_residual(r: &mut BitReader<'_>, field: &Field, guess: i32) ->
 
 /// The guess plus a residual.
 #[inline]
-fn moved(field: &Field, guess: i32, residual: i64) -> Result<i32, DecodeError> {
+pub(super) fn moved(field: &Field, guess: i32, residual: i64) -> Result<i32, DecodeError> {
     // A class has at most 31 bits and a guess 32, so nothing here can overflow.
     let value = i64::from(guess) + residual;
     if i64::from(field.min()) <= value && value <= i64::from(field.max()) {
@@ -119,7 +119,7 @@ fn moved(field: &Field, guess: i32, residual: i64) -> Result<i32, DecodeError> {
 
 /// `value - guess`; for a cyclic field the shorter way round.
 #[inline]
-fn difference(field: &Field, guess: i32, value: i32) -> i64 {
+pub(super) fn difference(field: &Field, guess: i32, value: i32) -> i64 {
     let plain = i64::from(value) - i64::from(guess);
     if !field.wraps {
         return plain;

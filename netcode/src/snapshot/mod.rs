@@ -71,9 +71,13 @@
 //! - A despawn may be repeated until it is acknowledged: on an empty slot it means nothing.
 
 mod codec;
+pub mod compact;
 mod entity;
 mod field;
+pub mod fast;
 mod history;
+pub mod predict;
+mod rotation;
 mod view;
 
 use thiserror::Error;

@@ -1,0 +1,193 @@
+//! Adaptive probabilities, and the contexts they are kept in.
+
+use super::logistic::{squash, stretch};
+use super::range::Binary;
+use crate::schema::{Field, Kind, MAX_FIELDS, MAX_KINDS, Predictor, Schema};
+
+/// The most classes of fields of a schema, so that one byte names a class.
+const MAX_CLASSES: usize = 255;
+/// Contexts for callers' own decisions.
+pub const FREE_CONTEXTS: usize = 1024;
+
+/// After so many decisions a probability adapts no slower.
+const LIMIT: u32 = 30;
+/// How many decisions a fresh probability counts as having seen.
+const FRESH: u32 = 1;
+/// The learning rate of the mixers, as a shift.
+const LEARN: u32 = 14;
+/// A weight of 1.
+pub(super) const ONE: i32 = 1 << 16;
+/// The largest magnitude of a weight; two times that, times the largest log-odds, fits 32 bits.
+const MOST_WEIGHT: i32 = (8 << 16) - 1;
+
+/// One adaptive probability: the upper 22 bits are that of a set bit, the lower 10 count decisions up to [`LIMIT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+/// What a probability moves by after `n` decisions, in 1/65536: about 1 / (n + 1.6), so that a fresh one is nearly the mean.
+static RATE: [u16; 256] = rates();
+
+const fn rates() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut n = 0;
+    while n < 256 {
+        table[n] = (655_360 / (10 * n as u32 + 16)) as u16;
+        n += 1;
+    }
+    table
+}
+
+impl Slot {
+    /// Even odds, quick to learn.
+    pub const FRESH: Self = Self(1 << 31 | FRESH);
+
+    /// The probability, 0..=65535 in 1/65536.
+    #[inline]
+    pub const fn p(self) -> u32 {
+        self.0 >> 16
+    }
+
+    /// The probability as one that the range coder takes.
+    #[inline]
+    fn sure(self) -> u32 {
+        self.p().clamp(24, 65_536 - 24)
+    }
+
+    #[inline]
+    fn learn(&mut self, bit: bool) {
+        let (p, n) = ((self.0 >> 10) as i32, self.0 & 1023);
+        let target = if bit { (1 << 22) - 1 } else { 0 };
+        let rate = i64::from(RATE[n as usize & 255]);
+        let p = p + ((i64::from(target - p) * rate) >> 16) as i32;
+        self.0 = (p as u32) << 10 | (n + u32::from(n < LIMIT));
+    }
+}
+
+/// Codes one bit by one probability.
+#[inline]
+pub(super) fn direct(binary: &mut impl Binary, slot: &mut Slot, bit: bool) -> bool {
+    let bit = binary.code(bit, slot.sure());
+    slot.learn(bit);
+    bit
+}
+
+/// Codes one bit by the weighted sum of two log-odds (logistic mixing after Mahoney, "Adaptive weighing of context
+/// models for lossless data compression", 2005; the weights learn online).
+#[inline]
+pub(super) fn mixed(binary: &mut impl Binary, a: &mut Slot, b: &mut Slot, weights: &mut [i32; 2], bit: bool) -> bool {
+    let odds = [stretch(a.p()), stretch(b.p())];
+    let p = squash((weights[0] * odds[0] + weights[1] * odds[1]) >> 16);
+    let bit = binary.code(bit, p);
+    let error = if bit { 65_536 } else { 0 } - p as i32;
+    for (weight, odds) in weights.iter_mut().zip(odds) {
+        *weight = (*weight + ((error * odds) >> LEARN)).clamp(-MOST_WEIGHT, MOST_WEIGHT);
+    }
+    a.learn(bit);
+    b.learn(bit);
+    bit
+}
+
+/// Positions in a residual's binary form that have probabilities of their own: is it 0, then the unary exponent.
+pub(super) const STEPS: usize = 16;
+/// Contexts of a residual by where the guess went.
+pub(super) const OWN: usize = 32;
+/// Contexts of a residual by what the record held before it.
+pub(super) const PATH: usize = 64;
+
+/// The probabilities of all fields that are of one class: they differ in nothing but their meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Class {
+    pub own: [[Slot; STEPS]; OWN],
+    pub path: [[Slot; STEPS]; PATH],
+    pub weights: [[i32; 2]; STEPS],
+    pub sign: [Slot; OWN],
+    /// The two bits below the leading one, by exponent.
+    pub mantissa: [[Slot; 4]; STEPS],
+}
+
+impl Class {
+    const FRESH: Self = Self {
+        own: [[Slot::FRESH; STEPS]; OWN],
+        path: [[Slot::FRESH; STEPS]; PATH],
+        weights: [[ONE * 11 / 20; 2]; STEPS],
+        sign: [Slot::FRESH; OWN],
+        mantissa: [[Slot::FRESH; 4]; STEPS],
+    };
+}
+
+/// The probabilities of one kind's other decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KindModel {
+    /// The class of each field.
+    pub classes: [u8; MAX_FIELDS],
+    pub changed: [Slot; 256],
+    pub flags: [Slot; 512],
+    pub index: [Slot; 128],
+    pub rank: [Slot; 4],
+}
+
+/// All adaptive state of a packet: where it starts, and how it goes on.
+///
+/// Both sides must start a packet from equal models: fresh ones, agreed tables, or what a packet left behind that is
+/// known to have been received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    pub(super) kinds: Vec<KindModel>,
+    pub(super) classes: Vec<Class>,
+    pub(super) free: Vec<Slot>,
+}
+
+impl Model {
+    /// Even odds everywhere.
+    #[must_use]
+    pub fn new(schema: &Schema) -> Self {
+        let mut model = Self { kinds: Vec::new(), classes: Vec::new(), free: vec![Slot::FRESH; FREE_CONTEXTS] };
+        for kind in schema.kinds.iter().take(MAX_KINDS) {
+            let first = model.classes.len();
+            let mut classes = [0; MAX_FIELDS];
+            for (i, (place, field)) in classes.iter_mut().zip(kind.fields).enumerate() {
+                let like = kind.fields.iter().take(i).position(|other| alike(other, field));
+                let new = model.classes.len().min(MAX_CLASSES - 1);
+                *place = match like {
+                    Some(other) => classes_of(kind, other, first),
+                    None => new as u8,
+                };
+                if like.is_none() && model.classes.len() < MAX_CLASSES {
+                    model.classes.push(Class::FRESH);
+                }
+            }
+            model.kinds.push(KindModel {
+                classes,
+                changed: [Slot::FRESH; 256],
+                flags: [Slot::FRESH; 512],
+                index: [Slot::FRESH; 128],
+                rank: [Slot::FRESH; 4],
+            });
+        }
+        model
+    }
+
+    /// Becomes equal to `other`, in the memory it has.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.kinds.clone_from(&other.kinds);
+        self.classes.clone_from(&other.classes);
+        self.free.clone_from(&other.free);
+    }
+}
+
+/// The class of field `i`, if the kind's classes begin at `first`.
+fn classes_of(kind: &Kind, i: usize, first: usize) -> u8 {
+    let fields = kind.fields.iter().take(i).enumerate();
+    let before = fields.filter(|(k, field)| !kind.fields.iter().take(*k).any(|other| alike(other, field))).count();
+    (first + before).min(MAX_CLASSES - 1) as u8
+}
+
+/// Whether two fields of a kind share their probabilities.
+fn alike(a: &Field, b: &Field) -> bool {
+    let predictors = match (a.predictor, b.predictor) {
+        (Predictor::Linear { numerator: a, .. }, Predictor::Linear { numerator: b, .. }) => a == b,
+        (Predictor::Rotation { part: a }, Predictor::Rotation { part: b }) => (a == 0) == (b == 0),
+        (a, b) => a == b,
+    };
+    predictors && (a.bits, a.signed, a.wraps, a.group) == (b.bits, b.signed, b.wraps, b.group)
+}

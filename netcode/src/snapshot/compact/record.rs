@@ -1,0 +1,215 @@
+//! One record: which contexts its decisions have.
+
+use super::model::{Class, KindModel, Model, OWN, STEPS, direct, mixed};
+use super::range::Binary;
+use crate::schema::{Field, Kind, Predictor, State};
+use crate::snapshot::DecodeError;
+use crate::snapshot::field::{difference, moved};
+use crate::snapshot::predict::Guess;
+
+/// What the record's fields so far say about the next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Path {
+    /// Fields of this group coded.
+    fields: usize,
+    /// Magnitudes of the last two residuals of this group, in bits.
+    last: [u32; 2],
+    /// The largest of earlier groups, if there were any.
+    earlier: Option<u32>,
+    group: u8,
+}
+
+impl Path {
+    /// The context of the next residual.
+    fn context(&self, motion: u32) -> usize {
+        match (self.fields, self.earlier) {
+            (0, None) => motion.min(15) as usize,
+            (0, Some(most)) => 16 + most.min(15) as usize,
+            (1, _) => 32 + self.last[0].min(15) as usize,
+            _ => 48 + ((self.last[0] + self.last[1]) / 2).min(15) as usize,
+        }
+    }
+
+    fn enter(&mut self, group: u8) {
+        if group != self.group || self.fields == 0 && self.earlier.is_none() {
+            if self.fields > 0 {
+                let most = self.last[0].max(self.last[1]);
+                self.earlier = Some(self.earlier.unwrap_or(0).max(most));
+            }
+            (self.fields, self.last, self.group) = (0, [0; 2], group);
+        }
+    }
+
+    fn note(&mut self, residual: i64) {
+        self.last = [bits(residual), self.last[0]];
+        self.fields += 1;
+    }
+}
+
+/// The width of a magnitude, 0..=33.
+#[inline]
+fn bits(value: i64) -> u32 {
+    u64::BITS - value.unsigned_abs().leading_zeros()
+}
+
+/// Width and sign of how far the guess lies from the baseline, as a context.
+#[inline]
+fn own(step: i64) -> usize {
+    (bits(step).min(15) as usize * 2 + usize::from(step < 0)).min(OWN - 1)
+}
+
+/// Codes whether the state differs from the guess.
+///
+/// `recent` has a bit for each of the last records of this kind of decision, the newest lowest.
+#[inline]
+pub(super) fn changed(
+    binary: &mut impl Binary,
+    model: &mut KindModel,
+    guess: &Guess,
+    flag: bool,
+    recent: u32,
+    bit: bool,
+) -> bool {
+    let motion = guess.any_motion().min(31) as usize;
+    let context = if motion == 0 {
+        let near = (recent & 0b111).count_ones() as usize;
+        let far = (recent >> 3 & 0xff).count_ones() as usize;
+        usize::from(flag) << 6 | near << 4 | far
+    } else {
+        128 + (usize::from(flag) << 5 | motion)
+    };
+    match model.changed.get_mut(context) {
+        Some(slot) => direct(binary, slot, bit),
+        None => bit,
+    }
+}
+
+/// Codes the fields of a record, given the guess; `state` matters to an encoder only.
+///
+/// # Errors
+/// If the sum of guess and residual lies outside a field's range. An encoder's never does.
+pub(super) fn fields(
+    binary: &mut impl Binary,
+    model: &mut Model,
+    number: usize,
+    kind: &Kind,
+    guess: &Guess,
+    state: &State,
+) -> Result<State, DecodeError> {
+    let mut out = State::default();
+    let Some(others) = model.kinds.get_mut(number) else { return Ok(out) };
+    let (mut path, mut turns, mut held) = (Path::default(), 0, *guess.held());
+    let mut from = *guess.state();
+    for (i, field) in kind.fields.iter().enumerate() {
+        let at = |state: &State| state.get(i).copied().unwrap_or(0);
+        let (guessed, value) = (at(&from), at(state));
+        path.enter(field.group);
+        let value = if field.bits == 1 {
+            let motion = guess.any_motion().min(15) as usize;
+            let context = (i & 15) << 5 | usize::from(guessed != 0) << 4 | motion;
+            let flip = value != guessed;
+            let flip = others.flags.get_mut(context).map_or(flip, |slot| direct(binary, slot, flip));
+            guessed ^ i32::from(flip)
+        } else if field.predictor == (Predictor::Rotation { part: 0 }) {
+            let index = index(binary, others, guess, turns, field, value);
+            if i32::from(index) != guessed {
+                let turn = guess.turns(turns);
+                for (k, (g, h)) in turn.parts(index).into_iter().zip(turn.base_parts(index)).enumerate() {
+                    if let (Some(from), Some(held)) = (from.get_mut(i + 1 + k), held.get_mut(i + 1 + k)) {
+                        (*from, *held) = (g, h);
+                    }
+                }
+            }
+            turns += 1;
+            i32::from(index)
+        } else {
+            let class = others.classes.get(i).and_then(|class| model.classes.get_mut(usize::from(*class)));
+            let Some(class) = class else { return Ok(out) };
+            let step = difference(field, guessed, at(&held));
+            let context = path.context(guess.motion(field.group));
+            let residual = residual(binary, class, own(step), context, difference(field, guessed, value));
+            path.note(residual);
+            moved(field, guessed, residual)?
+        };
+        if let Some(place) = out.get_mut(i) {
+            *place = value;
+        }
+    }
+    Ok(out)
+}
+
+/// Codes which component of a quaternion is left out.
+fn index(
+    binary: &mut impl Binary,
+    model: &mut KindModel,
+    guess: &Guess,
+    turn: usize,
+    field: &Field,
+    value: i32,
+) -> u8 {
+    let turn = guess.turns(turn);
+    let order = turn.order();
+    let motion = guess.motion(field.group).min(15) as usize;
+    let context = turn.margin(order) << 4 | motion;
+    let rank = order.iter().position(|index| i32::from(*index) == value).unwrap_or(0);
+    let mut found = 0;
+    let slots = model.index.get_mut(context).into_iter().chain(&mut model.rank);
+    for (slot, k) in slots.zip(0..3) {
+        if !direct(binary, slot, rank > k) {
+            break;
+        }
+        found = k + 1;
+    }
+    order.get(found).copied().unwrap_or(0)
+}
+
+/// Codes a residual: is it 0, its sign, how many bits its magnitude has (unary), the two bits below the
+/// leading one, the rest raw.
+fn residual(binary: &mut impl Binary, class: &mut Class, own: usize, path: usize, value: i64) -> i64 {
+    let (Some(a), Some(b), Some(sign)) = (class.own.get_mut(own), class.path.get_mut(path), class.sign.get_mut(own))
+    else {
+        return value;
+    };
+    let mut steps = a.iter_mut().zip(b.iter_mut()).zip(&mut class.weights);
+    let Some(((a, b), weights)) = steps.next() else { return value };
+    if !mixed(binary, a, b, weights, value != 0) {
+        return 0;
+    }
+    let negative = direct(binary, sign, value < 0);
+    let size = value.unsigned_abs();
+    let exponent = bits(value).saturating_sub(1);
+    let mut e = 0;
+    for ((a, b), weights) in steps {
+        if !mixed(binary, a, b, weights, e < exponent) {
+            break;
+        }
+        e += 1;
+    }
+    // Wider ones than have probabilities of their own.
+    if e == STEPS as u32 - 1 {
+        while e < 32 && binary.code(e < exponent, 1 << 15) {
+            e += 1;
+        }
+    }
+    let mut low = 0;
+    let mut left = e;
+    if let Some([_, first, second @ ..]) = class.mantissa.get_mut(e as usize & (STEPS - 1)) {
+        if left > 0 {
+            left -= 1;
+            low = u64::from(direct(binary, first, size >> left & 1 != 0));
+        }
+        if left > 0
+            && let Some(second) = second.get_mut(low as usize)
+        {
+            left -= 1;
+            low = low << 1 | u64::from(direct(binary, second, size >> left & 1 != 0));
+        }
+    }
+    while left > 0 {
+        let n = left.min(16);
+        left -= n;
+        low = low << n | u64::from(binary.raw((size >> left) as u32 & ((1 << n) - 1), n));
+    }
+    let size = (1u64 << e | low) as i64;
+    if negative { -size } else { size }
+}
