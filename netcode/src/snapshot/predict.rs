@@ -28,6 +28,8 @@ pub struct Guess {
     held: State,
     turns: [Turn; MAX_TURNS],
     motion: [u32; MAX_GROUPS],
+    /// Nothing moves: the guess is the baseline, and `turns` is not filled.
+    still: bool,
 }
 
 impl Guess {
@@ -43,6 +45,15 @@ impl Guess {
     #[inline]
     pub fn set(&mut self, kind: &Kind, history: &History<'_>) {
         self.state = *history.base;
+        self.still = history.older.is_none_or(|(older, _)| same(older, history.base));
+        if self.still && !kind.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. })) {
+            return;
+        }
+        self.still = false;
+        self.set_moving(kind, history);
+    }
+
+    fn set_moving(&mut self, kind: &Kind, history: &History<'_>) {
         self.held = *history.base;
         self.motion = [0; MAX_GROUPS];
         let mut turns = 0;
@@ -125,25 +136,39 @@ impl Guess {
 
     /// The newest acknowledged state; a quaternion leaves out the component that the guess leaves out.
     pub(super) const fn held(&self) -> &State {
-        &self.held
+        if self.still { &self.state } else { &self.held }
     }
 
-    /// The quaternion of that number, in the order of the fields.
-    pub(super) fn turns(&self, number: usize) -> Turn {
+    /// The quaternion of that number, in the order of the fields, which begins at field `i`.
+    pub(super) fn turns(&self, number: usize, i: usize, bits: u8) -> Turn {
+        if self.still {
+            let four = [0, 1, 2, 3].map(|k| self.state.get(i + k).copied().unwrap_or(0));
+            return Turn::new(four, None, 1, bits);
+        }
         self.turns.get(number).copied().unwrap_or_default()
     }
 
     /// How far the guess for a group moved on, as the bits that its largest step needs, 0..=32.
     #[inline]
     pub(super) fn motion(&self, group: u8) -> u32 {
-        self.motion.get(usize::from(group)).map_or(0, |motion| u32::BITS - motion.leading_zeros())
+        let motion = self.motion.get(usize::from(group)).filter(|_| !self.still);
+        motion.map_or(0, |motion| u32::BITS - motion.leading_zeros())
     }
 
     /// The same of all groups.
     #[inline]
     pub(super) fn any_motion(&self) -> u32 {
+        if self.still {
+            return 0;
+        }
         u32::BITS - self.motion.iter().fold(0, |or, motion| or | motion).leading_zeros()
     }
+}
+
+/// Whether two states are equal; without the call that the operator costs.
+#[inline]
+pub(super) fn same(a: &State, b: &State) -> bool {
+    a.iter().zip(b).fold(0, |or, (a, b)| or | (a ^ b)) == 0
 }
 
 #[inline]

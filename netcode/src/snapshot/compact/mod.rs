@@ -8,7 +8,7 @@ mod record;
 pub use self::model::{FREE_CONTEXTS, Model};
 pub use self::range::{BadLength, Binary, RangeDecoder, RangeEncoder};
 use super::DecodeError;
-use super::predict::{Guess, History};
+use super::predict::{Guess, History, same};
 use crate::schema::{Schema, State};
 
 /// Codes a body: an encoder if `B` is one, else a decoder.
@@ -111,7 +111,7 @@ impl<'m, B: Binary> Coder<'m, B> {
         let kind = self.schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
         self.guess.set(kind, history);
         let flag = kind.fields.iter().zip(history.base).any(|(field, value)| field.bits == 1 && *value != 0);
-        let differs = self.guess.state() != state;
+        let differs = !same(self.guess.state(), state);
         let Some(others) = self.model.kinds.get_mut(usize::from(number)) else {
             return Err(DecodeError::UnknownKind(number));
         };

@@ -53,18 +53,19 @@ impl Slot {
         self.p().clamp(24, 65_536 - 24)
     }
 
-    #[inline]
+    #[inline(always)]
     fn learn(&mut self, bit: bool) {
         let (p, n) = ((self.0 >> 10) as i32, self.0 & 1023);
-        let target = if bit { (1 << 22) - 1 } else { 0 };
-        let rate = i64::from(RATE[n as usize & 255]);
-        let p = p + ((i64::from(target - p) * rate) >> 16) as i32;
-        self.0 = (p as u32) << 10 | (n + u32::from(n < LIMIT));
+        let target = -i32::from(bit) & ((1 << 22) - 1);
+        let rate = i32::from(RATE[n as usize & 255]);
+        // Within 22 + 16 - 8 bits, so nothing wraps; the plain operators would check.
+        let step = (i64::from(target.wrapping_sub(p)).wrapping_mul(i64::from(rate)) >> 16) as i32;
+        self.0 = (p.wrapping_add(step) as u32) << 10 | n.wrapping_add(u32::from(n < LIMIT));
     }
 }
 
 /// Codes one bit by one probability.
-#[inline]
+#[inline(always)]
 pub(super) fn direct(binary: &mut impl Binary, slot: &mut Slot, bit: bool) -> bool {
     let bit = binary.code(bit, slot.sure());
     slot.learn(bit);
@@ -73,14 +74,17 @@ pub(super) fn direct(binary: &mut impl Binary, slot: &mut Slot, bit: bool) -> bo
 
 /// Codes one bit by the weighted sum of two log-odds (logistic mixing after Mahoney, "Adaptive weighing of context
 /// models for lossless data compression", 2005; the weights learn online).
-#[inline]
+#[inline(always)]
 pub(super) fn mixed(binary: &mut impl Binary, a: &mut Slot, b: &mut Slot, weights: &mut [i32; 2], bit: bool) -> bool {
     let odds = [stretch(a.p()), stretch(b.p())];
-    let p = squash((weights[0] * odds[0] + weights[1] * odds[1]) >> 16);
+    // Within 32 bits by the bounds of both, so nothing wraps; the plain operators would check.
+    let sum = weights[0].wrapping_mul(odds[0]).wrapping_add(weights[1].wrapping_mul(odds[1]));
+    let p = squash(sum >> 16);
     let bit = binary.code(bit, p);
-    let error = if bit { 65_536 } else { 0 } - p as i32;
+    let error = (i32::from(bit) << 16).wrapping_sub(p as i32);
     for (weight, odds) in weights.iter_mut().zip(odds) {
-        *weight = (*weight + ((error * odds) >> LEARN)).clamp(-MOST_WEIGHT, MOST_WEIGHT);
+        let step = error.wrapping_mul(odds) >> LEARN;
+        *weight = weight.wrapping_add(step).clamp(-MOST_WEIGHT, MOST_WEIGHT);
     }
     a.learn(bit);
     b.learn(bit);

@@ -98,15 +98,15 @@ impl<'a> RangeEncoder<'a> {
 }
 
 impl Binary for RangeEncoder<'_> {
-    #[inline]
+    #[inline(always)]
     fn code(&mut self, bit: bool, p: u32) -> bool {
         debug_assert!(0 < p && p < 1 << PROBABILITY_BITS, "a probability is out of range");
-        let bound = (self.range >> PROBABILITY_BITS) * u64::from(p);
+        let bound = (self.range >> PROBABILITY_BITS).wrapping_mul(u64::from(p));
         if bit {
             self.range = bound;
         } else {
             self.add(bound);
-            self.range -= bound;
+            self.range = self.range.wrapping_sub(bound);
         }
         self.renormalise();
         bit
@@ -181,15 +181,15 @@ impl<'a> RangeDecoder<'a> {
 }
 
 impl Binary for RangeDecoder<'_> {
-    #[inline]
+    #[inline(always)]
     fn code(&mut self, _bit: bool, p: u32) -> bool {
-        let bound = (self.range >> PROBABILITY_BITS) * u64::from(p);
+        let bound = (self.range >> PROBABILITY_BITS).wrapping_mul(u64::from(p));
         let bit = self.code < bound;
         if bit {
             self.range = bound;
         } else {
-            self.code -= bound;
-            self.range -= bound;
+            self.code = self.code.wrapping_sub(bound);
+            self.range = self.range.wrapping_sub(bound);
         }
         self.renormalise();
         bit

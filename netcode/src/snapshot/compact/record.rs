@@ -2,10 +2,11 @@
 
 use super::model::{Class, KindModel, Model, OWN, STEPS, direct, mixed};
 use super::range::Binary;
-use crate::schema::{Field, Kind, Predictor, State};
+use crate::schema::{Kind, Predictor, State};
 use crate::snapshot::DecodeError;
 use crate::snapshot::field::{difference, moved};
 use crate::snapshot::predict::Guess;
+use crate::snapshot::rotation::Turn;
 
 /// What the record's fields so far say about the next.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,9 +112,11 @@ pub(super) fn fields(
             let flip = others.flags.get_mut(context).map_or(flip, |slot| direct(binary, slot, flip));
             guessed ^ i32::from(flip)
         } else if field.predictor == (Predictor::Rotation { part: 0 }) {
-            let index = index(binary, others, guess, turns, field, value);
+            let component = kind.fields.get(i + 1).map_or(0, |field| field.bits);
+            let turn = guess.turns(turns, i, component);
+            let motion = guess.motion(field.group).min(15) as usize;
+            let index = index(binary, others, &turn, motion, guessed, value);
             if i32::from(index) != guessed {
-                let turn = guess.turns(turns);
                 for (k, (g, h)) in turn.parts(index).into_iter().zip(turn.base_parts(index)).enumerate() {
                     if let (Some(from), Some(held)) = (from.get_mut(i + 1 + k), held.get_mut(i + 1 + k)) {
                         (*from, *held) = (g, h);
@@ -142,14 +145,18 @@ pub(super) fn fields(
 fn index(
     binary: &mut impl Binary,
     model: &mut KindModel,
-    guess: &Guess,
-    turn: usize,
-    field: &Field,
+    turn: &Turn,
+    motion: usize,
+    guessed: i32,
     value: i32,
 ) -> u8 {
-    let turn = guess.turns(turn);
-    let order = turn.order();
-    let motion = guess.motion(field.group).min(15) as usize;
+    let mut order = turn.order();
+    // Where two are nearly equal the guess may have another first.
+    if let Some(k) = order.iter().position(|index| i32::from(*index) == guessed)
+        && let Some(front) = order.get_mut(..=k)
+    {
+        front.rotate_right(1);
+    }
     let context = turn.margin(order) << 4 | motion;
     let rank = order.iter().position(|index| i32::from(*index) == value).unwrap_or(0);
     let mut found = 0;
