@@ -91,8 +91,8 @@ pub(super) fn mixed(binary: &mut impl Binary, a: &mut Slot, b: &mut Slot, weight
     bit
 }
 
-/// Positions in a residual's binary form that have probabilities of their own: is it 0, then the unary exponent.
-pub(super) const STEPS: usize = 16;
+/// Widths of a residual that have probabilities of their own; wider ones share those of the last.
+pub(super) const WIDTHS: usize = 16;
 /// Contexts of a residual by where the guess went.
 pub(super) const OWN: usize = 32;
 /// Contexts of a residual by what the record held before it.
@@ -101,21 +101,43 @@ pub(super) const PATH: usize = 64;
 /// The probabilities of all fields that are of one class: they differ in nothing but their meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Class {
-    pub own: [[Slot; STEPS]; OWN],
-    pub path: [[Slot; STEPS]; PATH],
-    pub weights: [[i32; 2]; STEPS],
+    pub own: [Widths<Slot>; OWN],
+    pub path: [Widths<Slot>; PATH],
+    pub weights: Widths<[i32; 2]>,
     pub sign: [Slot; OWN],
-    /// The two bits below the leading one, by exponent.
-    pub mantissa: [[Slot; 4]; STEPS],
+    /// The two bits below the leading one, by width.
+    pub mantissa: [[Slot; 4]; WIDTHS],
+    /// The mean width of residuals, in 1/16, by either context.
+    pub own_width: [u16; OWN],
+    pub path_width: [u16; PATH],
+}
+
+/// A width is coded as steps from an expected one: is it at least that; then up, or down, until it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Widths<T> {
+    /// At least the expected width, by that.
+    pub least: [T; WIDTHS],
+    /// Above a width, if at least that.
+    pub up: [T; WIDTHS],
+    /// Below a width, if at most that.
+    pub down: [T; WIDTHS],
+}
+
+impl<T: Copy> Widths<T> {
+    const fn all(value: T) -> Self {
+        Self { least: [value; WIDTHS], up: [value; WIDTHS], down: [value; WIDTHS] }
+    }
 }
 
 impl Class {
     const FRESH: Self = Self {
-        own: [[Slot::FRESH; STEPS]; OWN],
-        path: [[Slot::FRESH; STEPS]; PATH],
-        weights: [[ONE * 11 / 20; 2]; STEPS],
+        own: [const { Widths::all(Slot::FRESH) }; OWN],
+        path: [const { Widths::all(Slot::FRESH) }; PATH],
+        weights: Widths::all([ONE * 11 / 20; 2]),
         sign: [Slot::FRESH; OWN],
-        mantissa: [[Slot::FRESH; 4]; STEPS],
+        mantissa: [[Slot::FRESH; 4]; WIDTHS],
+        own_width: [3 << 4; OWN],
+        path_width: [3 << 4; PATH],
     };
 }
 

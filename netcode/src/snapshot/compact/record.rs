@@ -1,6 +1,6 @@
 //! One record: which contexts its decisions have.
 
-use super::model::{Class, KindModel, Model, OWN, STEPS, direct, mixed};
+use super::model::{Class, KindModel, Model, OWN, PATH, WIDTHS, direct, mixed};
 use super::range::Binary;
 use crate::schema::{Kind, Predictor, State};
 use crate::snapshot::DecodeError;
@@ -170,53 +170,65 @@ fn index(
     order.get(found).copied().unwrap_or(0)
 }
 
-/// Codes a residual: is it 0, its sign, how many bits its magnitude has (unary), the two bits below the
-/// leading one, the rest raw.
+/// Codes a residual: how many bits its magnitude has, its sign, the two bits below the leading one, the rest raw.
+#[inline]
 fn residual(binary: &mut impl Binary, class: &mut Class, own: usize, path: usize, value: i64) -> i64 {
-    let (Some(a), Some(b), Some(sign)) = (class.own.get_mut(own), class.path.get_mut(path), class.sign.get_mut(own))
-    else {
-        return value;
-    };
-    let mut steps = a.iter_mut().zip(b.iter_mut()).zip(&mut class.weights);
-    let Some(((a, b), weights)) = steps.next() else { return value };
-    if !mixed(binary, a, b, weights, value != 0) {
+    let width = width(binary, class, own & (OWN - 1), path & (PATH - 1), bits(value));
+    if width == 0 {
         return 0;
     }
-    let negative = direct(binary, sign, value < 0);
+    let negative = direct(binary, &mut class.sign[own & (OWN - 1)], value < 0);
     let size = value.unsigned_abs();
-    let exponent = bits(value).saturating_sub(1);
-    let mut e = 0;
-    for ((a, b), weights) in steps {
-        if !mixed(binary, a, b, weights, e < exponent) {
-            break;
-        }
-        e += 1;
+    let mut low = 1;
+    let mut left = width - 1;
+    let [_, slots @ ..] = &mut class.mantissa[(width as usize).min(WIDTHS - 1)];
+    if left > 0 {
+        left -= 1;
+        low = low << 1 | u64::from(direct(binary, &mut slots[0], size >> left & 1 != 0));
     }
-    // Wider ones than have probabilities of their own.
-    if e == STEPS as u32 - 1 {
-        while e < 32 && binary.code(e < exponent, 1 << 15) {
-            e += 1;
-        }
-    }
-    let mut low = 0;
-    let mut left = e;
-    if let Some([_, first, second @ ..]) = class.mantissa.get_mut(e as usize & (STEPS - 1)) {
-        if left > 0 {
-            left -= 1;
-            low = u64::from(direct(binary, first, size >> left & 1 != 0));
-        }
-        if left > 0
-            && let Some(second) = second.get_mut(low as usize)
-        {
-            left -= 1;
-            low = low << 1 | u64::from(direct(binary, second, size >> left & 1 != 0));
-        }
+    if left > 0 {
+        left -= 1;
+        let slot = &mut slots[1 + (low as usize & 1)];
+        low = low << 1 | u64::from(direct(binary, slot, size >> left & 1 != 0));
     }
     while left > 0 {
         let n = left.min(16);
         left -= n;
         low = low << n | u64::from(binary.raw((size >> left) as u32 & ((1 << n) - 1), n));
     }
-    let size = (1u64 << e | low) as i64;
-    if negative { -size } else { size }
+    if negative { -(low as i64) } else { low as i64 }
+}
+
+/// Codes a width, 0..=33, in steps from what both contexts expect.
+#[inline]
+fn width(binary: &mut impl Binary, class: &mut Class, own: usize, path: usize, width: u32) -> u32 {
+    let (mean, other) = (&mut class.own_width[own], &mut class.path_width[path]);
+    let expected = (u32::from(*mean) + u32::from(*other) + 16) >> 5;
+    let (a, b, weights) = (&mut class.own[own], &mut class.path[path], &mut class.weights);
+    let mut w = expected;
+    let i = w as usize & (WIDTHS - 1);
+    if expected == 0 || mixed(binary, &mut a.least[i], &mut b.least[i], &mut weights.least[i], width >= expected) {
+        while w < 33 {
+            let i = (w as usize).min(WIDTHS - 1);
+            if !mixed(binary, &mut a.up[i], &mut b.up[i], &mut weights.up[i], width > w) {
+                break;
+            }
+            w += 1;
+        }
+    } else {
+        w = w.saturating_sub(1);
+        while w > 0 {
+            let i = w as usize & (WIDTHS - 1);
+            if !mixed(binary, &mut a.down[i], &mut b.down[i], &mut weights.down[i], width < w) {
+                break;
+            }
+            w -= 1;
+        }
+    }
+    for mean in [mean, other] {
+        // Towards the width by an eighth; rounding leaves it within 0..=15 widths.
+        let (now, to) = (i32::from(*mean), (w.min(WIDTHS as u32 - 1) << 4) as i32);
+        *mean = (now + ((to - now) >> 3)) as u16;
+    }
+    w
 }
