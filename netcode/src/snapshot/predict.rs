@@ -21,6 +21,15 @@ pub struct History<'a> {
     pub rate: u16,
 }
 
+impl History<'_> {
+    /// Whether nothing changed between the two acknowledged states, or there is but one.
+    #[inline]
+    #[must_use]
+    pub fn still(&self) -> bool {
+        self.older.is_none_or(|(older, _)| same(older, self.base))
+    }
+}
+
 /// A guessed state, and what else the codecs want to know of where it came from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Guess {
@@ -45,7 +54,7 @@ impl Guess {
     #[inline]
     pub fn set(&mut self, kind: &Kind, history: &History<'_>) {
         self.state = *history.base;
-        self.still = history.older.is_none_or(|(older, _)| same(older, history.base));
+        self.still = history.still();
         if self.still && !kind.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. })) {
             return;
         }

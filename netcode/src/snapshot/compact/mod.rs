@@ -109,16 +109,27 @@ impl<'m, B: Binary> Coder<'m, B> {
     /// If the schema has no such kind, or (decoding) a value is out of its field's range.
     pub fn record(&mut self, number: u8, history: &History<'_>, state: &State) -> Result<State, DecodeError> {
         let kind = self.schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
-        self.guess.set(kind, history);
-        let flag = kind.fields.iter().zip(history.base).any(|(field, value)| field.bits == 1 && *value != 0);
-        let differs = !same(self.guess.state(), state);
         let Some(others) = self.model.kinds.get_mut(usize::from(number)) else {
             return Err(DecodeError::UnknownKind(number));
         };
-        let differs = record::changed(&mut self.binary, others, &self.guess, flag, self.recent, differs);
-        self.recent = self.recent << 1 | u32::from(differs);
-        if !differs {
-            return Ok(*self.guess.state());
+        let flag = others.flag.and_then(|i| history.base.get(usize::from(i))).is_some_and(|value| *value != 0);
+        if !others.drifts && history.still() {
+            let differs = !same(history.base, state);
+            let differs = record::stirred(&mut self.binary, others, flag, self.recent, differs);
+            self.recent = self.recent << 1 | u32::from(differs);
+            if !differs {
+                return Ok(*history.base);
+            }
+            self.guess.set(kind, history);
+        } else {
+            self.guess.set(kind, history);
+            let differs = !same(self.guess.state(), state);
+            let motion = self.guess.any_motion();
+            let differs = record::surprised(&mut self.binary, others, flag, motion, differs);
+            self.recent = self.recent << 1 | u32::from(differs);
+            if !differs {
+                return Ok(*self.guess.state());
+            }
         }
         record::fields(&mut self.binary, self.model, usize::from(number), kind, &self.guess, state)
     }

@@ -99,7 +99,7 @@ pub(super) const OWN: usize = 32;
 pub(super) const PATH: usize = 64;
 
 /// The probabilities of all fields that are of one class: they differ in nothing but their meaning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Class {
     pub own: [Widths<Slot>; OWN],
     pub path: [Widths<Slot>; PATH],
@@ -113,7 +113,7 @@ pub(super) struct Class {
 }
 
 /// A width is coded as steps from an expected one: is it at least that; then up, or down, until it is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Widths<T> {
     /// At least the expected width, by that.
     pub least: [T; WIDTHS],
@@ -142,10 +142,14 @@ impl Class {
 }
 
 /// The probabilities of one kind's other decisions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KindModel {
     /// The class of each field.
     pub classes: [u8; MAX_FIELDS],
+    /// Whether a state may move on that is equal to the one before it.
+    pub drifts: bool,
+    /// The first field of one bit, if there is one.
+    pub flag: Option<u8>,
     pub changed: [Slot; 256],
     pub flags: [Slot; 512],
     pub index: [Slot; 128],
@@ -182,8 +186,11 @@ impl Model {
                     model.classes.push(Class::FRESH);
                 }
             }
+            let flag = kind.fields.iter().position(|field| field.bits == 1);
             model.kinds.push(KindModel {
                 classes,
+                drifts: kind.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. })),
+                flag: flag.map(|i| i as u8),
                 changed: [Slot::FRESH; 256],
                 flags: [Slot::FRESH; 512],
                 index: [Slot::FRESH; 128],

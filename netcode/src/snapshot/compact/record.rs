@@ -59,30 +59,20 @@ fn own(step: i64) -> usize {
     (bits(step).min(15) as usize * 2 + usize::from(step < 0)).min(OWN - 1)
 }
 
-/// Codes whether the state differs from the guess.
+/// Codes whether a body at rest has changed.
 ///
-/// `recent` has a bit for each of the last records of this kind of decision, the newest lowest.
+/// `recent` has a bit for each of the records before, the newest lowest: whether they differed from their guess.
 #[inline]
-pub(super) fn changed(
-    binary: &mut impl Binary,
-    model: &mut KindModel,
-    guess: &Guess,
-    flag: bool,
-    recent: u32,
-    bit: bool,
-) -> bool {
-    let motion = guess.any_motion().min(31) as usize;
-    let context = if motion == 0 {
-        let near = (recent & 0b111).count_ones() as usize;
-        let far = (recent >> 3 & 0xff).count_ones() as usize;
-        usize::from(flag) << 6 | near << 4 | far
-    } else {
-        128 + (usize::from(flag) << 5 | motion)
-    };
-    match model.changed.get_mut(context) {
-        Some(slot) => direct(binary, slot, bit),
-        None => bit,
-    }
+pub(super) fn stirred(binary: &mut impl Binary, model: &mut KindModel, flag: bool, recent: u32, bit: bool) -> bool {
+    let near = (recent & 0b111).count_ones() as usize;
+    let far = (recent >> 3 & 0xff).count_ones() as usize;
+    direct(binary, &mut model.changed[usize::from(flag) << 6 | near << 4 | far], bit)
+}
+
+/// Codes whether a moving body is elsewhere than guessed.
+#[inline]
+pub(super) fn surprised(binary: &mut impl Binary, model: &mut KindModel, flag: bool, motion: u32, bit: bool) -> bool {
+    direct(binary, &mut model.changed[128 + (usize::from(flag) << 5 | motion.min(31) as usize)], bit)
 }
 
 /// Codes the fields of a record, given the guess; `state` matters to an encoder only.
