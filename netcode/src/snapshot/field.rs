@@ -104,7 +104,7 @@ pub(super) fn read_residual(r: &mut BitReader<'_>, field: &Field, guess: i32) ->
 }
 
 /// The guess plus a residual.
-#[inline]
+#[inline(always)]
 pub(super) fn moved(field: &Field, guess: i32, residual: i64) -> Result<i32, DecodeError> {
     // A class has at most 31 bits and a guess 32, so nothing here can overflow.
     let value = i64::from(guess) + residual;

@@ -108,7 +108,7 @@ impl Guess {
     /// Turns the quaternion that begins at field `i` on.
     fn turn(&mut self, kind: &Kind, i: usize, number: usize, history: &History<'_>) {
         let Some(component) = kind.fields.get(i + 1) else { return };
-        let four = |state: &State| [0, 1, 2, 3].map(|k| state.get(i + k).copied().unwrap_or(0));
+        let four = |state: &State| state.get(i..).and_then(|rest| rest.first_chunk::<4>()).copied().unwrap_or([0; 4]);
         let base = four(history.base);
         let older = history.older.map(|(state, ticks)| (four(state), ticks));
         let turn = Turn::new(base, older, history.age, component.bits);
@@ -151,7 +151,8 @@ impl Guess {
     /// The quaternion of that number, in the order of the fields, which begins at field `i`.
     pub(super) fn turns(&self, number: usize, i: usize, bits: u8) -> Turn {
         if self.still {
-            let four = [0, 1, 2, 3].map(|k| self.state.get(i + k).copied().unwrap_or(0));
+            let rest = self.state.get(i..).and_then(|rest| rest.first_chunk::<4>());
+            let four = rest.copied().unwrap_or([0; 4]);
             return Turn::new(four, None, 1, bits);
         }
         self.turns.get(number).copied().unwrap_or_default()

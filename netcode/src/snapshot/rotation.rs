@@ -113,11 +113,12 @@ fn pack(quat: Quat, index: u8, bits: u8) -> [i32; 3] {
     };
     let shift = 14 - u32::from(bits);
     let most = (1 << bits) - 1;
+    let middle = (most << shift) + (1 << shift);
     // A quaternion and its negative are the same rotation; the one that counts has the large component positive.
-    small.map(|c| {
-        let c = if large < 0 { -c } else { c };
-        ((c + (most << shift) + (1 << shift)) >> (shift + 1)).clamp(0, most)
-    })
+    let sign = if large < 0 { -1 } else { 1 };
+    let part = |c: i32| ((c * sign + middle) >> (shift + 1)).clamp(0, most);
+    let [a, b, c] = small;
+    [part(a), part(b), part(c)]
 }
 
 /// `(base · older⁻¹)^(age / ticks) · base`.
@@ -126,24 +127,26 @@ fn pack(quat: Quat, index: u8, bits: u8) -> [i32; 3] {
 /// cos φ, which need no angle: `U(n) = 2 cos φ · U(n-1) - U(n-2)`. The root that a gap of several ticks asks for is
 /// the series of sin(φ/m) to the second term.
 fn turned(base: Quat, older: Quat, age: i64, ticks: i64, unit: i64) -> Quat {
-    let [x1, y1, z1, w1] = base.map(i64::from);
-    let [x2, y2, z2, w2] = older.map(i64::from);
-    let turn = [
-        w2 * x1 - w1 * x2 - y1 * z2 + z1 * y2,
-        w2 * y1 - w1 * y2 + x1 * z2 - z1 * x2,
-        w2 * z1 - w1 * z2 - x1 * y2 + y1 * x2,
-        w1 * w2 + x1 * x2 + y1 * y2 + z1 * z2,
-    ];
+    let ([x1, y1, z1, w1], [x2, y2, z2, w2]) = (base, older);
+    let (x1, y1, z1, w1) = (i64::from(x1), i64::from(y1), i64::from(z1), i64::from(w1));
+    let (x2, y2, z2, w2) = (i64::from(x2), i64::from(y2), i64::from(z2), i64::from(w2));
     // Each is below 1.5 units: three components may have the largest size at once. The factor is below 2^(61 - 28).
     let factor = (1i64 << 58) / unit;
-    let flip = if turn[3] < 0 { -1 } else { 1 };
-    let [mut x, mut y, mut z, mut w] = turn.map(|c| ((c * factor) >> (58 - ONE)) * flip);
+    let flip = if w1 * w2 + x1 * x2 + y1 * y2 + z1 * z2 < 0 { -factor } else { factor };
+    let scaled = |c: i64| (c * flip) >> (58 - ONE);
+    let (mut x, mut y, mut z, mut w) = (
+        scaled(w2 * x1 - w1 * x2 - y1 * z2 + z1 * y2),
+        scaled(w2 * y1 - w1 * y2 + x1 * z2 - z1 * x2),
+        scaled(w2 * z1 - w1 * z2 - x1 * y2 + y1 * x2),
+        scaled(w1 * w2 + x1 * x2 + y1 * y2 + z1 * z2),
+    );
     let one = 1i64 << ONE;
     w = w.min(one);
     if ticks > 1 {
         let square = ((x * x + y * y + z * z) >> ONE).min(one);
         let scale = one + square * (ticks * ticks - 1) / (6 * ticks * ticks);
-        [x, y, z] = [x, y, z].map(|c| ((c * scale) >> ONE) / ticks);
+        let part = |c: i64| ((c * scale) >> ONE) / ticks;
+        (x, y, z) = (part(x), part(y), part(z));
         let square = (x * x + y * y + z * z).min(one * one);
         w = ((one * one - square) as u64).isqrt() as i64;
     }
@@ -152,12 +155,13 @@ fn turned(base: Quat, older: Quat, age: i64, ticks: i64, unit: i64) -> Quat {
         (before, u) = (u, ((w * u) >> (ONE - 1)) - before);
     }
     let t = ((w * u) >> ONE) - before;
-    [x, y, z] = [x, y, z].map(|c| (c * (u >> 6)) >> (ONE - 6));
+    let part = |c: i64| (c * (u >> 6)) >> (ONE - 6);
+    (x, y, z) = (part(x), part(y), part(z));
+    let back = |c: i64| (c >> ONE) as i32;
     [
-        t * x1 + x * w1 + y * z1 - z * y1,
-        t * y1 - x * z1 + y * w1 + z * x1,
-        t * z1 + x * y1 - y * x1 + z * w1,
-        t * w1 - x * x1 - y * y1 - z * z1,
+        back(t * x1 + x * w1 + y * z1 - z * y1),
+        back(t * y1 - x * z1 + y * w1 + z * x1),
+        back(t * z1 + x * y1 - y * x1 + z * w1),
+        back(t * w1 - x * x1 - y * y1 - z * z1),
     ]
-    .map(|c| (c >> ONE) as i32)
 }

@@ -2,10 +2,12 @@
 
 use super::logistic::{squash, stretch};
 use super::range::Binary;
-use crate::schema::{Field, Kind, MAX_FIELDS, MAX_KINDS, Predictor, Schema};
+use crate::schema::{Field, MAX_FIELDS, MAX_KINDS, Predictor, Schema};
 
-/// The most classes of fields of a schema, so that one byte names a class.
-const MAX_CLASSES: usize = 255;
+/// Stands for no class; no schema has so many.
+const NO_CLASS: u8 = u8::MAX;
+const _: () = assert!(MAX_KINDS * MAX_FIELDS < NO_CLASS as usize);
+
 /// Contexts for callers' own decisions.
 pub const FREE_CONTEXTS: usize = 1024;
 
@@ -173,17 +175,18 @@ impl Model {
     pub fn new(schema: &Schema) -> Self {
         let mut model = Self { kinds: Vec::new(), classes: Vec::new(), free: vec![Slot::FRESH; FREE_CONTEXTS] };
         for kind in schema.kinds.iter().take(MAX_KINDS) {
-            let first = model.classes.len();
-            let mut classes = [0; MAX_FIELDS];
-            for (i, (place, field)) in classes.iter_mut().zip(kind.fields).enumerate() {
-                let like = kind.fields.iter().take(i).position(|other| alike(other, field));
-                let new = model.classes.len().min(MAX_CLASSES - 1);
-                *place = match like {
-                    Some(other) => classes_of(kind, other, first),
-                    None => new as u8,
+            let mut classes = [NO_CLASS; MAX_FIELDS];
+            for (i, field) in kind.fields.iter().enumerate().filter(|(_, field)| has_residual(field)) {
+                let like = kind.fields.iter().take(i).position(|other| has_residual(other) && alike(other, field));
+                let class = match like {
+                    Some(other) => classes.get(other).copied().unwrap_or(NO_CLASS),
+                    None => {
+                        model.classes.push(Class::FRESH);
+                        (model.classes.len() - 1) as u8
+                    }
                 };
-                if like.is_none() && model.classes.len() < MAX_CLASSES {
-                    model.classes.push(Class::FRESH);
+                if let Some(place) = classes.get_mut(i) {
+                    *place = class;
                 }
             }
             let flag = kind.fields.iter().position(|field| field.bits == 1);
@@ -208,11 +211,9 @@ impl Model {
     }
 }
 
-/// The class of field `i`, if the kind's classes begin at `first`.
-fn classes_of(kind: &Kind, i: usize, first: usize) -> u8 {
-    let fields = kind.fields.iter().take(i).enumerate();
-    let before = fields.filter(|(k, field)| !kind.fields.iter().take(*k).any(|other| alike(other, field))).count();
-    (first + before).min(MAX_CLASSES - 1) as u8
+/// Whether a field is coded as a residual; the others have decisions of their own.
+fn has_residual(field: &Field) -> bool {
+    field.bits > 1 && field.predictor != Predictor::Rotation { part: 0 }
 }
 
 /// Whether two fields of a kind share their probabilities.
