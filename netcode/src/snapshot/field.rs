@@ -130,12 +130,12 @@ pub(super) fn difference(field: &Field, guess: i32, value: i32) -> i64 {
 
 /// -1, 1, -2, 2, … to 1, 2, 3, 4, …; 0 to 0.
 #[inline]
-const fn zigzag(value: i64) -> u64 {
+pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 #[inline]
-const fn unzigzag(code: u64) -> i64 {
+pub(super) const fn unzigzag(code: u64) -> i64 {
     (code >> 1) as i64 ^ -((code & 1) as i64)
 }
 

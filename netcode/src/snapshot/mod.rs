@@ -73,8 +73,8 @@
 mod codec;
 pub mod compact;
 mod entity;
-mod field;
 pub mod fast;
+mod field;
 mod history;
 pub mod predict;
 mod rotation;

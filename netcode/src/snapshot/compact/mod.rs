@@ -4,9 +4,11 @@ mod logistic;
 mod model;
 mod range;
 mod record;
+mod tables;
 
 pub use self::model::{FREE_CONTEXTS, Model};
 pub use self::range::{BadLength, Binary, RangeDecoder, RangeEncoder};
+pub use self::tables::{MAX_TABLE_BYTES, Tables, TablesError, Trainer};
 use super::DecodeError;
 use super::predict::{Guess, History, same};
 use crate::schema::{Schema, State};
@@ -54,7 +56,8 @@ impl<'a, 'm> Decoder<'a, 'm> {
 }
 
 impl<'m, B: Binary> Coder<'m, B> {
-    fn with(schema: &'m Schema, model: &'m mut Model, binary: B) -> Self {
+    /// Goes on with a range coder that may have coded something else before, for instance which model to start from.
+    pub fn with(schema: &'m Schema, model: &'m mut Model, binary: B) -> Self {
         Self { binary, model, schema, guess: Guess::default(), recent: 0 }
     }
 

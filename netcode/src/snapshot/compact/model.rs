@@ -11,8 +11,12 @@ const _: () = assert!(MAX_KINDS * MAX_FIELDS < NO_CLASS as usize);
 /// Contexts for callers' own decisions.
 pub const FREE_CONTEXTS: usize = 1024;
 
-/// After so many decisions a probability adapts no slower.
-const LIMIT: u32 = 30;
+/// How many decisions a probability from tables counts as having seen.
+const TRUSTED: u32 = 8;
+/// Log-odds are sent in steps of so many of [`stretch`]'s.
+const COARSE: i32 = 64;
+/// The largest log-odds as sent.
+pub(super) const MOST_SENT: i32 = 2048 / COARSE;
 /// How many decisions a fresh probability counts as having seen.
 const FRESH: u32 = 1;
 /// The learning rate of the mixers, as a shift.
@@ -22,7 +26,7 @@ pub(super) const ONE: i32 = 1 << 16;
 /// The largest magnitude of a weight; two times that, times the largest log-odds, fits 32 bits.
 const MOST_WEIGHT: i32 = (8 << 16) - 1;
 
-/// One adaptive probability: the upper 22 bits are that of a set bit, the lower 10 count decisions up to [`LIMIT`].
+/// One adaptive probability: the upper 22 bits are that of a set bit, the lower 10 count decisions up to [`Binary::LIMIT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
 
@@ -55,29 +59,40 @@ impl Slot {
         self.p().clamp(24, 65_536 - 24)
     }
 
+    /// The log-odds in the steps that tables have, `-MOST_SENT..=MOST_SENT`; `None` if nothing is known.
+    pub fn sent(self) -> Option<i32> {
+        let known = self.0 & 1023 > FRESH + 1;
+        known.then(|| (stretch(self.p()) + COARSE / 2).div_euclid(COARSE))
+    }
+
+    /// The probability that tables with that log-odds mean.
+    pub fn from_sent(odds: i32) -> Self {
+        Self(squash(odds.clamp(-MOST_SENT, MOST_SENT) * COARSE) << 16 | TRUSTED)
+    }
+
     #[inline(always)]
-    fn learn(&mut self, bit: bool) {
+    fn learn(&mut self, bit: bool, limit: u32) {
         let (p, n) = ((self.0 >> 10) as i32, self.0 & 1023);
         let target = -i32::from(bit) & ((1 << 22) - 1);
         let rate = i32::from(RATE[n as usize & 255]);
         // Within 22 + 16 - 8 bits, so nothing wraps; the plain operators would check.
         let step = (i64::from(target.wrapping_sub(p)).wrapping_mul(i64::from(rate)) >> 16) as i32;
-        self.0 = (p.wrapping_add(step) as u32) << 10 | n.wrapping_add(u32::from(n < LIMIT));
+        self.0 = (p.wrapping_add(step) as u32) << 10 | n.wrapping_add(u32::from(n < limit));
     }
 }
 
 /// Codes one bit by one probability.
 #[inline(always)]
-pub(super) fn direct(binary: &mut impl Binary, slot: &mut Slot, bit: bool) -> bool {
+pub(super) fn direct<B: Binary>(binary: &mut B, slot: &mut Slot, bit: bool) -> bool {
     let bit = binary.code(bit, slot.sure());
-    slot.learn(bit);
+    slot.learn(bit, B::LIMIT);
     bit
 }
 
 /// Codes one bit by the weighted sum of two log-odds (logistic mixing after Mahoney, "Adaptive weighing of context
 /// models for lossless data compression", 2005; the weights learn online).
 #[inline(always)]
-pub(super) fn mixed(binary: &mut impl Binary, a: &mut Slot, b: &mut Slot, weights: &mut [i32; 2], bit: bool) -> bool {
+pub(super) fn mixed<B: Binary>(binary: &mut B, a: &mut Slot, b: &mut Slot, weights: &mut [i32; 2], bit: bool) -> bool {
     let odds = [stretch(a.p()), stretch(b.p())];
     // Within 32 bits by the bounds of both, so nothing wraps; the plain operators would check.
     let sum = weights[0].wrapping_mul(odds[0]).wrapping_add(weights[1].wrapping_mul(odds[1]));
@@ -88,8 +103,8 @@ pub(super) fn mixed(binary: &mut impl Binary, a: &mut Slot, b: &mut Slot, weight
         let step = error.wrapping_mul(odds) >> LEARN;
         *weight = weight.wrapping_add(step).clamp(-MOST_WEIGHT, MOST_WEIGHT);
     }
-    a.learn(bit);
-    b.learn(bit);
+    a.learn(bit, B::LIMIT);
+    b.learn(bit, B::LIMIT);
     bit
 }
 
@@ -107,8 +122,8 @@ pub(super) struct Class {
     pub path: [Widths<Slot>; PATH],
     pub weights: Widths<[i32; 2]>,
     pub sign: [Slot; OWN],
-    /// The two bits below the leading one, by width.
-    pub mantissa: [[Slot; 4]; WIDTHS],
+    /// The bit below the leading one, by width.
+    pub mantissa: [Slot; WIDTHS],
     /// The mean width of residuals, in 1/16, by either context.
     pub own_width: [u16; OWN],
     pub path_width: [u16; PATH],
@@ -137,7 +152,7 @@ impl Class {
         path: [const { Widths::all(Slot::FRESH) }; PATH],
         weights: Widths::all([ONE * 11 / 20; 2]),
         sign: [Slot::FRESH; OWN],
-        mantissa: [[Slot::FRESH; 4]; WIDTHS],
+        mantissa: [Slot::FRESH; WIDTHS],
         own_width: [3 << 4; OWN],
         path_width: [3 << 4; PATH],
     };

@@ -19,6 +19,9 @@ pub struct BadLength;
 
 /// What codes decisions: an encoder takes each bit, a decoder gives it. Code that is generic over it is both.
 pub trait Binary {
+    /// After so many decisions a probability adapts no slower.
+    const LIMIT: u32 = 30;
+
     /// Codes one bit, set with probability `p` (1..=65535, in 1/65536). An encoder gives back `bit`; a decoder ignores it
     /// and gives what it read.
     fn code(&mut self, bit: bool, p: u32) -> bool;

@@ -132,14 +132,7 @@ pub(super) fn fields(
 }
 
 /// Codes which component of a quaternion is left out.
-fn index(
-    binary: &mut impl Binary,
-    model: &mut KindModel,
-    turn: &Turn,
-    motion: usize,
-    guessed: i32,
-    value: i32,
-) -> u8 {
+fn index(binary: &mut impl Binary, model: &mut KindModel, turn: &Turn, motion: usize, guessed: i32, value: i32) -> u8 {
     let mut order = turn.order();
     // Where two are nearly equal the guess may have another first.
     if let Some(k) = order.iter().position(|index| i32::from(*index) == guessed)
@@ -160,7 +153,7 @@ fn index(
     order.get(found).copied().unwrap_or(0)
 }
 
-/// Codes a residual: how many bits its magnitude has, its sign, the two bits below the leading one, the rest raw.
+/// Codes a residual: how many bits its magnitude has, its sign, the bit below the leading one, the rest raw.
 #[inline]
 fn residual(binary: &mut impl Binary, class: &mut Class, own: usize, path: usize, value: i64) -> i64 {
     let width = width(binary, class, own & (OWN - 1), path & (PATH - 1), bits(value));
@@ -171,15 +164,10 @@ fn residual(binary: &mut impl Binary, class: &mut Class, own: usize, path: usize
     let size = value.unsigned_abs();
     let mut low = 1;
     let mut left = width - 1;
-    let [_, slots @ ..] = &mut class.mantissa[(width as usize).min(WIDTHS - 1)];
+    let top = &mut class.mantissa[(width as usize).min(WIDTHS - 1)];
     if left > 0 {
         left -= 1;
-        low = low << 1 | u64::from(direct(binary, &mut slots[0], size >> left & 1 != 0));
-    }
-    if left > 0 {
-        left -= 1;
-        let slot = &mut slots[1 + (low as usize & 1)];
-        low = low << 1 | u64::from(direct(binary, slot, size >> left & 1 != 0));
+        low = low << 1 | u64::from(direct(binary, top, size >> left & 1 != 0));
     }
     while left > 0 {
         let n = left.min(16);
