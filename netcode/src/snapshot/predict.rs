@@ -78,9 +78,12 @@ impl Guess {
                     if let Some((older, ticks)) = history.older {
                         let moved = value(history.base, i) - value(older, i);
                         let moved = if field.wraps { shorter(field, moved) } else { moved };
-                        if moved != 0 {
-                            let (travel, ticks) = (2 * moved * i64::from(history.age), i64::from(ticks.max(1)));
-                            self.travel(field, i, (travel + ticks).div_euclid(2 * ticks));
+                        let travel = moved * i64::from(history.age);
+                        if ticks > 1 {
+                            let ticks = i64::from(ticks);
+                            self.travel(field, i, (2 * travel + ticks).div_euclid(2 * ticks));
+                        } else {
+                            self.travel(field, i, travel);
                         }
                     }
                 }

@@ -4,6 +4,8 @@
 //! unit is `√2 (2^b - 1) 2^(14 - b)`: a step is an even number of them, and the square of the unit is an
 //! integer below 2³¹, so that the component left out is one integer square root away.
 
+use std::num::Wrapping;
+
 use crate::schema::ROTATION_BITS;
 
 /// Fraction bits of the turn's components.
@@ -30,7 +32,7 @@ impl Turn {
         let from = unpack(base, bits);
         let guess = match older {
             Some((older, ticks)) if older != base => {
-                turned(from, unpack(older, bits), i64::from(age), i64::from(ticks.max(1)), unit(bits))
+                turned(from, unpack(older, bits), age, ticks.max(1), unit(bits))
             }
             _ => from,
         };
@@ -39,7 +41,13 @@ impl Turn {
 
     /// The guess as fields: index, a, b, c.
     pub fn fields(&self) -> [i32; 4] {
-        let index = self.order()[0];
+        let mut index = 0;
+        let mut most = 0;
+        for (i, c) in (0..4).zip(self.guess) {
+            if c.unsigned_abs() > most {
+                (index, most) = (i, c.unsigned_abs());
+            }
+        }
         let [a, b, c] = self.parts(index);
         [i32::from(index), a, b, c]
     }
@@ -77,24 +85,42 @@ impl Turn {
     }
 }
 
-/// The square of the unit.
-const fn unit(bits: u8) -> i64 {
-    let most = (1i64 << bits) - 1;
+/// The square of the unit; below 2^29.
+const fn unit(bits: u8) -> i32 {
+    let most = (1i32 << bits) - 1;
     (2 * most * most) << (2 * (14 - bits as u32))
 }
 
-fn unpack(fields: [i32; 4], bits: u8) -> Quat {
-    let [index, parts @ ..] = fields;
-    let most = (1 << bits) - 1;
-    let mut left = unit(bits);
-    let mut small = [0; 3];
-    for (small, part) in small.iter_mut().zip(parts) {
-        *small = (2 * part.clamp(0, most) - most) << (14 - u32::from(bits));
-        left -= i64::from(*small) * i64::from(*small);
+/// Square roots of the multiples of 2^21, with 8 fraction bits.
+static ROOTS: [u32; 258] = {
+    let mut table = [0; 258];
+    let mut i = 0;
+    while i < 258 {
+        table[i] = ((i as u64) << (21 + 16)).isqrt() as u32;
+        i += 1;
     }
-    // At most 2^31, so the root fits.
-    let large = (left.max(0) as u32).isqrt() as i32;
-    let [a, b, c] = small;
+    table
+};
+
+/// The square root of a number below 2^29 by linear interpolation: for numbers above an eighth of that off by less than
+/// one, and only such are the squares of a quaternion's largest component.
+#[inline]
+fn root(square: i32) -> i32 {
+    let square = square.max(0) as u32;
+    let i = (square >> 21) as usize;
+    let (Some(from), Some(to)) = (ROOTS.get(i), ROOTS.get(i + 1)) else { return 0 };
+    let part = (square & ((1 << 21) - 1)) >> 5;
+    ((from << 8 | 1 << 15).wrapping_add((to - from).wrapping_mul(part) >> 8) >> 16) as i32
+}
+
+#[inline]
+fn unpack(fields: [i32; 4], bits: u8) -> Quat {
+    let [index, a, b, c] = fields;
+    let (most, shift) = ((1 << bits) - 1, 14 - u32::from(bits));
+    let part = |field: i32| (2 * field.clamp(0, most) - most) << shift;
+    let (a, b, c) = (part(a), part(b), part(c));
+    // Each square is at most half of the unit's.
+    let large = root(unit(bits) - a * a - b * b - c * c);
     match index {
         0 => [large, a, b, c],
         1 => [a, large, b, c],
@@ -103,6 +129,7 @@ fn unpack(fields: [i32; 4], bits: u8) -> Quat {
     }
 }
 
+#[inline]
 fn pack(quat: Quat, index: u8, bits: u8) -> [i32; 3] {
     let [x, y, z, w] = quat;
     let (large, small) = match index {
@@ -126,42 +153,48 @@ fn pack(quat: Quat, index: u8, bits: u8) -> [i32; 3] {
 /// The power of a unit quaternion (v, cos φ) is (v · U, T) with the Chebyshev polynomials of the second and first kind in
 /// cos φ, which need no angle: `U(n) = 2 cos φ · U(n-1) - U(n-2)`. The root that a gap of several ticks asks for is
 /// the series of sin(φ/m) to the second term.
-fn turned(base: Quat, older: Quat, age: i64, ticks: i64, unit: i64) -> Quat {
-    let ([x1, y1, z1, w1], [x2, y2, z2, w2]) = (base, older);
-    let (x1, y1, z1, w1) = (i64::from(x1), i64::from(y1), i64::from(z1), i64::from(w1));
-    let (x2, y2, z2, w2) = (i64::from(x2), i64::from(y2), i64::from(z2), i64::from(w2));
-    // Each is below 1.5 units: three components may have the largest size at once. The factor is below 2^(61 - 28).
-    let factor = (1i64 << 58) / unit;
-    let flip = if w1 * w2 + x1 * x2 + y1 * y2 + z1 * z2 < 0 { -factor } else { factor };
-    let scaled = |c: i64| (c * flip) >> (58 - ONE);
-    let (mut x, mut y, mut z, mut w) = (
-        scaled(w2 * x1 - w1 * x2 - y1 * z2 + z1 * y2),
-        scaled(w2 * y1 - w1 * y2 + x1 * z2 - z1 * x2),
-        scaled(w2 * z1 - w1 * z2 - x1 * y2 + y1 * x2),
-        scaled(w1 * w2 + x1 * x2 + y1 * y2 + z1 * z2),
-    );
-    let one = 1i64 << ONE;
-    w = w.min(one);
+///
+/// Nothing wraps: three components may have the largest size at once, so that fields which are no unit quaternion are up to
+/// 1.5 units; `w` is brought to at most 1, so that `U(n)` is at most n + 1.
+fn turned(base: Quat, older: Quat, age: u8, ticks: u8, unit: i32) -> Quat {
+    let older = [-older[0], -older[1], -older[2], older[3]];
+    let turn = product(base.map(wide), older.map(wide));
+    // The factor is below 2^(58 - 28).
+    let factor = (1i64 << 58) / i64::from(unit);
+    let factor = Wrapping(if turn[3] < Wrapping(0) { -factor } else { factor });
+    let (one, shift) = (1i64 << ONE, 58 - ONE as usize);
+    let [mut x, mut y, mut z] = [turn[0], turn[1], turn[2]].map(|c| (c * factor) >> shift);
+    let mut w = Wrapping(((turn[3] * factor) >> shift).0.min(one));
     if ticks > 1 {
-        let square = ((x * x + y * y + z * z) >> ONE).min(one);
-        let scale = one + square * (ticks * ticks - 1) / (6 * ticks * ticks);
-        let part = |c: i64| ((c * scale) >> ONE) / ticks;
+        let ticks = i64::from(ticks);
+        let square = ((x * x + y * y + z * z) >> ONE as usize).0.min(one);
+        let scale = Wrapping(one + square * (ticks * ticks - 1) / (6 * ticks * ticks));
+        let part = |c: Wrapping<i64>| Wrapping(((c * scale) >> ONE as usize).0 / ticks);
         (x, y, z) = (part(x), part(y), part(z));
-        let square = (x * x + y * y + z * z).min(one * one);
-        w = ((one * one - square) as u64).isqrt() as i64;
+        let square = (x * x + y * y + z * z).0.min(one * one);
+        w = Wrapping(((one * one - square) as u64).isqrt() as i64);
     }
-    let (mut before, mut u) = (0, one);
+    let (mut before, mut u) = (Wrapping(0), Wrapping(one));
     for _ in 1..age {
-        (before, u) = (u, ((w * u) >> (ONE - 1)) - before);
+        (before, u) = (u, ((w * u) >> (ONE as usize - 1)) - before);
     }
-    let t = ((w * u) >> ONE) - before;
-    let part = |c: i64| (c * (u >> 6)) >> (ONE - 6);
-    (x, y, z) = (part(x), part(y), part(z));
-    let back = |c: i64| (c >> ONE) as i32;
+    let t = ((w * u) >> ONE as usize) - before;
+    let part = |c: Wrapping<i64>| (c * (u >> 6)) >> (ONE as usize - 6);
+    product([part(x), part(y), part(z), t], base.map(wide)).map(|c| (c >> ONE as usize).0 as i32)
+}
+
+#[inline(always)]
+fn wide(c: i32) -> Wrapping<i64> {
+    Wrapping(i64::from(c))
+}
+
+#[inline(always)]
+fn product(a: [Wrapping<i64>; 4], b: [Wrapping<i64>; 4]) -> [Wrapping<i64>; 4] {
+    let ([x1, y1, z1, w1], [x2, y2, z2, w2]) = (a, b);
     [
-        back(t * x1 + x * w1 + y * z1 - z * y1),
-        back(t * y1 - x * z1 + y * w1 + z * x1),
-        back(t * z1 + x * y1 - y * x1 + z * w1),
-        back(t * w1 - x * x1 - y * y1 - z * z1),
+        w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
+        w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2,
+        w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2,
+        w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2,
     ]
 }
