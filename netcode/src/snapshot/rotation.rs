@@ -8,8 +8,21 @@ use std::num::Wrapping;
 
 use crate::schema::ROTATION_BITS;
 
-/// Fraction bits of the turn's components.
-const ONE: u32 = 28;
+/// Fraction bits of cosines and polynomials.
+const ONE_BITS: usize = 28;
+const ONE: Wrapping<i64> = Wrapping(1 << ONE_BITS);
+
+/// What a product of two quaternions is multiplied by, and then shifted by, to have [`ONE_BITS`] fraction bits, by width.
+static FACTORS: [i64; 15] = {
+    let mut table = [0; 15];
+    let mut bits = ROTATION_BITS[0];
+    while bits <= ROTATION_BITS[1] {
+        table[bits as usize] = (1 << (FACTOR_SHIFT + ONE_BITS)) / unit(bits) as i64;
+        bits += 1;
+    }
+    table
+};
+const FACTOR_SHIFT: usize = 30;
 
 /// A quaternion, x, y, z, w, in the unit of its width.
 type Quat = [i32; 4];
@@ -32,7 +45,7 @@ impl Turn {
         let from = unpack(base, bits);
         let guess = match older {
             Some((older, ticks)) if older != base => {
-                turned(from, unpack(older, bits), age, ticks.max(1), unit(bits))
+                turned(from, unpack(older, bits), age, ticks.max(1), bits)
             }
             _ => from,
         };
@@ -148,39 +161,57 @@ fn pack(quat: Quat, index: u8, bits: u8) -> [i32; 3] {
     [part(a), part(b), part(c)]
 }
 
-/// `(base · older⁻¹)^(age / ticks) · base`.
+/// The quaternion `age` ticks after `base`, on the great circle from `older`, which was `ticks` before `base`: a rotation of
+/// constant speed is one (Shoemake, "Animating rotation with quaternion curves", 1985).
 ///
-/// The power of a unit quaternion (v, cos φ) is (v · U, T) with the Chebyshev polynomials of the second and first kind in
-/// cos φ, which need no angle: `U(n) = 2 cos φ · U(n-1) - U(n-2)`. The root that a gap of several ticks asks for is
-/// the series of sin(φ/m) to the second term.
+/// With the cosine c of the angle between the two, the n-th after them is `U(n) · base - U(n-1) · older`, where U are the
+/// Chebyshev polynomials of the second kind in c, `U(n) = 2c · U(n-1) - U(n-2)`: no angle is needed. If several ticks lie between
+/// the two, `older` is first replaced by the one a tick before `base`, by the series of the sines.
 ///
-/// Nothing wraps: three components may have the largest size at once, so that fields which are no unit quaternion are up to
-/// 1.5 units; `w` is brought to at most 1, so that `U(n)` is at most n + 1.
-fn turned(base: Quat, older: Quat, age: u8, ticks: u8, unit: i32) -> Quat {
-    let older = [-older[0], -older[1], -older[2], older[3]];
-    let turn = product(base.map(wide), older.map(wide));
-    // The factor is below 2^(58 - 28).
-    let factor = (1i64 << 58) / i64::from(unit);
-    let factor = Wrapping(if turn[3] < Wrapping(0) { -factor } else { factor });
-    let (one, shift) = (1i64 << ONE, 58 - ONE as usize);
-    let [mut x, mut y, mut z] = [turn[0], turn[1], turn[2]].map(|c| (c * factor) >> shift);
-    let mut w = Wrapping(((turn[3] * factor) >> shift).0.min(one));
+/// Nothing wraps: fields that are no unit quaternion are up to 1.5 units long, but c is brought to at most 1, so that
+/// `U(n)` is at most n + 1.
+fn turned(base: Quat, older: Quat, age: u8, ticks: u8, bits: u8) -> Quat {
+    let dot = dot(base, older);
+    // A quaternion and its negative are the same rotation.
+    let sign = Wrapping(if dot < Wrapping(0) { -1 } else { 1 });
+    let factor = FACTORS.get(usize::from(bits)).copied().unwrap_or(0);
+    let mut cosine = ((dot * sign * Wrapping(factor)) >> FACTOR_SHIFT).min(ONE);
+    let mut older = older.map(|c| wide(c) * sign);
     if ticks > 1 {
-        let ticks = i64::from(ticks);
-        let square = ((x * x + y * y + z * z) >> ONE as usize).0.min(one);
-        let scale = Wrapping(one + square * (ticks * ticks - 1) / (6 * ticks * ticks));
-        let part = |c: Wrapping<i64>| Wrapping(((c * scale) >> ONE as usize).0 / ticks);
-        (x, y, z) = (part(x), part(y), part(z));
-        let square = (x * x + y * y + z * z).0.min(one * one);
-        w = Wrapping(((one * one - square) as u64).isqrt() as i64);
+        (cosine, older) = nearer(base, older, cosine, i64::from(ticks));
     }
-    let (mut before, mut u) = (Wrapping(0), Wrapping(one));
-    for _ in 1..age {
-        (before, u) = (u, ((w * u) >> (ONE as usize - 1)) - before);
+    let (mut before, mut u) = (Wrapping(0), ONE);
+    for _ in 0..age {
+        (before, u) = (u, ((cosine * u) >> (ONE_BITS - 1)) - before);
     }
-    let t = ((w * u) >> ONE as usize) - before;
-    let part = |c: Wrapping<i64>| (c * (u >> 6)) >> (ONE as usize - 6);
-    product([part(x), part(y), part(z), t], base.map(wide)).map(|c| (c >> ONE as usize).0 as i32)
+    let [x, y, z, w] = base;
+    let [ox, oy, oz, ow] = older;
+    let sum = |base: i32, older: Wrapping<i64>| ((wide(base) * u - older * before) >> ONE_BITS).0 as i32;
+    [sum(x, ox), sum(y, oy), sum(z, oz), sum(w, ow)]
+}
+
+/// The cosine and the quaternion of one tick before `base`, given those of `ticks` before it.
+#[cold]
+fn nearer(
+    base: Quat,
+    older: [Wrapping<i64>; 4],
+    cosine: Wrapping<i64>,
+    ticks: i64,
+) -> (Wrapping<i64>, [Wrapping<i64>; 4]) {
+    let one = ONE.0;
+    // φ² from 1 - cos φ = φ²/2 - φ⁴/24; sin(kφ) / sin φ = k (1 + (1 - k²) φ²/6) for k = 1/m and (m - 1)/m.
+    let versine = one - cosine.0;
+    let square = 2 * versine + ((versine * versine) >> ONE_BITS) / 3;
+    let squares = ticks * ticks;
+    let near = (one + square * (squares - 1) / (6 * squares)) / ticks;
+    let far = one + square * (2 * ticks - 1) / (6 * squares);
+    let far = far / ticks * (ticks - 1);
+    let small = square / squares;
+    let cosine = one - small / 2 + ((small * small) >> ONE_BITS) / 24;
+    let sum = |base: i32, older: Wrapping<i64>| (wide(base) * Wrapping(far) + older * Wrapping(near)) >> ONE_BITS;
+    let [x, y, z, w] = base;
+    let [ox, oy, oz, ow] = older;
+    (Wrapping(cosine), [sum(x, ox), sum(y, oy), sum(z, oz), sum(w, ow)])
 }
 
 #[inline(always)]
@@ -189,12 +220,6 @@ fn wide(c: i32) -> Wrapping<i64> {
 }
 
 #[inline(always)]
-fn product(a: [Wrapping<i64>; 4], b: [Wrapping<i64>; 4]) -> [Wrapping<i64>; 4] {
-    let ([x1, y1, z1, w1], [x2, y2, z2, w2]) = (a, b);
-    [
-        w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
-        w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2,
-        w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2,
-        w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2,
-    ]
+fn dot(a: Quat, b: Quat) -> Wrapping<i64> {
+    wide(a[0]) * wide(b[0]) + wide(a[1]) * wide(b[1]) + wide(a[2]) * wide(b[2]) + wide(a[3]) * wide(b[3])
 }
