@@ -41,6 +41,8 @@ impl Ages {
 pub struct Frames<'a> {
     pub base: &'a [State],
     pub older: Option<&'a [State]>,
+    /// The cubes that may differ between the two.
+    pub moved: Cubes,
 }
 
 impl<'a> Frames<'a> {
@@ -48,24 +50,39 @@ impl<'a> Frames<'a> {
         let older = self.older.map(|older| (&older[cube], ages.older));
         History { base: &self.base[cube], older, age: ages.base.max(1), rate: RATE }
     }
+
+    /// The cubes that do differ between the two.
+    fn moving(&self) -> Cubes {
+        let Some(older) = self.older else { return Cubes::default() };
+        self.moved.filter(|cube| !same(&self.base[cube], &older[cube]))
+    }
+}
+
+/// What the simulation says of a frame.
+#[derive(Clone, Copy)]
+pub struct Now<'a> {
+    pub state: &'a [State],
+    /// The cubes that may differ from the baseline.
+    pub dirty: Cubes,
 }
 
 /// One codec, both ends of it. The ends share nothing but what was acknowledged or pushed.
 pub trait Codec {
-    /// Appends a packet for `state`.
-    fn encode(&mut self, frame: usize, ages: Ages, frames: Frames<'_>, state: &[State], out: &mut Vec<u8>);
+    /// Appends a packet for `state`, of which the cubes outside `dirty` are as in the baseline.
+    fn encode(&mut self, frame: usize, ages: Ages, frames: Frames<'_>, now: Now<'_>, out: &mut Vec<u8>);
 
-    /// Replaces `state` by what a packet holds. `frames` gives the frames that the packet names, if they are held.
+    /// Replaces `state` by what a packet holds; gives the ages and the cubes that moved before or do now. `frames` gives the
+    /// frames that the packet names, if they are held.
     fn decode<'f>(
         &mut self,
         frame: usize,
         data: &[u8],
         frames: &dyn Fn(Ages) -> Option<Frames<'f>>,
         state: &mut Vec<State>,
-    ) -> Result<(), DecodeError>;
+    ) -> Result<(Ages, Cubes), DecodeError>;
 
     /// What the server does besides, before it encodes `frame`; gives the bytes of tables that it pushed.
-    fn push(&mut self, _frame: usize, _ages: Ages, _frames: Frames<'_>, _state: &[State]) -> usize {
+    fn push(&mut self, _frame: usize, _ages: Ages, _frames: Frames<'_>, _now: Now<'_>) -> usize {
         0
     }
 }
@@ -90,37 +107,30 @@ impl Fast {
 }
 
 impl Codec for Fast {
-    fn encode(&mut self, _frame: usize, ages: Ages, frames: Frames<'_>, state: &[State], out: &mut Vec<u8>) {
+    fn encode(&mut self, _frame: usize, ages: Ages, frames: Frames<'_>, now: Now<'_>, out: &mut Vec<u8>) {
         let kind = &SCHEMA.kinds[0];
         let (mut head, mut records) = (BitWriter::new(&mut self.head), BitWriter::new(&mut self.records));
         head.write_bool(ages != self.usual);
         if ages != self.usual {
             head.write(u64::from(ages.base) | u64::from(ages.older) << 6, 12);
         }
-        let mut distance = 0;
-        for (cube, state) in state.iter().enumerate() {
-            let history = frames.history(ages, cube);
-            let still = history.still();
-            let differs = if still {
-                !same(history.base, state)
-            } else {
-                self.guess.set(kind, &history);
-                fast::differs(&self.guess, state)
-            };
+        let (moving, mut next) = (frames.moving(), 0);
+        for cube in moving.or(now.dirty).iter() {
+            let (state, still) = (&now.state[cube], !moving.has(cube));
+            if still && same(state, &frames.base[cube]) {
+                continue;
+            }
+            self.guess.set(kind, &frames.history(ages, cube));
+            let differs = fast::differs(&self.guess, state);
             if differs == still {
-                write_distance(&mut head, distance);
-                distance = 0;
-            } else {
-                distance += 1;
+                write_distance(&mut head, cube - next);
+                next = cube + 1;
             }
             if differs {
-                if still {
-                    self.guess.set(kind, &history);
-                }
                 fast::write_fields(&mut records, kind, &self.guess, state);
             }
         }
-        write_distance(&mut head, distance);
+        write_distance(&mut head, CUBES - next);
         let bits = records.bit_len();
         let _ = records.finish();
         head.write_bits(&self.records, bits);
@@ -134,7 +144,7 @@ impl Codec for Fast {
         data: &[u8],
         frames: &dyn Fn(Ages) -> Option<Frames<'f>>,
         state: &mut Vec<State>,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<(Ages, Cubes), DecodeError> {
         let kind = &SCHEMA.kinds[0];
         let mut r = BitReader::new(data);
         let mut ages = self.usual;
@@ -143,7 +153,7 @@ impl Codec for Fast {
             ages = Ages { base: (both & 63) as u8, older: (both >> 6) as u8 };
         }
         let frames = frames(ages).ok_or(DecodeError::UnknownBaseline)?;
-        let (mut surprises, mut at) = (BitSet::default(), 0);
+        let (mut surprises, mut at) = (Cubes::default(), 0);
         loop {
             at += read_distance(&mut r)?;
             if at >= CUBES {
@@ -153,44 +163,76 @@ impl Codec for Fast {
             at += 1;
         }
         state.clear();
-        for cube in 0..CUBES {
-            let history = frames.history(ages, cube);
-            let (still, surprise) = (history.still(), surprises.has(cube));
-            if still && !surprise {
-                state.push(*history.base);
-                continue;
-            }
-            self.guess.set(kind, &history);
-            state.push(if still == surprise {
-                fast::read_fields(&mut r, kind, &self.guess)?
-            } else {
+        state.extend_from_slice(frames.base);
+        let moving = frames.moving();
+        let active = moving.or(surprises);
+        for cube in active.iter() {
+            self.guess.set(kind, &frames.history(ages, cube));
+            state[cube] = if moving.has(cube) && surprises.has(cube) {
                 *self.guess.state()
-            });
+            } else {
+                fast::read_fields(&mut r, kind, &self.guess)?
+            };
         }
         r.finish_zero_padded()?;
-        Ok(())
+        Ok((ages, active))
     }
 }
 
-/// A bit for each cube.
-#[derive(Default)]
-struct BitSet([u64; CUBES.div_ceil(64)]);
+/// A set of cubes.
+#[derive(Clone, Copy, Default)]
+pub struct Cubes([u64; CUBES.div_ceil(64)]);
 
-impl BitSet {
-    fn insert(&mut self, cube: usize) {
+impl Cubes {
+    /// All of them.
+    pub fn all() -> Self {
+        let mut all = Self::default();
+        (0..CUBES).for_each(|cube| all.insert(cube));
+        all
+    }
+
+    pub fn insert(&mut self, cube: usize) {
         self.0[cube / 64] |= 1 << (cube % 64);
     }
 
-    fn has(&self, cube: usize) -> bool {
+    pub fn has(&self, cube: usize) -> bool {
         self.0[cube / 64] >> (cube % 64) & 1 != 0
+    }
+
+    pub fn or(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+        self
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(i, word)| {
+            let words = std::iter::successors(Some(word), |word| Some(word & word.wrapping_sub(1)));
+            words.take_while(|word| *word != 0).map(move |word| i * 64 + word.trailing_zeros() as usize)
+        })
+    }
+
+    pub fn filter(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let mut kept = Self::default();
+        self.iter().filter(|cube| keep(*cube)).for_each(|cube| kept.insert(cube));
+        kept
+    }
+
+    /// The members of a block, as bits.
+    fn block(&self, block: usize) -> u32 {
+        (self.0[block * BLOCK / 64] >> (block * BLOCK % 64)) as u32 & ((1 << BLOCK) - 1)
     }
 }
 
-fn same(a: &State, b: &State) -> bool {
+/// Cubes next to each other that one decision says of whether any at rest changed; a divisor of 64.
+const BLOCK: usize = 16;
+
+/// Whether two states are equal.
+pub fn same(a: &State, b: &State) -> bool {
     a.iter().zip(b).fold(0, |or, (a, b)| or | (a ^ b)) == 0
 }
 
-fn write_distance(w: &mut BitWriter<'_>, distance: u64) {
+fn write_distance(w: &mut BitWriter<'_>, distance: usize) {
+    let distance = distance as u64;
     let high = distance >> DISTANCE_BITS;
     w.write((1 << high) - 1, high as u32 + 1);
     w.write(distance & ((1 << DISTANCE_BITS) - 1), DISTANCE_BITS);
@@ -226,7 +268,7 @@ pub struct Compact {
 
 /// What one end keeps.
 struct End {
-    model: Model,
+    /// The models as the last packets ended, by frame modulo their number.
     kept: Vec<Model>,
     /// Tables, and the first frame they are for.
     tables: Vec<(usize, Tables)>,
@@ -234,27 +276,23 @@ struct End {
 
 impl End {
     fn new(fresh: &Model) -> Self {
-        Self { model: fresh.clone(), kept: vec![fresh.clone(); KEPT], tables: Vec::new() }
+        Self { kept: vec![fresh.clone(); KEPT], tables: Vec::new() }
     }
 
-    /// Sets the model to where `frame` starts.
-    fn start(&mut self, fresh: &Model, start: Start, frame: usize, ages: Ages) {
-        let from = match start {
-            Start::Acknowledged if ages.base == 0 => fresh,
-            Start::Acknowledged => &self.kept[(frame - usize::from(ages.base)) % KEPT],
-            Start::Tables => {
-                let tables = self.tables.iter().rev().find(|(first, _)| *first <= frame);
-                tables.map_or(fresh, |(_, tables)| tables.model())
+    /// The model that `frame` is coded with, set to where that starts.
+    fn start(&mut self, fresh: &Model, start: Start, frame: usize, ages: Ages) -> &mut Model {
+        let place = frame % KEPT;
+        if start == Start::Acknowledged && ages.base != 0 {
+            // Never the same: a baseline is at most 63 frames old.
+            let from = (frame - usize::from(ages.base)) % KEPT;
+            if let Ok([place, from]) = self.kept.get_disjoint_mut([place, from]) {
+                place.copy_from(from);
             }
-        };
-        self.model.copy_from(from);
-    }
-
-    /// Keeps the model as `frame` ended.
-    fn keep(&mut self, start: Start, frame: usize) {
-        if start == Start::Acknowledged {
-            self.kept[frame % KEPT].copy_from(&self.model);
+        } else {
+            let tables = self.tables.iter().rev().find(|(first, _)| *first <= frame);
+            self.kept[place].copy_from(tables.map_or(fresh, |(_, tables)| tables.model()));
         }
+        &mut self.kept[place]
     }
 }
 
@@ -267,16 +305,13 @@ impl Compact {
 }
 
 impl Codec for Compact {
-    fn encode(&mut self, frame: usize, ages: Ages, frames: Frames<'_>, state: &[State], out: &mut Vec<u8>) {
-        self.server.start(&self.fresh, self.start, frame, ages);
+    fn encode(&mut self, frame: usize, ages: Ages, frames: Frames<'_>, now: Now<'_>, out: &mut Vec<u8>) {
+        let model = self.server.start(&self.fresh, self.start, frame, ages);
         let mut binary = RangeEncoder::new(out);
         code_ages(&mut binary, self.usual, ages);
-        let mut encoder: Encoder<'_, '_> = Coder::with(&SCHEMA, &mut self.server.model, binary);
-        for (cube, state) in state.iter().enumerate() {
-            encoder.record(0, &frames.history(ages, cube), state).expect("the scene's values are in range");
-        }
+        let mut encoder: Encoder<'_, '_> = Coder::with(&SCHEMA, model, binary);
+        write_cubes(&mut encoder, ages, frames, now);
         encoder.finish();
-        self.server.keep(self.start, frame);
     }
 
     fn decode<'f>(
@@ -285,22 +320,26 @@ impl Codec for Compact {
         data: &[u8],
         frames: &dyn Fn(Ages) -> Option<Frames<'f>>,
         state: &mut Vec<State>,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<(Ages, Cubes), DecodeError> {
         let mut binary = RangeDecoder::new(data);
         let ages = code_ages(&mut binary, self.usual, self.usual);
         let frames = frames(ages).ok_or(DecodeError::UnknownBaseline)?;
-        self.client.start(&self.fresh, self.start, frame, ages);
-        let mut decoder: Decoder<'_, '_> = Coder::with(&SCHEMA, &mut self.client.model, binary);
+        let model = self.client.start(&self.fresh, self.start, frame, ages);
+        let mut decoder: Decoder<'_, '_> = Coder::with(&SCHEMA, model, binary);
         state.clear();
-        for cube in 0..CUBES {
-            state.push(decoder.record(0, &frames.history(ages, cube), &State::default())?);
-        }
+        state.extend_from_slice(frames.base);
+        let moving = frames.moving();
+        let active = code_cubes(&mut decoder, ages, frames, moving, |_| false, |decoder, history, cube| {
+            let now = decoder.record(0, history, &State::default())?;
+            let changed = !same(&now, history.base);
+            state[cube] = now;
+            Ok(changed)
+        })?;
         decoder.finish().map_err(|_| DecodeError::ValueOutOfRange)?;
-        self.client.keep(self.start, frame);
-        Ok(())
+        Ok((ages, active))
     }
 
-    fn push(&mut self, frame: usize, ages: Ages, frames: Frames<'_>, state: &[State]) -> usize {
+    fn push(&mut self, frame: usize, ages: Ages, frames: Frames<'_>, now: Now<'_>) -> usize {
         if self.start != Start::Tables {
             return 0;
         }
@@ -316,11 +355,55 @@ impl Codec for Compact {
             self.client.tables.push((first, received));
         }
         if frame.is_multiple_of(SAMPLE) {
-            let records = state.iter().enumerate().map(|(cube, state)| (0, frames.history(ages, cube), state));
-            self.trainer.learn(records).expect("the schema has cubes");
+            write_cubes(&mut self.trainer.body(), ages, frames, now);
         }
         bytes
     }
+}
+
+/// Writes, or learns, a frame.
+fn write_cubes<B: Binary>(coder: &mut Coder<'_, B>, ages: Ages, frames: Frames<'_>, now: Now<'_>) {
+    let moving = frames.moving();
+    let changed = now.dirty.filter(|cube| !moving.has(cube) && !same(&now.state[cube], &frames.base[cube]));
+    let record = |coder: &mut Coder<'_, B>, history: &History<'_>, cube: usize| {
+        coder.record(0, history, &now.state[cube]).map(|_| changed.has(cube))
+    };
+    let any = |block| changed.block(block) != 0;
+    code_cubes(coder, ages, frames, moving, any, record).expect("the scene's values are in range");
+}
+
+/// Codes a frame: for each block whether any cube at rest changed; then each cube that moves or may have. Gives those that
+/// move or did change.
+fn code_cubes<B: Binary>(
+    coder: &mut Coder<'_, B>,
+    ages: Ages,
+    frames: Frames<'_>,
+    moving: Cubes,
+    any: impl Fn(usize) -> bool,
+    mut record: impl FnMut(&mut Coder<'_, B>, &History<'_>, usize) -> Result<bool, DecodeError>,
+) -> Result<Cubes, DecodeError> {
+    let (mut active, mut before) = (moving, 0);
+    for block in 0..CUBES.div_ceil(BLOCK) {
+        let here = moving.block(block);
+        // Whether those around did, and how many move here.
+        let context = before << 2 | (here.count_ones().div_ceil(3) as usize).min(3);
+        let any = coder.bit(context, any(block));
+        before = before << 1 & 7 | usize::from(any);
+        let last = if any { (1 << BLOCK) - 1 } else { here };
+        let mut next = 0;
+        for i in (0..BLOCK as u32).filter(|i| last >> i & 1 != 0) {
+            let cube = block * BLOCK + i as usize;
+            if cube < CUBES {
+                coder.pass(i - next);
+                next = i + 1;
+                if record(coder, &frames.history(ages, cube), cube)? {
+                    active.insert(cube);
+                }
+            }
+        }
+        coder.pass(BLOCK as u32 - next);
+    }
+    Ok(active)
 }
 
 /// Codes the ages: one bit if they are the usual ones.

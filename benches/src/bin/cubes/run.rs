@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use netcode::rng::Rng;
 use netcode::schema::State;
 
-use crate::codec::{Ages, Codec, Frames, MAX_AGE};
+use crate::codec::{Ages, Codec, Cubes, Frames, MAX_AGE, Now, same};
 use crate::scene::{CUBES, Scene};
 
 /// Frames that the rule leaves out.
@@ -32,28 +32,61 @@ pub struct Report {
     pub table_bytes: usize,
 }
 
-/// The frames that the client decoded (and those before the first packet, which it has by agreement).
+/// A frame that the client decoded, or had before the first packet by agreement.
+#[derive(Clone)]
+struct Arrived {
+    number: usize,
+    state: Vec<State>,
+    /// The frames that it was decoded from: in all of them a cube that is not `active` has the same state as in this one.
+    from: [usize; 2],
+    active: Cubes,
+}
+
+impl Arrived {
+    /// Whether cubes active in neither of the two are equal in both.
+    fn follows(&self, other: &Self) -> bool {
+        let mine = [self.number, self.from[0], self.from[1]];
+        mine.iter().any(|frame| *frame == other.number || other.from.contains(frame))
+    }
+}
+
+/// The frames that the client has.
 struct Held {
-    frames: Vec<(usize, Vec<State>)>,
+    frames: Vec<Arrived>,
 }
 
 impl Held {
-    fn get(&self, frame: usize) -> Option<&[State]> {
-        let (number, state) = self.frames.get(frame % HELD)?;
-        (*number == frame).then_some(state.as_slice())
+    fn get(&self, frame: usize) -> Option<&Arrived> {
+        self.frames.get(frame % HELD).filter(|arrived| arrived.number == frame)
     }
 
     fn frames(&self, frame: usize, ages: Ages) -> Option<Frames<'_>> {
         if ages.base == 0 {
-            return Some(Frames { base: &NOTHING, older: None });
+            return Some(Frames { base: &NOTHING, older: None, moved: Cubes::default() });
         }
-        let base = frame.checked_sub(usize::from(ages.base))?;
-        let older = match ages.older {
-            0 => None,
-            older => Some(self.get(base.checked_sub(usize::from(older))?)?),
-        };
-        Some(Frames { base: self.get(base)?, older })
+        let base = self.get(frame.checked_sub(usize::from(ages.base))?)?;
+        if ages.older == 0 {
+            return Some(Frames { base: &base.state, older: None, moved: Cubes::default() });
+        }
+        let older = self.get(base.number.checked_sub(usize::from(ages.older))?)?;
+        let moved = if base.follows(older) { base.active.or(older.active) } else { Cubes::all() };
+        Some(Frames { base: &base.state, older: Some(&older.state), moved })
     }
+}
+
+/// For each frame, the cubes that differ from the frame before: what a simulation notes as it goes.
+fn dirty_lists(scene: &Scene) -> Vec<Cubes> {
+    let mut lists = vec![Cubes::all(); scene.frames()];
+    for (frame, list) in lists.iter_mut().enumerate().skip(1) {
+        let (before, now) = (scene.frame(frame - 1), scene.frame(frame));
+        *list = list.filter(|cube| !same(&before[cube], &now[cube]));
+    }
+    lists
+}
+
+/// The cubes noted in the frames after `from` up to `to`.
+fn noted(lists: &[Cubes], from: usize, to: usize) -> Cubes {
+    lists[from + 1..=to].iter().fold(Cubes::default(), |all, list| all.or(*list))
 }
 
 /// What stands in for a baseline where there is none.
@@ -64,10 +97,14 @@ static NOTHING: [State; CUBES] = [[0; 12]; CUBES];
 pub fn run(scene: &Scene, codec: &mut dyn Codec, age: usize, loss: f64, seed: u64) -> Report {
     let first = age.max(SKIPPED);
     let mut rng = Rng::new(seed);
-    let mut held = Held { frames: vec![(usize::MAX, Vec::new()); HELD] };
-    for frame in 0..first {
-        held.frames[frame % HELD] = (frame, scene.frame(frame).to_vec());
+    let nothing =
+        Arrived { number: usize::MAX, state: Vec::new(), from: [usize::MAX; 2], active: Cubes::all() };
+    let mut held = Held { frames: vec![nothing; HELD] };
+    for number in 0..first {
+        let state = scene.frame(number).to_vec();
+        held.frames[number % HELD] = Arrived { number, state, from: [number; 2], active: Cubes::all() };
     }
+    let lists = dirty_lists(scene);
     // The newest two frames known to be received, as of each frame.
     let mut acknowledged = Vec::with_capacity(scene.frames());
     let mut arrived: Vec<bool> = (0..scene.frames()).map(|frame| frame < first).collect();
@@ -82,12 +119,15 @@ pub fn run(scene: &Scene, codec: &mut dyn Codec, age: usize, loss: f64, seed: u6
         }
         let ages = ages(frame, &acknowledged);
         let base = frame - usize::from(ages.base);
+        let older = base - usize::from(ages.older);
         let truth = Frames {
             base: if ages.base == 0 { &NOTHING } else { scene.frame(base) },
-            older: (ages.older != 0).then(|| scene.frame(base - usize::from(ages.older))),
+            older: (ages.older != 0).then(|| scene.frame(older)),
+            moved: noted(&lists, older, base),
         };
-        let now = scene.frame(frame);
-        changed += now.iter().zip(truth.base).filter(|(now, base)| now != base).count();
+        let dirty = if ages.base == 0 { Cubes::all() } else { noted(&lists, base, frame) };
+        let now = Now { state: scene.frame(frame), dirty };
+        changed += now.state.iter().zip(truth.base).filter(|(now, base)| now != base).count();
 
         let start = Instant::now();
         table_bytes += codec.push(frame, ages, truth, now);
@@ -106,10 +146,12 @@ pub fn run(scene: &Scene, codec: &mut dyn Codec, age: usize, loss: f64, seed: u6
         let result = codec.decode(frame, &packet, &|ages| held.frames(frame, ages), &mut state);
         spent[1] += start.elapsed();
         decoded += 1;
-        exact &= result.is_ok() && state == now;
-        let (number, place) = &mut held.frames[frame % HELD];
-        *number = frame;
-        place.clone_from(&state);
+        exact &= result.is_ok() && state == now.state;
+        let place = &mut held.frames[frame % HELD];
+        let (ages, active) = result.unwrap_or((Ages { base: 0, older: 0 }, Cubes::all()));
+        let base = frame - usize::from(ages.base);
+        (place.number, place.active, place.from) = (frame, active, [base, base - usize::from(ages.older)]);
+        place.state.clone_from(&state);
         arrived[frame] = true;
     }
     let (packets, decoded) = (f64::from(packets.max(1)), f64::from(decoded.max(1)));

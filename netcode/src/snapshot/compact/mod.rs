@@ -8,7 +8,7 @@ mod tables;
 
 pub use self::model::{FREE_CONTEXTS, Model};
 pub use self::range::{BadLength, Binary, RangeDecoder, RangeEncoder};
-pub use self::tables::{MAX_TABLE_BYTES, Tables, TablesError, Trainer};
+pub use self::tables::{Counting, MAX_TABLE_BYTES, Tables, TablesError, Trainer};
 use super::DecodeError;
 use super::predict::{Guess, History, same};
 use crate::schema::{Schema, State};
@@ -104,6 +104,13 @@ impl<'m, B: Binary> Coder<'m, B> {
             return w;
         }
         1 << (w - 1) | self.raw(value & ((1 << (w - 1)) - 1), w - 1)
+    }
+
+    /// Notes that `count` bodies at rest are known to have stayed so: what follows takes the same contexts as if that had been
+    /// coded.
+    #[inline]
+    pub fn pass(&mut self, count: u32) {
+        self.recent = self.recent.checked_shl(count).unwrap_or(0);
     }
 
     /// Codes a whole record.

@@ -5,9 +5,7 @@ use thiserror::Error;
 use super::model::{Class, MOST_SENT, Model, Slot, Widths, direct};
 use super::range::{Binary, RangeDecoder, RangeEncoder};
 use super::{BadLength, Coder};
-use crate::schema::{Schema, State};
-use crate::snapshot::DecodeError;
-use crate::snapshot::predict::History;
+use crate::schema::Schema;
 
 /// The most bytes of serialised tables.
 pub const MAX_TABLE_BYTES: usize = 1 << 16;
@@ -83,19 +81,9 @@ impl<'s> Trainer<'s> {
         Self { schema, model: Model::new(schema) }
     }
 
-    /// Learns one body: the records in the order they are sent in.
-    ///
-    /// # Errors
-    /// If the schema has no such kind.
-    pub fn learn<'h>(
-        &mut self,
-        records: impl IntoIterator<Item = (u8, History<'h>, &'h State)>,
-    ) -> Result<(), DecodeError> {
-        let mut coder = Coder::with(self.schema, &mut self.model, Counting);
-        for (number, history, state) in records {
-            coder.record(number, &history, state)?;
-        }
-        Ok(())
+    /// Learns from a body: whatever is coded by this is learned instead of written.
+    pub fn body(&mut self) -> Coder<'_, Counting> {
+        Coder::with(self.schema, &mut self.model, Counting)
     }
 
     /// What was learned, as tables of that version.
@@ -111,7 +99,8 @@ impl<'s> Trainer<'s> {
 }
 
 /// Codes nothing; only the model learns, and more slowly, since tables are to hold for long.
-struct Counting;
+#[derive(Debug)]
+pub struct Counting;
 
 impl Binary for Counting {
     const LIMIT: u32 = 255;
