@@ -79,6 +79,8 @@ step_bench() {
     cargo bench -p benches --quiet -- --test
     # Fails when a connection, or a handshake under load, takes more memory than it may.
     cargo run --release --quiet -p benches --bin handshake -- --seconds 0.1
+    # Fails when a client's view is not the server's frame, bit for bit.
+    cargo run --release --quiet -p benches --bin replicate -- --players 100 --seconds 1 --loss 5 --out "$target/replicate"
 }
 
 steps=("$@")

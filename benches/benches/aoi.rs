@@ -1,11 +1,13 @@
-//! Who is near: the frame's query, and a client's refresh, at the density of 30 visible.
+//! Who is near: the frame's query, and a client's look around, at the density of 30 visible.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use benches::rig::RigConfig;
 use criterion::{Criterion, criterion_group, criterion_main};
-use server::replication::{Aoi, Marks, Replica, ReplicaStats};
-use sim::{EntityId, Frame, World};
+use server::replication::{Aoi, Replication, ReplicationConfig};
+use server::shard::ShardConfig;
+use sim::{EntityId, Frame, SCHEMA, World};
 
 fn world(players: u16) -> (World, Vec<EntityId>) {
     let mut world = World::new(RigConfig::new(players).world()).expect("the configuration is within its ranges");
@@ -31,18 +33,23 @@ fn query(c: &mut Criterion, frame: &Frame, players: u16) {
     });
 }
 
-fn refresh(c: &mut Criterion, frame: &Frame, ids: &[EntityId], players: u16) {
-    let aoi = Aoi::new(64.0, 20);
-    let (mut marks, mut stats) = (Marks::default(), ReplicaStats::default());
-    let mut replicas: Vec<Replica> = ids.iter().map(|id| Replica::new(*id, 256)).collect();
-    for replica in &mut replicas {
-        replica.refresh(frame, &aoi, &mut marks, &mut stats);
+fn look(c: &mut Criterion, frame: &Arc<Frame>, ids: &[EntityId], players: u16) {
+    let shard = ShardConfig::new(Vec::new(), 20);
+    // Due every time, at whole areas.
+    let aoi = Aoi { refresh_ticks: 1, ..Aoi::new(64.0, 20) };
+    let (priority, max_known) = (shard.priority, shard.max_known);
+    let config = ReplicationConfig { schema: &SCHEMA, rate: 20, aoi, priority, max_known };
+    let mut replication = Replication::new(&config);
+    replication.handle_frame(Arc::clone(frame));
+    for (client, id) in (0..).zip(ids) {
+        replication.insert(client, *id);
+        replication.look(client);
     }
-    let mut at = 0;
-    c.bench_function(&format!("refresh/one_client_of_{players}"), |b| {
+    let mut client = 0;
+    c.bench_function(&format!("look/one_client_of_{players}"), |b| {
         b.iter(|| {
-            at = (at + 7) % replicas.len();
-            replicas[at].refresh(frame, &aoi, &mut marks, &mut stats);
+            client = (client + 7) % players;
+            replication.look(black_box(client));
         });
     });
 }
@@ -50,9 +57,9 @@ fn refresh(c: &mut Criterion, frame: &Frame, ids: &[EntityId], players: u16) {
 fn aoi(c: &mut Criterion) {
     for players in [500, 2000] {
         let (world, ids) = world(players);
-        let frame = world.frame();
+        let frame = Arc::new(world.frame());
         query(c, &frame, players);
-        refresh(c, &frame, &ids, players);
+        look(c, &frame, &ids, players);
     }
 }
 

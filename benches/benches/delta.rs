@@ -8,7 +8,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use netcode::bits::{BitCount, BitReader, BitWriter};
 use netcode::schema::State;
 use netcode::snapshot::{
-    Header, Limits, View, read_fields, write_fields, write_gap, write_header, write_spawn, write_update,
+    Ages, Codec, Header, Limits, View, read_fields, write_age, write_codec, write_fields, write_gap, write_header,
+    write_spawn,
 };
 use sim::SCHEMA;
 use sim::schema::{PLAYER, VX, VZ, X, YAW, Z};
@@ -50,29 +51,29 @@ fn records(c: &mut Criterion) {
         group.bench_function(format!("{name}/encode"), |b| {
             b.iter(|| {
                 let mut w = BitWriter::new(&mut out);
-                write_fields(&mut w, &SCHEMA, RATE, PLAYER, 1, black_box(&base), black_box(&state));
+                write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, 1, black_box(&base), black_box(&state));
                 w.finish()
             });
         });
         group.bench_function(format!("{name}/measure"), |b| {
             b.iter(|| {
                 let mut count = BitCount::default();
-                write_fields(&mut count, &SCHEMA, RATE, PLAYER, 1, black_box(&base), black_box(&state));
+                write_fields(&mut count, &SCHEMA, RATE, PLAYER, false, 1, black_box(&base), black_box(&state));
                 count
             });
         });
         let mut w = BitWriter::new(&mut out);
-        write_fields(&mut w, &SCHEMA, RATE, PLAYER, 1, &base, &state);
+        write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, 1, &base, &state);
         let len = w.finish();
         let kind = SCHEMA.kind(PLAYER).expect("the schema has players");
         group.bench_function(format!("{name}/decode"), |b| {
-            b.iter(|| read_fields(&mut BitReader::new(black_box(&out[..len])), kind, RATE, 1, black_box(&base)));
+            b.iter(|| read_fields(&mut BitReader::new(black_box(&out[..len])), kind, RATE, false, 1, black_box(&base)));
         });
     }
     group.bench_function("spawn/encode", |b| {
         b.iter(|| {
             let mut w = BitWriter::new(&mut out);
-            write_spawn(&mut w, &SCHEMA, 0x1001, PLAYER, black_box(&base));
+            write_spawn(&mut w, &SCHEMA, 0x1001, PLAYER, false, black_box(&base));
             w.finish()
         });
     });
@@ -82,13 +83,16 @@ fn records(c: &mut Criterion) {
 fn body(tick: u64, bases: &[State], states: &[State]) -> Vec<u8> {
     let mut out = vec![0; 4096];
     let mut w = BitWriter::new(&mut out);
-    write_header(&mut w, &Header { margin: Some(1), complete: true, age0: u8::from(tick > 0), count: ENTITIES });
+    let ages = Ages { first: u8::from(tick > 0), second: None };
+    write_codec(&mut w, Codec::Fast);
+    write_header(&mut w, &Header { margin: Some(1), complete: true, ages, count: ENTITIES });
     for (id, (base, state)) in (1..).zip(bases.iter().zip(states)) {
         write_gap(&mut w, 0);
         if tick == 0 {
-            write_spawn(&mut w, &SCHEMA, id, PLAYER, state);
+            write_spawn(&mut w, &SCHEMA, id, PLAYER, false, state);
         } else {
-            write_update(&mut w, &SCHEMA, RATE, PLAYER, 1, 1, base, state);
+            write_age(&mut w, 1, ages);
+            write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, 1, base, state);
         }
     }
     let len = w.finish();

@@ -44,7 +44,8 @@ fn steps(c: &mut Criterion) {
         group.bench_function("frame", |b| b.iter_with_large_drop(|| world.frame()));
         let frame = world.frame();
         group.bench_function("space", |b| {
-            b.iter_with_large_drop(|| Space::new(black_box(frame.ids()), frame.states(), RATE));
+            let mut slots = Vec::new();
+            b.iter_with_large_drop(|| Space::new(black_box(frame.states()), &mut slots));
         });
         group.finish();
     }

@@ -5,108 +5,112 @@ use std::sync::Arc;
 
 use netcode::bits::BitWriter;
 use netcode::packet::MAX_DATAGRAM;
-use server::replication::{Aoi, FrameRing, Marks, Replica, ReplicaStats, Scratch, SnapshotContext, max_record_bits};
+use server::replication::{Aoi, ReplicaStats, Replication, ReplicationConfig};
+use server::shard::ShardConfig;
 use sim::{EntityId, Frame, SCHEMA};
 
 use crate::rig::RigConfig;
 
-/// As a shard's own default.
-const BUDGET: usize = 1100;
-const MAX_KNOWN: u16 = 256;
-
 /// All clients' replication state.
 pub struct Mirror {
-    rate: u16,
-    aoi: Aoi,
-    record_bits: usize,
-    ring: FrameRing,
-    marks: Marks,
-    scratch: Scratch,
-    stats: ReplicaStats,
+    replication: Replication,
+    budget: usize,
     /// By connection slot.
-    replicas: Vec<Option<Replica>>,
+    clients: Vec<bool>,
     sent: u64,
     out: Box<[u8; MAX_DATAGRAM]>,
     /// Bytes of the bodies written last, by connection slot.
     pub bodies: Vec<usize>,
 }
 
+/// A step of one client's snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// What is to be sent was found, and chosen.
+    Priority,
+    /// It was packed.
+    Pack,
+}
+
 impl Mirror {
     /// The state of a shard without clients.
     #[must_use]
     pub fn new(config: &RigConfig) -> Self {
-        Self {
+        let shard = ShardConfig::new(Vec::new(), config.rate);
+        let replication = ReplicationConfig {
+            schema: &SCHEMA,
             rate: config.rate,
             aoi: Aoi::new(f32::from(config.aoi_radius_m), config.rate),
-            record_bits: max_record_bits(&SCHEMA),
-            ring: FrameRing::default(),
-            marks: Marks::default(),
-            scratch: Scratch::default(),
-            stats: ReplicaStats::default(),
-            replicas: Vec::new(),
+            priority: shard.priority,
+            max_known: shard.max_known,
+        };
+        let share = shard.snapshot_bytes_per_s as usize / usize::from(config.rate);
+        Self {
+            replication: Replication::new(&replication),
+            budget: usize::from(shard.snapshot_bytes).min(share),
+            clients: Vec::new(),
             sent: 0,
             out: Box::new([0; MAX_DATAGRAM]),
             bodies: Vec::new(),
         }
     }
 
-    /// Every client has what was written last.
+    /// Stage: every client has what was written last.
     pub fn acked(&mut self) {
-        for replica in self.replicas.iter_mut().flatten() {
-            replica.on_acked(self.sent);
+        for (client, here) in (0..).zip(&self.clients) {
+            if *here {
+                self.replication.on_acked(client, self.sent);
+            }
         }
     }
 
-    /// The next frame, and the players who are new in it.
+    /// Stage: the next frame, and the players who are new in it.
     pub fn take(&mut self, frame: Arc<Frame>, spawned: &mut Vec<(u16, EntityId)>) {
         for (slot, entity) in spawned.drain(..) {
-            let slot = usize::from(slot);
-            if self.replicas.len() <= slot {
-                self.replicas.resize_with(slot + 1, || None);
+            let at = usize::from(slot);
+            if self.clients.len() <= at {
+                self.clients.resize(at + 1, false);
             }
-            self.replicas[slot] = Some(Replica::new(entity, MAX_KNOWN));
+            self.clients[at] = true;
+            self.replication.insert(slot, entity);
         }
-        self.ring.push(frame);
+        self.replication.handle_frame(frame);
     }
 
     /// Stage: the areas of interest that are due.
     pub fn refresh(&mut self) {
-        let Some(frame) = self.ring.newest() else { return };
-        for (stagger, replica) in (0..).zip(&mut self.replicas) {
-            if let Some(replica) = replica
-                && replica.refresh_due(frame.tick, &self.aoi, stagger)
-            {
-                replica.refresh(frame, &self.aoi, &mut self.marks, &mut self.stats);
+        for (client, here) in (0..).zip(&self.clients) {
+            if *here {
+                self.replication.look(client);
             }
         }
     }
 
     /// Stage: every client's snapshot. Returns the bytes of their bodies.
     pub fn write(&mut self) -> usize {
-        let Self { rate, aoi, record_bits, ring, scratch, stats, replicas, sent, out, bodies, .. } = self;
-        let Some(tick) = ring.newest().map(|frame| frame.tick) else { return 0 };
+        self.write_timed(&mut |_| {})
+    }
+
+    /// The same; after each step of each client `lap` is told which one it was.
+    pub fn write_timed(&mut self, lap: &mut impl FnMut(Step)) -> usize {
+        let Self { replication, budget, clients, sent, out, bodies } = self;
         *sent += 1;
         bodies.clear();
-        let context = SnapshotContext {
-            schema: &SCHEMA,
-            rate: *rate,
-            record_bits: *record_bits,
-            ring,
-            margin: Some(1),
-            budget: BUDGET,
-        };
-        for replica in replicas.iter_mut().flatten() {
-            let mut w = BitWriter::new(&mut out[..BUDGET]);
-            replica.write(&context, aoi, scratch, &mut w, stats);
+        for (client, _) in (0..).zip(&*clients).filter(|(_, here)| **here) {
+            replication.choose(client, *budget);
+            lap(Step::Priority);
+            let mut w = BitWriter::new(&mut out[..*budget]);
+            replication.pack(Some(1), &mut w);
             bodies.push(w.finish());
-            replica.on_sent(*sent, tick, scratch);
+            replication.on_sent(client, *sent);
+            lap(Step::Pack);
         }
         bodies.iter().sum()
     }
 
     /// Counters so far.
     #[must_use]
-    pub const fn stats(&self) -> &ReplicaStats {
-        &self.stats
+    pub fn stats(&self) -> ReplicaStats {
+        self.replication.stats()
     }
 }

@@ -103,6 +103,10 @@ pub struct ArenaArgs {
     /// Print the report as one JSON object per seed on stdout; the totals then go to stderr.
     #[arg(long)]
     json: bool,
+    /// Explain on stderr, one JSON object a line, why each entity that could go into this client's snapshots (0 is the
+    /// first) went or waited.
+    #[arg(long, value_name = "CLIENT", conflicts_with = "seeds")]
+    watch: Option<u32>,
 }
 
 /// `bots transfer`.
@@ -195,6 +199,10 @@ enum BehaviorArg {
     Circle,
     /// Wander, leave and come back with a new token.
     Churn,
+    /// Strafe, look around and jump: every entity does something unforeseen in nearly every tick.
+    Fight,
+    /// Mill about in one place: short ways there and back.
+    Crowd,
 }
 
 impl From<BehaviorArg> for Behavior {
@@ -204,6 +212,8 @@ impl From<BehaviorArg> for Behavior {
             BehaviorArg::Idle => Self::Idle,
             BehaviorArg::Circle => Self::Circle,
             BehaviorArg::Churn => Self::Churn,
+            BehaviorArg::Fight => Self::Fight,
+            BehaviorArg::Crowd => Self::Crowd,
         }
     }
 }
@@ -280,6 +290,7 @@ impl ArenaArgs {
             clients: self.clients as usize,
             seconds: self.seconds,
             json: self.json,
+            watch: self.watch.map(|client| client as usize),
         }
     }
 }

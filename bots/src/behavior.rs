@@ -16,6 +16,10 @@ pub enum Behavior {
     Circle,
     /// Wanders; leaves after a while and comes back with a new token.
     Churn,
+    /// Strafes to and fro, looks elsewhere in nearly every tick and jumps a lot: nobody could guess what comes next.
+    Fight,
+    /// Mills about where it came in: short ways there and back, never far, so that a crowd stays one.
+    Crowd,
 }
 
 /// The sixteen directions, in fifteenths of full speed along x and z; the index times 256 is the yaw.
@@ -38,6 +42,7 @@ const DIRECTIONS: [(i8, i8); 16] = [
     (-6, 14),
 ];
 const YAW_STEP: u16 = 256;
+const YAW_TURN: u16 = 4096;
 
 /// The player inside a bot: an intent for each tick, from a seed.
 #[derive(Clone, Debug)]
@@ -48,13 +53,15 @@ pub struct Pilot {
     /// Ticks that the intent still lasts.
     left: u64,
     heading: usize,
+    /// Ticks of the way back that follows.
+    back: Option<u64>,
 }
 
 impl Pilot {
     /// A player that draws from `rng`.
     #[must_use]
     pub fn new(behavior: Behavior, rng: Rng) -> Self {
-        let mut pilot = Self { behavior, rng, intent: Input::default(), left: 0, heading: 0 };
+        let mut pilot = Self { behavior, rng, intent: Input::default(), left: 0, heading: 0, back: None };
         pilot.heading = pilot.rng.below(DIRECTIONS.len() as u64) as usize;
         pilot
     }
@@ -65,6 +72,8 @@ impl Pilot {
             Behavior::Idle => Input::default(),
             Behavior::Circle => self.circle(rate),
             Behavior::Wander | Behavior::Churn => self.wander(rate),
+            Behavior::Fight => self.fight(rate),
+            Behavior::Crowd => self.mill(rate),
         }
     }
 
@@ -104,6 +113,40 @@ impl Pilot {
         let jump = if self.rng.chance(0.01) { JUMP } else { 0 };
         Input { buttons: self.intent.buttons | jump, ..self.intent }
     }
+
+    /// New directions every 0.2 to 0.6 s, about one jump a second.
+    fn fight(&mut self, rate: u16) -> Input {
+        self.sway(rate, [200, 600]);
+        let mut yaw = self.intent.yaw;
+        if self.rng.chance(0.9) {
+            // Up to 20° either way.
+            yaw = (yaw + YAW_TURN - 228 + self.rng.below(457) as u16) % YAW_TURN;
+        }
+        let jump = if self.rng.chance(1.0 / f64::from(rate.max(1))) { JUMP } else { 0 };
+        self.intent = Input { yaw, buttons: jump, ..walk(self.heading, 0) };
+        self.intent
+    }
+
+    /// New directions every 0.3 to 1 s.
+    fn mill(&mut self, rate: u16) -> Input {
+        self.sway(rate, [300, 1000]);
+        walk(self.heading, 0)
+    }
+
+    /// One tick of ways that last so many milliseconds, each followed by the same way back.
+    fn sway(&mut self, rate: u16, [least_ms, most_ms]: [u64; 2]) {
+        if self.left == 0 {
+            self.left = if let Some(ticks) = self.back.take() {
+                self.heading = (self.heading + DIRECTIONS.len() / 2) % DIRECTIONS.len();
+                ticks
+            } else {
+                self.heading = self.rng.below(DIRECTIONS.len() as u64) as usize;
+                let ticks = (least_ms + self.rng.below(most_ms - least_ms + 1)) * u64::from(rate) / 1000;
+                *self.back.insert(ticks.max(1))
+            };
+        }
+        self.left -= 1;
+    }
 }
 
 fn walk(heading: usize, buttons: u8) -> Input {
@@ -130,6 +173,40 @@ mod tests {
     fn the_idle_stand_and_the_circling_never_rest() {
         assert!(first(Behavior::Idle, 1).iter().all(|input| *input == Input::default()));
         assert!(first(Behavior::Circle, 1).iter().all(|input| input.move_x != 0 || input.move_z != 0));
+    }
+
+    /// How far it would be from where it started if it moved at once as it wants to, in metres, tick by tick.
+    fn ways(behavior: Behavior, seed: u64) -> Vec<f64> {
+        let mut at = [0.0; 2];
+        let step = |input: Input| {
+            at[0] += f64::from(input.move_x) / 15.0 * 5.0 / 20.0;
+            at[1] += f64::from(input.move_z) / 15.0 * 5.0 / 20.0;
+            f64::hypot(at[0], at[1])
+        };
+        first(behavior, seed).into_iter().map(step).collect()
+    }
+
+    #[test]
+    fn a_crowd_stays_where_it_is_and_moves_all_the_time() {
+        for seed in 0..20 {
+            assert!(ways(Behavior::Crowd, seed).iter().all(|way| *way < 5.5));
+            let inputs = first(Behavior::Crowd, seed);
+            assert!(inputs.iter().all(|input| input.move_x != 0 || input.move_z != 0));
+            let turns = inputs.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            assert!((20..70).contains(&turns), "{turns}");
+        }
+    }
+
+    #[test]
+    fn a_fight_looks_elsewhere_in_nearly_every_tick_jumps_and_stays() {
+        for seed in 0..20 {
+            let inputs = first(Behavior::Fight, seed);
+            let turns = inputs.windows(2).filter(|pair| pair[0].yaw != pair[1].yaw).count();
+            let strafes = inputs.windows(2).filter(|pair| pair[0].move_x != pair[1].move_x).count();
+            let jumps = inputs.iter().filter(|input| input.buttons & JUMP != 0).count();
+            assert!(turns > 330 && strafes > 30 && (5..50).contains(&jumps), "{turns} {strafes} {jumps}");
+            assert!(ways(Behavior::Fight, seed).iter().all(|way| *way < 4.0));
+        }
     }
 
     #[test]

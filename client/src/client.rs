@@ -150,7 +150,8 @@ impl Client {
         self.session.own
     }
 
-    /// The player's own entity as the server last told it, without anything that the inputs since then did.
+    /// The player's own entity as the server last told it, with the fields that only its owner gets, and without anything that
+    /// the inputs since then did.
     #[must_use]
     pub fn own_entity(&self) -> Option<Entity<'_>> {
         self.session.view.entity(self.session.own?.raw())
@@ -170,11 +171,11 @@ impl Client {
         self.session.clock.render_tick(now)
     }
 
-    /// Where to show an entity now: between its two states around the render tick, or at the newest when no newer one
-    /// has come. `None` when it is not in view.
+    /// Where to show an entity now: where it was at the render tick, between its two courses where it is not known how it got
+    /// from one to the other, or where its newest course leads when no more is known. `None` when it is not in view.
     #[must_use]
     pub fn interpolate(&self, now: Time, id: u32) -> Option<Pose> {
-        interpolation::pose(&self.session.view.entity(id)?, self.render_tick(now)?)
+        interpolation::pose(&self.session.view.entity(id)?, self.render_tick(now)?, self.session.extrapolate)
     }
 
     /// Counters and measurements.

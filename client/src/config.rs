@@ -21,9 +21,12 @@ pub struct Config {
     pub key_limits: KeyLimits,
     /// The most entities in view at a time, 1..=4096; a server that shows more breaks the protocol. Default 1024.
     pub max_entities: u16,
-    /// How far back states are kept for [`interpolate`](crate::Client::interpolate). Default 400 ms; at most 63
+    /// How far back courses are kept for [`interpolate`](crate::Client::interpolate). Default 400 ms; at most 63
     /// ticks are kept, whatever the rate.
     pub keep: Duration,
+    /// For how long [`interpolate`](crate::Client::interpolate) moves an entity on as guessed when nothing is known of it any
+    /// more, before it stands. Default 250 ms.
+    pub extrapolate: Duration,
 }
 
 impl Default for Config {
@@ -35,6 +38,7 @@ impl Default for Config {
             key_limits: KeyLimits::default(),
             max_entities: 1024,
             keep: Duration::from_millis(400),
+            extrapolate: Duration::from_millis(250),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Where an entity is shown: between the two states around the render tick.
+//! Where an entity is shown: on the course it was on at the render tick, or on the way from one to the next.
 
+use netcode::schema::State;
 use netcode::snapshot::{Entity, Row};
 use sim::schema::{QUANTA_PER_M, X, Y, YAW, YAW_TURN, Z};
 
@@ -10,90 +11,106 @@ pub struct Pose {
     pub position: [f32; 3],
     /// View direction around y in radians, in [0, tau): 0 looks along +z, a quarter turn along +x.
     pub yaw: f32,
-    /// No newer state is known than the one shown: it stands until the next arrives.
+    /// Nothing is known of that moment, nor of the tick before: the pose is a guess, for
+    /// [`Config::extrapolate`](crate::Config::extrapolate) along the newest course, then it stands until news arrives.
     pub starved: bool,
 }
 
 impl Pose {
-    fn at(row: &Row<'_>, starved: bool) -> Self {
-        Self { position: position(row), yaw: radians(turn(row)), starved }
-    }
-
     /// The pose at `share` (0 to 1) of the way from one state to another; the yaw goes the short way.
-    fn between(from: &Row<'_>, to: &Row<'_>, share: f32) -> Self {
+    fn between(from: &State, to: &State, share: f32) -> Self {
         let (a, b) = (position(from), position(to));
         let mut position = a;
         for (axis, target) in position.iter_mut().zip(b) {
             *axis += (target - *axis) * share;
         }
         let half = YAW_TURN / 2;
-        let way = (turn(to) - turn(from) + half).rem_euclid(YAW_TURN) - half;
-        let yaw = radians_f32((turn(from) as f32 + way as f32 * share).rem_euclid(YAW_TURN as f32));
-        Self { position, yaw, starved: false }
+        let way = (to[YAW] - from[YAW] + half).rem_euclid(YAW_TURN) - half;
+        let turn = (from[YAW] as f32 + way as f32 * share).rem_euclid(YAW_TURN as f32);
+        Self { position, yaw: turn / YAW_TURN as f32 * core::f32::consts::TAU, starved: false }
+    }
+
+    /// The pose on a course, between the two ticks around `tick`.
+    fn along(entity: &Entity<'_>, row: &Row<'_>, tick: f64) -> Self {
+        let before = tick.max(0.0).floor();
+        let [a, b] = [before, before + 1.0].map(|tick| entity.on_course(row, tick as u64));
+        Self::between(&a, &b, (tick - before) as f32)
     }
 }
 
-/// The pose of an entity at a tick with fraction.
-pub(crate) fn pose(entity: &Entity<'_>, tick: f64) -> Option<Pose> {
+/// The pose of an entity at a tick with fraction; where nothing is known any more, a guess for at most `ahead` ticks.
+pub(crate) fn pose(entity: &Entity<'_>, tick: f64, ahead: f64) -> Option<Pose> {
     let mut newer: Option<Row<'_>> = None;
     for row in entity.rows() {
         if row.from as f64 <= tick {
+            let until = row.until as f64;
             let Some(next) = newer else {
-                return Some(Pose::at(&row, row.until as f64 + 1.0 < tick));
+                let shown = tick.min(until + ahead);
+                return Some(Pose { starved: until + 1.0 < tick, ..Pose::along(entity, &row, shown) });
             };
-            let span = next.from.saturating_sub(row.until) as f64;
-            let passed = tick - row.until as f64;
-            let share = if passed <= 0.0 || span <= 0.0 { 0.0 } else { (passed / span).min(1.0) };
-            return Some(Pose::between(&row, &next, share as f32));
+            if tick <= until {
+                return Some(Pose::along(entity, &row, tick));
+            }
+            let span = next.from.saturating_sub(row.until).max(1) as f64;
+            let share = ((tick - until) / span).min(1.0);
+            let [left, joined] = [(&row, row.until), (&next, next.from)].map(|(row, at)| entity.on_course(row, at));
+            return Some(Pose::between(&left, &joined, share as f32));
         }
         newer = Some(row);
     }
     // It came into view after that tick: shown where it appeared.
-    newer.map(|row| Pose::at(&row, false))
+    newer.map(|row| Pose::along(entity, &row, row.from as f64))
 }
 
-fn value(row: &Row<'_>, field: usize) -> i32 {
-    row.fields.get(field).copied().unwrap_or(0)
-}
-
-fn position(row: &Row<'_>) -> [f32; 3] {
-    [X, Y, Z].map(|axis| value(row, axis) as f32 / QUANTA_PER_M as f32)
-}
-
-fn turn(row: &Row<'_>) -> i32 {
-    value(row, YAW)
-}
-
-fn radians(turn: i32) -> f32 {
-    radians_f32(turn as f32)
-}
-
-fn radians_f32(turn: f32) -> f32 {
-    turn / YAW_TURN as f32 * core::f32::consts::TAU
+fn position(state: &State) -> [f32; 3] {
+    [X, Y, Z].map(|axis| state[axis] as f32 / QUANTA_PER_M as f32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use netcode::bits::BitWriter;
-    use netcode::schema::State;
-    use netcode::snapshot::{Header, Limits, View, write_gap, write_header, write_spawn};
-    use sim::schema::{PLAYER, SCHEMA};
+    use netcode::snapshot::{
+        Codec, Header, Limits, View, write_age, write_codec, write_fields, write_gap, write_header, write_spawn,
+    };
+    use sim::schema::{FLAGS, GROUNDED, PLAYER, SCHEMA, VX};
 
-    /// A view of entity 1 with these (tick, x in metres, yaw in quanta); `None`: a complete snapshot without it.
-    fn view(states: &[(u64, Option<(i32, i32)>)]) -> View {
-        let mut view = View::new(&SCHEMA, 20, Limits::default());
-        for (tick, state) in states {
+    const RATE: u16 = 20;
+    const AHEAD: f64 = 3.0;
+    const ON_FOOT: i32 = GROUNDED;
+
+    enum News {
+        /// All of it.
+        Spawn,
+        /// Since the state of some ticks ago.
+        Update(u8, State),
+        /// Complete, without a record.
+        Nothing,
+        /// The budget left it out.
+        Incomplete,
+    }
+    use News::{Incomplete, Nothing, Spawn, Update};
+
+    /// A view of entity 1.
+    fn view(snapshots: &[(u64, News, State)]) -> View {
+        let mut view = View::new(&SCHEMA, RATE, Limits::default());
+        for (tick, news, state) in snapshots {
             let mut body = [0; 64];
             let mut w = BitWriter::new(&mut body);
-            let count = u16::from(state.is_some());
-            write_header(&mut w, &Header { margin: None, complete: true, age0: 0, count });
-            if let Some((x, yaw)) = state {
-                let mut state = State::default();
-                state[X] = x * QUANTA_PER_M;
-                state[YAW] = *yaw;
+            let count = u16::from(matches!(news, Spawn | Update(..)));
+            let complete = !matches!(news, Incomplete);
+            write_codec(&mut w, Codec::Fast);
+            write_header(&mut w, &Header { margin: None, complete, age0: 0, count });
+            if count > 0 {
                 write_gap(&mut w, 0);
-                write_spawn(&mut w, &SCHEMA, 1, PLAYER, &state);
+            }
+            match news {
+                Spawn => write_spawn(&mut w, &SCHEMA, 1, PLAYER, false, state),
+                Update(age, base) => {
+                    write_age(&mut w, *age, 0);
+                    write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, *age, base, state);
+                }
+                Nothing | Incomplete => {}
             }
             let len = w.finish();
             view.apply(*tick, &body[..len]).unwrap();
@@ -101,41 +118,95 @@ mod tests {
         view
     }
 
+    /// At so many quanta, with that velocity and yaw, on the ground.
+    fn at(x: i32, vx: i32, yaw: i32) -> State {
+        let mut state = State::default();
+        (state[X], state[VX], state[YAW], state[FLAGS]) = (x, vx, yaw, ON_FOOT);
+        state
+    }
+
+    const NONE: State = [0; netcode::schema::MAX_FIELDS];
+
+    /// x and yaw in quanta, and whether it is starved.
     fn shown(view: &View, tick: f64) -> (f32, f32, bool) {
-        let pose = pose(&view.entity(1).unwrap(), tick).unwrap();
-        (pose.position[0], pose.yaw / core::f32::consts::TAU * YAW_TURN as f32, pose.starved)
+        let pose = pose(&view.entity(1).unwrap(), tick, AHEAD).unwrap();
+        let yaw = pose.yaw / core::f32::consts::TAU * YAW_TURN as f32;
+        (pose.position[0] * QUANTA_PER_M as f32, yaw, pose.starved)
     }
 
     #[test]
-    fn between_two_states_it_moves_linearly() {
-        let view = view(&[(10, Some((0, 0))), (12, Some((8, 100)))]);
+    fn between_two_courses_it_moves_linearly() {
+        let view = view(&[(10, Spawn, at(0, 0, 0)), (12, Spawn, at(2048, 0, 100))]);
         assert_eq!(shown(&view, 10.0).0, 0.0);
-        assert_eq!(shown(&view, 10.5).0, 2.0);
-        assert_eq!(shown(&view, 11.0), (4.0, 50.0, false));
-        assert_eq!(shown(&view, 12.0).0, 8.0);
+        assert_eq!(shown(&view, 10.5).0, 512.0);
+        assert_eq!(shown(&view, 11.0), (1024.0, 50.0, false));
+        assert_eq!(shown(&view, 12.0).0, 2048.0);
     }
 
     #[test]
-    fn it_holds_when_starved_and_before_it_appeared() {
-        let view = view(&[(10, Some((3, 0)))]);
-        assert_eq!(shown(&view, 9.0), (3.0, 0.0, false));
-        assert_eq!(shown(&view, 11.0), (3.0, 0.0, false));
-        assert_eq!(shown(&view, 15.0), (3.0, 0.0, true));
+    fn a_walker_who_is_never_mentioned_moves_smoothly() {
+        let mut snapshots = vec![(10, Spawn, at(0, 320, 0))];
+        snapshots.extend((11..40).map(|tick| (tick, Nothing, NONE)));
+        let view = view(&snapshots);
+        for quarter in 0..4 * 29 {
+            let passed = f64::from(quarter) / 4.0;
+            assert_eq!(shown(&view, 10.0 + passed), (passed as f32 * 64.0, 0.0, false), "{passed} ticks on");
+        }
     }
 
     #[test]
-    fn a_body_that_held_still_starts_to_move_only_then() {
-        let view = view(&[(10, Some((0, 0))), (11, None), (14, None), (15, Some((1, 0)))]);
-        assert_eq!(shown(&view, 14.0).0, 0.0);
-        assert_eq!(shown(&view, 14.5).0, 0.5);
+    fn a_turn_shows_at_the_tick_it_happened_at() {
+        // It walks on until 14, and stands from 15 on. The snapshots of 13 and 14 came late, or left it out.
+        let walked = at(256, 320, 0);
+        let view = view(&[
+            (10, Spawn, at(0, 320, 0)),
+            (12, Nothing, NONE),
+            (14, Incomplete, NONE),
+            (15, Update(1, walked), at(260, 0, 1024)),
+            (17, Nothing, NONE),
+        ]);
+        assert_eq!(shown(&view, 13.5), (3.5 * 64.0, 0.0, false));
+        assert_eq!(shown(&view, 14.0), (256.0, 0.0, false), "as the update's age says");
+        assert_eq!(shown(&view, 14.5), (258.0, 512.0, false));
+        assert_eq!(shown(&view, 15.0), (260.0, 1024.0, false));
+        assert_eq!(shown(&view, 17.0), (260.0, 1024.0, false));
+    }
+
+    #[test]
+    fn a_course_of_unknown_length_is_left_for_the_next_at_once() {
+        // The refresh does not say how long the first course was followed.
+        let view = view(&[(10, Spawn, at(0, 320, 0)), (11, Nothing, NONE), (14, Spawn, at(0, 0, 0))]);
+        assert_eq!(shown(&view, 11.0).0, 64.0);
+        assert_eq!(shown(&view, 12.5).0, 32.0);
+    }
+
+    #[test]
+    fn starved_it_goes_on_for_a_while_and_then_stands() {
+        let view = view(&[(10, Spawn, at(0, 320, 0))]);
+        assert_eq!(shown(&view, 9.0), (0.0, 0.0, false), "before it appeared");
+        assert_eq!(shown(&view, 11.0), (64.0, 0.0, false));
+        assert_eq!(shown(&view, 12.5), (160.0, 0.0, true));
+        assert_eq!(shown(&view, 13.0), (192.0, 0.0, true));
+        assert_eq!(shown(&view, 15.0), (192.0, 0.0, true));
+        let entity = view.entity(1).unwrap();
+        assert_eq!(pose(&entity, 15.0, 0.0).unwrap().position[0], 0.0, "not even for a moment");
     }
 
     #[test]
     fn the_yaw_takes_the_short_way_through_zero() {
-        let view = view(&[(10, Some((0, 4000))), (11, Some((0, 104)))]);
+        let view = view(&[(10, Spawn, at(0, 0, 4000)), (11, Spawn, at(0, 0, 104))]);
         let (_, yaw, _) = shown(&view, 10.25);
         assert!((yaw - 4050.0).abs() < 0.01, "{yaw}");
         let (_, yaw, _) = shown(&view, 10.75);
         assert!((yaw - 54.0).abs() < 0.01, "{yaw}");
+    }
+
+    #[test]
+    fn no_tick_is_too_odd_to_show() {
+        let view = view(&[(10, Spawn, at(0, 320, 0)), (11, Nothing, NONE), (14, Spawn, at(0, -320, 0))]);
+        for tick in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 1e300] {
+            let pose = pose(&view.entity(1).unwrap(), tick, AHEAD).unwrap();
+            assert!(pose.position[0].is_finite() && pose.yaw.is_finite(), "{tick}");
+        }
     }
 }

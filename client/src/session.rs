@@ -31,6 +31,8 @@ pub(crate) struct Session {
     pub own: Option<EntityId>,
     pub events: VecDeque<Event>,
     pub stats: Stats,
+    /// For how many ticks an entity of which nothing is known any more moves on.
+    pub extrapolate: f64,
 }
 
 impl Session {
@@ -42,6 +44,7 @@ impl Session {
             own: None,
             events: VecDeque::new(),
             stats: Stats::default(),
+            extrapolate: 0.0,
         }
     }
 
@@ -55,6 +58,7 @@ impl Session {
         let keep_ticks = u8::try_from(ticks).unwrap_or(MAX_AGE).min(MAX_AGE);
         self.view = View::new(&SCHEMA, rate, Limits { max_entities: config.max_entities, keep_ticks });
         self.clock = Clock::new(rate);
+        self.extrapolate = config.extrapolate.as_secs_f64() * f64::from(rate);
         self.events.push_back(Event::Connected { rate });
         Ok(())
     }

@@ -14,8 +14,12 @@ impl Features {
     pub const MTU: Self = Self(1);
     /// Clock synchronisation: TIME frames.
     pub const CLOCK: Self = Self(1 << 1);
+    /// Snapshots in the compact codec: the server may send such bodies, the client reads them.
+    pub const COMPACT: Self = Self(1 << 2);
+    /// What the endpoints do by themselves, whatever they carry.
+    pub const TRANSPORT: Self = Self(Self::MTU.0 | Self::CLOCK.0);
     /// Everything that this crate knows.
-    pub const ALL: Self = Self(Self::MTU.0 | Self::CLOCK.0);
+    pub const ALL: Self = Self(Self::MTU.0 | Self::CLOCK.0 | Self::COMPACT.0);
 
     /// What both sets have.
     #[must_use]
@@ -42,10 +46,10 @@ mod tests {
 
     #[test]
     fn what_is_agreed_is_a_subset_of_both_sides_and_loses_unknown_bits() {
-        for offered in [0, 1, 2, 3, 1 << 63, u64::MAX] {
+        for offered in [0, 1, 2, 3, 4, 7, 1 << 63, u64::MAX] {
             let agreed = Features(offered).intersect(Features::ALL);
             assert!(agreed.is_subset_of(Features(offered)) && Features::ALL.contains(agreed));
-            assert_eq!(agreed.0, offered & 3);
+            assert_eq!(agreed.0, offered & 7);
         }
     }
 

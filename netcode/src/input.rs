@@ -81,7 +81,7 @@ fn read_input(r: &mut BitReader<'_>, schema: &Schema) -> Result<State, DecodeErr
 mod tests {
     use super::*;
     use crate::bits::{BadPadding, BitWriter, OutOfBits};
-    use crate::schema::{Field, Predictor};
+    use crate::schema::{Audience, Field, Predictor};
 
     const MOVE: Field = Field {
         name: "move",
@@ -92,6 +92,7 @@ mod tests {
         unit: "1",
         predictor: Predictor::Hold,
         group: 0,
+        audience: Audience::Everyone,
         classes: [1, 2],
     };
     const YAW: Field = Field { name: "yaw", bits: 12, signed: false, wraps: true, ..MOVE };

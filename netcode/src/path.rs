@@ -2,10 +2,16 @@
 //!
 //! Whoever copies a packet on its way can deliver it from an address of its own before the original arrives. So a valid
 //! packet proves nothing about its address; only the answer to random bytes that were sealed and sent there does
-//! (RFC 9000, section 8.2). One candidate is watched at a time, the newest, so no number of addresses costs memory.
+//! (RFC 9000, section 8.2). A few candidates are watched at a time, the newest: so no number of addresses costs memory, and
+//! somebody who copies most packets does not push out the client's own address before the client can answer from there.
+//!
+//! At the opening a connection has no address yet, and where its ACCEPTs went are *claims*: they are challenged without having
+//! sent anything since, and are not pushed out. So who copies all packets of a client cannot keep it out, either.
 
 use core::net::SocketAddr;
 use core::time::Duration;
+
+use arrayvec::ArrayVec;
 
 use crate::time::Time;
 
@@ -17,11 +23,16 @@ pub const CHALLENGE_TIME: Duration = Duration::from_secs(3);
 pub const CHALLENGE_BYTES: usize = 48;
 /// An address that has not answered is sent at most so many times the bytes that came from it.
 pub const AMPLIFICATION: usize = 3;
+/// The most addresses that are challenged at a time.
+pub const CANDIDATES: usize = 4;
+/// The most of them that are claims: one place is left for where packets come from.
+pub const CLAIMS: usize = CANDIDATES - 1;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Candidate {
     address: SocketAddr,
     data: [u8; 8],
+    claim: bool,
     received: usize,
     sent: usize,
     next_send: Time,
@@ -29,24 +40,39 @@ struct Candidate {
 }
 
 impl Candidate {
-    const fn allowance(&self) -> usize {
-        self.received.saturating_mul(AMPLIFICATION).saturating_sub(self.sent)
+    fn new(now: Time, address: SocketAddr, data: [u8; 8], received: usize) -> Self {
+        Self { address, data, claim: false, received, sent: 0, next_send: now, give_up: now + CHALLENGE_TIME }
+    }
+
+    /// When the next challenge may go; never, as long as too little came from there.
+    const fn next_send(&self) -> Time {
+        let allowance = self.received.saturating_mul(AMPLIFICATION).saturating_sub(self.sent);
+        if allowance >= CHALLENGE_BYTES { self.next_send } else { Time::NEVER }
     }
 }
 
-/// Watches where a connection's packets come from; the server has one for each connection.
-#[derive(Clone, Copy, Debug, Default)]
+/// Watches where a connection's packets come from; the server has one for each connection that is challenged.
+#[derive(Clone, Debug, Default)]
 pub struct PathWatch {
-    candidate: Option<Candidate>,
+    /// The oldest first.
+    candidates: ArrayVec<Candidate, CANDIDATES>,
 }
 
 impl PathWatch {
+    /// The connection has no address yet, and this may be it: an ACCEPT went there, and so many bytes from there are not
+    /// used up. Of more than [`CLAIMS`] the first count. `data`: 8 unpredictable bytes.
+    pub fn claim(&mut self, now: Time, address: SocketAddr, bytes: usize, data: [u8; 8]) {
+        if self.candidates.len() < CLAIMS && self.at(address).is_none() {
+            self.candidates.push(Candidate { claim: true, ..Candidate::new(now, address, data, bytes) });
+        }
+    }
+
     /// A packet of `bytes` bytes passed its authentication. `from` is where it came from, `current` the connection's
     /// address, `newest` whether its number is above all received before; `draw` gives 8 unpredictable bytes.
     ///
-    /// A newest packet from a new address makes that the candidate; one from the current address says that the client
-    /// still lives there, and ends the challenge. Older packets were overtaken by a move or were delayed by somebody:
-    /// they change nothing.
+    /// A newest packet from a new address makes that a candidate, in the oldest one's place if there are [`CANDIDATES`]; one
+    /// from the current address says that the client still lives there, and ends the challenges. Older packets were overtaken
+    /// by a move or were delayed by somebody: they change nothing.
     pub fn on_authentic(
         &mut self,
         now: Time,
@@ -59,42 +85,40 @@ impl PathWatch {
         self.expire(now);
         if from == current {
             if newest {
-                self.candidate = None;
+                self.candidates.clear();
             }
             return;
         }
-        if let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.address == from) {
+        if let Some(candidate) = self.at(from) {
             candidate.received = candidate.received.saturating_add(bytes);
         } else if newest && let Some(data) = draw() {
-            let give_up = now + CHALLENGE_TIME;
-            self.candidate = Some(Candidate { address: from, data, received: bytes, sent: 0, next_send: now, give_up });
+            if self.candidates.is_full()
+                && let Some(oldest) = self.candidates.iter().position(|candidate| !candidate.claim)
+            {
+                self.candidates.remove(oldest);
+            }
+            // There is room: not all of them are claims.
+            let _ = self.candidates.try_push(Candidate::new(now, from, data, bytes));
         }
     }
 
-    /// The challenge that is due now, and the address to send it to, if there is one and the address may be sent
+    /// A challenge that is due now, and the address to send it to, if there is one and the address may be sent
     /// [`CHALLENGE_BYTES`].
     #[must_use]
     pub fn challenge_due(&self, now: Time) -> Option<(SocketAddr, [u8; 8])> {
-        let candidate = self.candidate.filter(|candidate| candidate.give_up > now)?;
-        (candidate.next_send <= now && candidate.allowance() >= CHALLENGE_BYTES)
-            .then_some((candidate.address, candidate.data))
+        let due = |candidate: &&Candidate| candidate.next_send() <= now && candidate.give_up > now;
+        self.candidates.iter().find(due).map(|candidate| (candidate.address, candidate.data))
     }
 
     /// Whether no address is watched.
     #[must_use]
     pub fn is_idle(&self, now: Time) -> bool {
-        self.candidate.is_none_or(|candidate| candidate.give_up <= now)
+        self.candidates.iter().all(|candidate| candidate.give_up <= now)
     }
 
-    /// How many bytes the candidate's address may be sent: the most that a datagram with a challenge may have.
-    #[must_use]
-    pub fn allowance(&self) -> usize {
-        self.candidate.as_ref().map_or(0, Candidate::allowance)
-    }
-
-    /// The challenge was sent, in a datagram of so many bytes.
-    pub fn on_challenge_sent(&mut self, now: Time, bytes: usize) {
-        if let Some(candidate) = &mut self.candidate {
+    /// The challenge was sent to this address, in a datagram of so many bytes.
+    pub fn on_challenge_sent(&mut self, now: Time, to: SocketAddr, bytes: usize) {
+        if let Some(candidate) = self.at(to) {
             candidate.sent = candidate.sent.saturating_add(bytes);
             candidate.next_send = now + CHALLENGE_INTERVAL;
         }
@@ -103,28 +127,32 @@ impl PathWatch {
     /// When [`challenge_due`](Self::challenge_due) is to be called next: a challenge may be due, or be given up.
     #[must_use]
     pub fn next_time(&self) -> Time {
-        self.candidate.as_ref().map_or(Time::NEVER, |candidate| {
-            let may_send = candidate.allowance() >= CHALLENGE_BYTES;
-            if may_send { candidate.next_send.min(candidate.give_up) } else { candidate.give_up }
-        })
+        let times = self.candidates.iter().map(|candidate| candidate.next_send().min(candidate.give_up));
+        times.min().unwrap_or(Time::NEVER)
     }
 
-    /// A valid packet from `from` carried this answer. Returns the address when that is now the connection's.
+    /// A valid packet from `from` carried this answer. Returns the address that is now the connection's, if one is.
+    ///
+    /// The bytes went to one address, sealed: whoever answers has read them there. That is enough for a claim, also when a
+    /// copy of the answer overtakes it from elsewhere (RFC 9000, section 8.2.3). A client that moves on while it is challenged
+    /// is not to be taken back to where it was: any other candidate must have sent the answer.
     pub fn on_response(&mut self, now: Time, from: SocketAddr, data: &[u8; 8]) -> Option<SocketAddr> {
         self.expire(now);
-        let candidate = self.candidate?;
         // `sent`: without a challenge on its way the answer would be a guess.
-        if candidate.address != from || candidate.data != *data || candidate.sent == 0 {
-            return None;
-        }
-        self.candidate = None;
-        Some(from)
+        let answered = |candidate: &&Candidate| {
+            (candidate.address == from || candidate.claim) && candidate.data == *data && candidate.sent > 0
+        };
+        let address = self.candidates.iter().find(answered)?.address;
+        self.candidates.clear();
+        Some(address)
+    }
+
+    fn at(&mut self, address: SocketAddr) -> Option<&mut Candidate> {
+        self.candidates.iter_mut().find(|candidate| candidate.address == address)
     }
 
     fn expire(&mut self, now: Time) {
-        if self.candidate.as_ref().is_some_and(|candidate| candidate.give_up <= now) {
-            self.candidate = None;
-        }
+        self.candidates.retain(|candidate| candidate.give_up > now);
     }
 }
 
@@ -163,7 +191,7 @@ mod tests {
         let mut watch = watch_of(1);
         assert_eq!(watch.next_time(), START);
         assert_eq!(watch.challenge_due(START), Some((address(1), DATA)));
-        watch.on_challenge_sent(START, 40);
+        watch.on_challenge_sent(START, address(1), 40);
         let now = START + MS * 80;
         assert_eq!(watch.on_response(now, address(1), b"01234568"), None, "other bytes");
         assert_eq!(watch.on_response(now, address(2), &DATA), None, "from elsewhere");
@@ -197,7 +225,7 @@ mod tests {
             // The copy arrives before the original, which is then a duplicate; the next packet comes from home.
             watch.on_authentic(now, address(66), home(), true, SMALLEST, draw);
             assert!(watch.challenge_due(now).is_some());
-            watch.on_challenge_sent(now, 40);
+            watch.on_challenge_sent(now, address(66), 40);
             now = now + MS * 50;
             watch.on_authentic(now, home(), home(), true, SMALLEST, draw);
             assert_eq!(watch.on_response(now, address(66), &DATA), None);
@@ -210,7 +238,7 @@ mod tests {
         let (mut now, mut sent, mut received) = (START, 0, SMALLEST);
         for step in 0..58 {
             while watch.challenge_due(now).is_some() {
-                watch.on_challenge_sent(now, 40);
+                watch.on_challenge_sent(now, address(1), 40);
                 sent += 40;
                 assert!(sent <= AMPLIFICATION * received);
             }
@@ -234,7 +262,7 @@ mod tests {
         for ms in 0..5000 {
             let now = START + MS * ms;
             if watch.challenge_due(now).is_some() {
-                watch.on_challenge_sent(now, 40);
+                watch.on_challenge_sent(now, address(1), 40);
                 times.push(ms);
             }
         }
@@ -242,19 +270,72 @@ mod tests {
         assert!(watch.is_idle(START + CHALLENGE_TIME));
         assert_eq!(watch.on_response(START + CHALLENGE_TIME, address(1), &DATA), None);
         let mut late = watch_of(1);
-        late.on_challenge_sent(START, 40);
+        late.on_challenge_sent(START, address(1), 40);
         assert_eq!(late.on_response(START + CHALLENGE_TIME, address(1), &DATA), None, "too late by a moment");
     }
 
+    /// All challenges that are due, sent.
+    fn challenged(watch: &mut PathWatch, now: Time) -> Vec<(SocketAddr, [u8; 8])> {
+        let mut sent = Vec::new();
+        while let Some((to, data)) = watch.challenge_due(now) {
+            watch.on_challenge_sent(now, to, 40);
+            sent.push((to, data));
+        }
+        sent
+    }
+
     #[test]
-    fn of_two_candidates_the_newest_wins() {
+    fn of_several_candidates_the_one_that_answers_wins() {
         let mut watch = watch_of(1);
-        watch.on_challenge_sent(START, 40);
         watch.on_authentic(START, address(2), home(), true, SMALLEST, || Some(*b"abcdefgh"));
-        assert_eq!(watch.challenge_due(START), Some((address(2), *b"abcdefgh")), "without waiting for the first");
-        watch.on_challenge_sent(START, 40);
-        assert_eq!(watch.on_response(START, address(1), &DATA), None);
-        assert_eq!(watch.on_response(START, address(2), b"abcdefgh"), Some(address(2)));
+        assert_eq!(challenged(&mut watch, START), [(address(1), DATA), (address(2), *b"abcdefgh")]);
+        assert_eq!(watch.on_response(START, address(2), &DATA), None, "where another one was challenged");
+        let mut other = watch.clone();
+        assert_eq!(watch.on_response(START, address(1), &DATA), Some(address(1)));
+        assert_eq!(watch.on_response(START, address(2), b"abcdefgh"), None, "that is decided");
+        assert_eq!(other.on_response(START, address(2), b"abcdefgh"), Some(address(2)));
+    }
+
+    #[test]
+    fn a_copier_that_is_mostly_first_does_not_keep_a_client_from_moving() {
+        let mut watch = watch_of(1);
+        assert_eq!(challenged(&mut watch, START), [(address(1), DATA)]);
+        for step in 1..5 {
+            watch.on_authentic(START + MS * 20 * step, address(66), home(), true, SMALLEST, || Some([66; 8]));
+        }
+        assert_eq!(watch.on_response(START + MS * 100, address(1), &DATA), Some(address(1)));
+    }
+
+    #[test]
+    fn of_more_candidates_than_there_is_room_for_the_oldest_goes_and_claims_stay() {
+        let mut watch = PathWatch::default();
+        for number in 0..10 {
+            watch.claim(START, address(100 + number), SMALLEST, DATA);
+            watch.claim(START, address(100), SMALLEST, DATA);
+        }
+        for number in 1..10 {
+            watch.on_authentic(START, address(number), home(), true, SMALLEST, draw);
+        }
+        let sent: Vec<_> = challenged(&mut watch, START).into_iter().map(|(to, _)| to).collect();
+        assert_eq!(sent, [100, 101, 102, 9].map(address));
+        let mut watch = PathWatch::default();
+        for number in 1..=6 {
+            watch.on_authentic(START, address(number), home(), true, SMALLEST, draw);
+        }
+        let sent: Vec<_> = challenged(&mut watch, START).into_iter().map(|(to, _)| to).collect();
+        assert_eq!(sent, [3, 4, 5, 6].map(address));
+    }
+
+    #[test]
+    fn a_claim_is_challenged_within_what_it_sent_and_a_copy_of_its_answer_speaks_for_it() {
+        let mut watch = PathWatch::default();
+        watch.claim(START, address(1), SMALLEST, DATA);
+        assert_eq!(watch.on_response(START, address(1), &DATA), None, "nothing was sent");
+        assert_eq!(challenged(&mut watch, START), [(address(1), DATA)]);
+        assert_eq!(challenged(&mut watch, START + MS * 50), [], "the next one would be more than three times as much");
+        watch.on_authentic(START + MS * 60, address(66), home(), true, SMALLEST, || Some([66; 8]));
+        assert_eq!(watch.on_response(START + MS * 60, address(66), &DATA), Some(address(1)));
+        assert!(watch.is_idle(START + MS * 60));
     }
 
     #[test]
@@ -269,16 +350,14 @@ mod tests {
         for number in 1..=10_000 {
             let from = address(number);
             watch.on_authentic(now, from, home(), rng.chance(0.9), SMALLEST, || Some(bytes()));
-            if watch.challenge_due(now).is_some() {
-                watch.on_challenge_sent(now, 40);
-            }
+            challenged(&mut watch, now);
             let mut guess = [0; 8];
             rng.fill(&mut guess);
             assert_eq!(watch.on_response(now, from, &guess), None);
             now = now + MS;
         }
-        // One candidate, by value: there is nothing that could grow.
-        assert!(size_of::<PathWatch>() <= 104, "{}", size_of::<PathWatch>());
+        // A few candidates, by value: there is nothing that could grow.
+        assert!(size_of::<PathWatch>() <= 16 + 88 * CANDIDATES, "{}", size_of::<PathWatch>());
     }
 
     #[test]

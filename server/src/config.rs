@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub world: World,
     /// What each client is told, and how much of it.
     pub replication: Replication,
+    /// Who goes first when a snapshot has no room for everybody.
+    pub priority: Priority,
     /// Who may connect.
     pub access: Access,
     /// What the server does when more arrives than it wants to serve.
@@ -92,8 +94,39 @@ pub struct Replication {
     pub aoi_radius_m: u32,
     /// A snapshot's body is at most this long, in bytes.
     pub snapshot_bytes: u32,
+    /// All snapshots of a second are at most this long, in bytes.
+    pub bytes_per_s: u32,
     /// Entities that a client can know at once.
     pub max_known: u32,
+}
+
+/// Who goes first when a snapshot has no room for everybody: a product of weights. See
+/// [`crate::replication::Priority`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Priority {
+    /// Weight of players, in percent.
+    pub player: u32,
+    /// Weight of non-player characters, in percent.
+    pub npc: u32,
+    /// Weight of what is where the player is.
+    pub near: u32,
+    /// Weight of what is at the edge of the area.
+    pub far: u32,
+    /// How steeply the weight falls between.
+    pub falloff: u32,
+    /// Weight of whom the player deals with, in percent.
+    pub interaction: u32,
+    /// Weight of party members, in percent.
+    pub party: u32,
+    /// Weight of the player's target, in percent.
+    pub target: u32,
+    /// Percent added for each metre by which the client's guess is wrong.
+    pub error: u32,
+    /// Percent added for each packet in a row that was lost.
+    pub loss: u32,
+    /// Waiting time after which somebody goes before all others, in milliseconds.
+    pub starved_ms: u32,
 }
 
 /// Who may connect.
@@ -437,7 +470,26 @@ impl Default for World {
 
 impl Default for Replication {
     fn default() -> Self {
-        Self { aoi_radius_m: 50, snapshot_bytes: 1100, max_known: 256 }
+        Self { aoi_radius_m: 50, snapshot_bytes: 1352, bytes_per_s: 32_000, max_known: 4000 }
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        let weights = crate::replication::Priority::default();
+        Self {
+            player: 100,
+            npc: 100,
+            near: weights.near.into(),
+            far: weights.far.into(),
+            falloff: weights.falloff.into(),
+            interaction: weights.interaction.into(),
+            party: weights.party.into(),
+            target: weights.target.into(),
+            error: weights.error.into(),
+            loss: weights.loss.into(),
+            starved_ms: weights.starved_ms.into(),
+        }
     }
 }
 

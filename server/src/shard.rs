@@ -22,10 +22,13 @@ use netcode::packet::ConnId;
 use netcode::rate::RateConfig;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 use netcode::stats::{Drops, Quality, Traffic};
-use sim::{Frame, Input, SCHEMA};
+use sim::{EntityId, Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
-use crate::replication::{Aoi, FrameRing, Marks, Replica, ReplicaStats, Scratch, SnapshotContext, max_record_bits};
+use crate::replication::{
+    Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica, ReplicaStats,
+    Replication, ReplicationConfig,
+};
 use crate::zone::{ToShard, ToZone};
 
 /// Inputs for ticks farther in the past than this are dropped without a look.
@@ -42,8 +45,16 @@ pub struct ShardConfig {
     pub aoi_radius_m: u16,
     /// The most bytes of a snapshot's body; a datagram's room, the client's cap and the path's rate limit it as well.
     pub snapshot_bytes: u16,
+    /// The most bytes of snapshots a second; each has its tick's share.
+    pub snapshot_bytes_per_s: u32,
     /// The most entities that a client can know at once, itself included.
     pub max_known: u16,
+    /// A client that knows more entities than this is in a crowd.
+    pub crowd: u16,
+    /// How many of the nearest a client in a crowd follows, at most `crowd`.
+    pub follow: u16,
+    /// Who goes first when not everything fits.
+    pub priority: Priority,
     /// The zone's number, told to clients.
     pub zone: u32,
     /// Seed of the map, told to clients.
@@ -51,11 +62,30 @@ pub struct ShardConfig {
 }
 
 impl ShardConfig {
-    /// Defaults for all but keys and rate: 64 m radius, 1100 bytes, 256 entities, zone 1, map 0.
+    /// Defaults for all but keys and rate: 64 m radius, 1352 bytes and 32 kB/s, 4000 entities, crowds of more than 128, of
+    /// whom 32 are followed, zone 1, map 0.
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
         let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
-        Self { endpoint, aoi_radius_m: 64, snapshot_bytes: 1100, max_known: 256, zone: 1, map_seed: 0 }
+        Self {
+            endpoint,
+            aoi_radius_m: 64,
+            snapshot_bytes: 1352,
+            snapshot_bytes_per_s: 32_000,
+            max_known: 4000,
+            crowd: DEFAULT_CROWD,
+            follow: DEFAULT_FOLLOW,
+            priority: Priority::default(),
+            zone: 1,
+            map_seed: 0,
+        }
+    }
+
+    /// The area of interest.
+    #[must_use]
+    pub fn aoi(&self) -> Aoi {
+        let area = Aoi::new(f32::from(self.aoi_radius_m), self.endpoint.rate);
+        Aoi { crowd: self.crowd, follow: self.follow.min(self.crowd), ..area }
     }
 }
 
@@ -92,30 +122,25 @@ struct Session {
     conn: ConnId,
     /// Bytes of body per snapshot, at the most; the connection gives less room where its path carries less.
     budget: usize,
-    replica: Option<Replica>,
+    in_world: bool,
     newest_input: Option<u64>,
 }
 
 /// The connections of one worker.
 pub struct Shard {
     config: ShardConfig,
-    aoi: Aoi,
-    record_bits: usize,
+    replication: Replication,
     endpoint: ServerEndpoint,
     /// By connection slot.
     sessions: Vec<Option<Box<Session>>>,
-    ring: FrameRing,
-    /// The next slot to send to, and how many remain in this frame's round.
+    /// The place in the order of the next client to send to, and how many remain in this frame's round.
     cursor: usize,
     remaining: usize,
     to_zone: VecDeque<ToZone>,
-    marks: Marks,
-    scratch: Scratch,
     players: u64,
     disconnects: u64,
     inputs: u64,
     inputs_dropped: u64,
-    replica_stats: ReplicaStats,
 }
 
 impl Shard {
@@ -124,23 +149,26 @@ impl Shard {
     #[must_use]
     pub fn new(config: ShardConfig, cookie_key: CookieKey, single_use: Arc<SingleUse>) -> Self {
         let endpoint = ServerEndpoint::new(config.endpoint.clone(), cookie_key, single_use);
+        let rate = config.endpoint.rate;
+        let replication = ReplicationConfig {
+            schema: &SCHEMA,
+            rate,
+            aoi: config.aoi(),
+            priority: config.priority,
+            max_known: config.max_known,
+        };
         Self {
-            aoi: Aoi::new(f32::from(config.aoi_radius_m), config.endpoint.rate),
-            record_bits: max_record_bits(&SCHEMA),
+            replication: Replication::new(&replication),
             config,
             endpoint,
             sessions: Vec::new(),
-            ring: FrameRing::default(),
             cursor: 0,
             remaining: 0,
             to_zone: VecDeque::new(),
-            marks: Marks::default(),
-            scratch: Scratch::default(),
             players: 0,
             disconnects: 0,
             inputs: 0,
             inputs_dropped: 0,
-            replica_stats: ReplicaStats::default(),
         }
     }
 
@@ -160,9 +188,9 @@ impl Shard {
     /// Takes the zone's next frame: a round of snapshots is now due.
     pub fn handle_frame(&mut self, now: Time, frame: Arc<Frame>) {
         self.endpoint.set_tick(frame.tick);
-        self.ring.push(frame);
+        self.replication.handle_frame(frame);
         // A round that was not finished goes on where it stopped, so that nobody is always last.
-        self.remaining = self.sessions.len();
+        self.remaining = self.replication.order().len();
         self.handle_timeout(now);
     }
 
@@ -170,14 +198,10 @@ impl Shard {
     pub fn handle_zone(&mut self, now: Time, message: ToShard) {
         match message {
             ToShard::Spawned { conn, entity } => {
-                let max_known = self.config.max_known;
                 let Some(session) = self.session_mut(conn) else { return };
-                if let Some(replica) = &mut session.replica {
-                    replica.set_own(entity);
-                } else {
-                    session.replica = Some(Replica::new(entity, max_known));
-                    self.players += 1;
-                }
+                let fresh = !core::mem::replace(&mut session.in_world, true);
+                self.players += u64::from(fresh);
+                self.replication.insert(conn.slot(), entity);
                 let welcome = Message::Welcome {
                     entity: entity.raw(),
                     zone: self.config.zone,
@@ -220,11 +244,13 @@ impl Shard {
         if let Some(transmit) = self.endpoint.poll_transmit_control(now, out) {
             return Some(transmit);
         }
-        while self.remaining > 0 && !self.sessions.is_empty() {
+        while self.remaining > 0 && !self.replication.order().is_empty() {
             self.remaining -= 1;
-            let at = self.cursor % self.sessions.len();
+            let order = self.replication.order();
+            let at = self.cursor % order.len();
+            let client = order.get(at).copied().unwrap_or_default();
             self.cursor = at + 1;
-            if let Some(transmit) = self.transmit_snapshot(now, at, out) {
+            if let Some(transmit) = self.transmit_snapshot(now, usize::from(client), out) {
                 return Some(transmit);
             }
         }
@@ -232,31 +258,22 @@ impl Shard {
     }
 
     fn transmit_snapshot(&mut self, now: Time, at: usize, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
-        let Self { sessions, ring, aoi, record_bits, marks, scratch, replica_stats, endpoint, config, .. } = self;
-        let session = sessions.get_mut(at)?.as_deref_mut()?;
-        let replica = session.replica.as_mut()?;
-        let frame = ring.newest()?;
-        if replica.refresh_due(frame.tick, aoi, at as u64) {
-            replica.refresh(frame, aoi, marks, replica_stats);
-        }
-        let margin = session.newest_input.map(|tick| saturated_difference(tick, frame.tick));
-        let context = SnapshotContext {
-            schema: &SCHEMA,
-            rate: config.endpoint.rate,
-            record_bits: *record_bits,
-            ring,
-            margin,
-            budget: session.budget,
-        };
+        let Self { sessions, replication, endpoint, .. } = self;
+        let session = sessions.get_mut(at)?.as_deref_mut().filter(|session| session.in_world)?;
+        let tick = replication.newest()?.tick;
+        let client = session.conn.slot();
+        replication.look(client);
+        let margin = session.newest_input.map(|newest| saturated_difference(newest, tick));
         let mut written = false;
         let mut write = |w: &mut BitWriter<'_>| {
-            replica.write(&context, aoi, scratch, w, replica_stats);
+            replication.choose(client, session.budget.min(w.remaining_bits() / 8));
+            replication.pack(margin, w);
             written = true;
         };
         let transmit = endpoint.transmit(now, session.conn, out, Some(&mut write))?;
         // Messages may have left no room for a snapshot.
         if written {
-            replica.on_sent(transmit.pn, frame.tick, scratch);
+            replication.on_sent(client, transmit.pn);
         }
         Some((transmit.to, transmit.len))
     }
@@ -293,7 +310,7 @@ impl Shard {
             disconnects: self.disconnects,
             inputs: self.inputs,
             inputs_dropped: self.inputs_dropped,
-            replica: self.replica_stats,
+            replica: self.replication.stats(),
         }
     }
 
@@ -307,7 +324,33 @@ impl Shard {
     #[must_use]
     pub fn replica(&self, conn: ConnId) -> Option<&Replica> {
         let session = self.sessions.get(usize::from(conn.slot()))?.as_deref()?;
-        session.replica.as_ref().filter(|_| session.conn == conn)
+        self.replication.client(conn.slot()).filter(|_| session.conn == conn)
+    }
+
+    /// Looks through all that replication keeps for contradictions. It is not cheap: for tests.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn check_replication(&self) -> Result<(), Inconsistent> {
+        self.replication.check()
+    }
+
+    /// Says what an entity is to a player: it stays in the player's area, and its priority rises. False if the player is
+    /// not in the world, or has as many relations as there may be.
+    pub fn relate(&mut self, conn: ConnId, entity: EntityId, relation: Relation) -> bool {
+        self.session_mut(conn).is_some_and(|session| session.in_world)
+            && self.replication.relate(conn.slot(), entity, relation)
+    }
+
+    /// Explains from now on what goes into one connection's snapshots, and why; `None` for nobody's.
+    pub fn watch(&mut self, conn: Option<ConnId>) {
+        self.replication.watch(conn.map(|conn| conn.slot()));
+    }
+
+    /// The explanation of the watched connection's last snapshot.
+    #[must_use]
+    pub fn explained(&self) -> &[Explained] {
+        self.replication.explained()
     }
 
     fn session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
@@ -320,7 +363,7 @@ impl Shard {
             match event {
                 ServerEvent::Connected { conn, claims } => {
                     let budget = snapshot_budget(&self.config, claims.down_cap);
-                    let session = Session { conn, budget, replica: None, newest_input: None };
+                    let session = Session { conn, budget, in_world: false, newest_input: None };
                     let at = usize::from(conn.slot());
                     if self.sessions.len() <= at {
                         self.sessions.resize_with(at + 1, || None);
@@ -332,7 +375,7 @@ impl Shard {
                     self.to_zone.push_back(join);
                 }
                 ServerEvent::Message { conn, channel: INPUT, tick: Some(tick), bytes } => {
-                    let present = self.ring.newest().map_or(0, |frame| frame.tick);
+                    let present = self.replication.newest().map_or(0, |frame| frame.tick);
                     let Some(session) = find(&mut self.sessions, conn) else { continue };
                     // Without room they are not looked at, so that their copies in the next packet still count.
                     let room = self.to_zone.len() < MAX_TO_ZONE;
@@ -350,13 +393,13 @@ impl Shard {
                 // The channel table has none.
                 ServerEvent::Block { .. } => {}
                 ServerEvent::Acked { conn, pn } => {
-                    if let Some(replica) = find(&mut self.sessions, conn).and_then(|session| session.replica.as_mut()) {
-                        replica.on_acked(pn);
+                    if find(&mut self.sessions, conn).is_some() {
+                        self.replication.on_acked(conn.slot(), pn);
                     }
                 }
                 ServerEvent::Lost { conn, pn } => {
-                    if let Some(replica) = find(&mut self.sessions, conn).and_then(|session| session.replica.as_mut()) {
-                        replica.on_lost(pn);
+                    if find(&mut self.sessions, conn).is_some() {
+                        self.replication.on_lost(conn.slot(), pn);
                     }
                 }
                 ServerEvent::Disconnected { conn, .. } => {
@@ -364,7 +407,8 @@ impl Shard {
                     if let Some(slot) = self.sessions.get_mut(usize::from(conn.slot()))
                         && let Some(session) = slot.take_if(|session| session.conn == conn)
                     {
-                        self.players -= u64::from(session.replica.is_some());
+                        self.players -= u64::from(session.in_world);
+                        self.replication.remove(conn.slot());
                         self.to_zone.push_back(ToZone::Leave { conn });
                     }
                 }
@@ -406,8 +450,9 @@ fn snapshot_budget(config: &ShardConfig, down_cap: u32) -> usize {
     /// Our header and tag, and the ack, per datagram.
     const OVERHEAD: usize = 19 + 8;
     let cap = RateConfig::capped(config.endpoint.rate_cap, down_cap, Duration::ZERO).cap;
-    let share = cap as usize / usize::from(config.endpoint.rate.max(1));
-    usize::from(config.snapshot_bytes).min(share.saturating_sub(OVERHEAD)).max(MIN_SNAPSHOT_BYTES)
+    let rate = usize::from(config.endpoint.rate.max(1));
+    let share = (cap as usize / rate).saturating_sub(OVERHEAD).min(config.snapshot_bytes_per_s as usize / rate);
+    usize::from(config.snapshot_bytes).min(share).max(MIN_SNAPSHOT_BYTES)
 }
 
 fn saturated_difference(a: u64, b: u64) -> i8 {
@@ -418,12 +463,12 @@ fn saturated_difference(a: u64, b: u64) -> i8 {
 #[cfg(test)]
 mod tests {
     use netcode::input::write_inputs;
-    use netcode::snapshot::MAX_HEADER_BITS;
+    use netcode::snapshot::{MAX_GAP_BITS, MAX_HEADER_BITS, max_spawn_bits, max_update_bits};
 
     use super::*;
 
     fn session() -> Session {
-        Session { conn: ConnId(0), budget: 1100, replica: None, newest_input: None }
+        Session { conn: ConnId(0), budget: 1100, in_world: false, newest_input: None }
     }
 
     fn body(count: usize) -> Vec<u8> {
@@ -464,10 +509,12 @@ mod tests {
             config.endpoint.rate_cap = rate_cap;
             snapshot_budget(&config, down_cap)
         };
-        assert_eq!(budget(1_000_000, 0), 1100);
+        assert_eq!(budget(1_000_000, 0), 1352);
         assert_eq!((budget(1_000_000, 8000), budget(8000, 0), budget(8000, 9000)), (373, 373, 373));
         assert_eq!(budget(1_000_000, 1), MIN_SNAPSHOT_BYTES);
-        assert!(MAX_HEADER_BITS + max_record_bits(&SCHEMA) <= MIN_SNAPSHOT_BYTES * 8);
+        let own =
+            max_spawn_bits(&SCHEMA, sim::schema::PLAYER, true).max(max_update_bits(&SCHEMA, sim::schema::PLAYER, true));
+        assert!(MAX_HEADER_BITS + MAX_GAP_BITS + own <= MIN_SNAPSHOT_BYTES * 8);
     }
 
     #[test]

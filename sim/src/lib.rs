@@ -5,12 +5,14 @@
 //! the outcome: an immutable [`Frame`] that answers who is where. The same configuration and the same calls
 //! give the same [`World::digest`] after each tick, on every machine and in every build.
 //!
-//! The state of an entity is a row of integers as [`SCHEMA`] describes it. There is no clock, no thread, no
+//! The state of an entity is a row of integers as [`SCHEMA`] describes it. A frame also tells since when each entity
+//! moves as anybody could have guessed ([`mod@course`]). There is no clock, no thread, no
 //! entropy and no I/O in this crate; luck comes from [`rng`].
 #![forbid(unsafe_code)]
 
 pub mod config;
 pub mod contact;
+pub mod course;
 pub mod entity;
 pub mod frame;
 pub mod input;
@@ -22,6 +24,8 @@ pub mod replay;
 pub mod rng;
 pub mod schema;
 pub mod space;
+pub mod spots;
+pub mod stamina;
 pub mod world;
 
 pub use config::{ConfigError, WorldConfig};

@@ -2,14 +2,17 @@
 //!
 //! One function, [`advance`], from integers to integers: the server steps the world with it and a client may
 //! predict with it, and both get the same bits. It uses `+ - * /` and `sqrt` alone, on floats that are exact
-//! wherever a body stands, walks or leans on a face.
+//! wherever a body stands, walks, flies or leans on a face. Gravity and the way that a velocity makes in a tick are
+//! the rounded integers of [`netcode::schema::extrapolate`], so that who only watches can guess them.
 
 use crate::contact::{Mover, Obstacle, RADIUS, deeper_than, footing};
 use crate::input::{Input, JUMP, SPRINT};
 use crate::schema::{
-    FLAGS, GROUNDED, QUANTA_PER_M, QUANTA_PER_VELOCITY, SPRINTING, VELOCITY_QUANTA, VX, VY, VZ, X, Y, YAW, YAW_TURN, Z,
+    FLAGS, GROUNDED, QUANTA_PER_M, QUANTA_PER_VELOCITY, SPRINTING, STAMINA, VELOCITY_QUANTA, VX, VY, VZ, X, Y, YAW,
+    YAW_TURN, Z,
 };
 use crate::space::{Solid, Statics};
+use crate::stamina;
 use glam::{Vec2, Vec3};
 use netcode::schema::State;
 
@@ -42,7 +45,7 @@ const MAX_PUSH: i32 = RADIUS / 2;
 /// How deep in a box rounding may leave a body, in quanta.
 pub const MAX_DEPTH: i32 = 1;
 
-/// What a body wants in one tick.
+/// What a body wants in one tick, and what the tick asks of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Intent {
     /// The velocity it wants along x and z, m/s, at most [`MAX_HORIZONTAL_SPEED_MPS`] long.
@@ -51,8 +54,10 @@ pub struct Intent {
     pub yaw: i32,
     /// Jump if grounded.
     pub jump: bool,
-    /// Show as sprinting.
+    /// It sprints: shown, and paid for in stamina.
     pub sprint: bool,
+    /// Stamina makes a step in this tick ([`stamina::beat`]); never for what has none.
+    pub beat: bool,
 }
 
 impl Intent {
@@ -62,15 +67,17 @@ impl Intent {
         Self { yaw, ..Self::default() }
     }
 
-    /// What a player's input means: a diagonal is no faster than an axis.
+    /// What a player's input means in that state: a diagonal is no faster than an axis, and without stamina there is
+    /// no sprint. `beat` is left to the caller.
     #[must_use]
-    pub fn from_input(input: Input) -> Self {
+    pub fn from_input(input: Input, state: &State) -> Self {
         let input = input.clamped();
         let share = Vec2::new(f32::from(input.move_x), f32::from(input.move_z)) / 15.0;
         let share = share / share.length().max(1.0);
-        let sprint = input.buttons & SPRINT != 0 && share != Vec2::ZERO;
+        let sprint = input.buttons & SPRINT != 0 && share != Vec2::ZERO && stamina::may_sprint(state);
         let speed = if sprint { SPRINT_SPEED_MPS } else { WALK_SPEED_MPS };
-        Self { wish: share * speed, yaw: i32::from(input.yaw), jump: input.buttons & JUMP != 0, sprint }
+        let (yaw, jump) = (i32::from(input.yaw), input.buttons & JUMP != 0);
+        Self { wish: share * speed, yaw, jump, sprint, beat: false }
     }
 }
 
@@ -82,7 +89,7 @@ pub struct Rules {
     /// Position quanta a tick in one velocity quantum.
     travel: f32,
     /// Velocity quanta that gravity takes each tick.
-    gravity: f32,
+    gravity: i32,
     ground_step: f32,
     air_step: f32,
 }
@@ -98,11 +105,16 @@ impl Rules {
             rate: i32::from(rate_hz),
             half_extent,
             travel: QUANTA_PER_VELOCITY as f32 / rate,
-            gravity: GRAVITY_MPS2 * VELOCITY_QUANTA as f32 / rate,
+            gravity: per_tick(GRAVITY_MPS2 as i32 * VELOCITY_QUANTA, i32::from(rate_hz)),
             ground_step: step(GROUND_ACCELERATION_MPS2),
             air_step: step(AIR_ACCELERATION_MPS2),
         }
     }
+}
+
+/// What an amount a second makes in a tick, rounded as the schema's predictors do.
+const fn per_tick(amount: i32, rate: i32) -> i32 {
+    (amount + rate / 2).div_euclid(rate)
 }
 
 /// Whether nothing can happen to a body: it stands still and wants to.
@@ -121,22 +133,34 @@ pub fn advance(state: &State, intent: &Intent, statics: &Statics, rules: &Rules,
     let mut next = *state;
     next[YAW] = intent.yaw.rem_euclid(YAW_TURN);
     next[FLAGS] = state[FLAGS] & GROUNDED | if intent.sprint { SPRINTING } else { 0 };
+    if intent.beat {
+        next[STAMINA] = stamina::stepped(state[STAMINA], intent.sprint);
+    }
     if rests(state, intent) {
         return next;
     }
-    let velocity = steer(state, intent, rules);
+    let effort = steer(state, intent, rules);
     let origin = [state[X], state[Y], state[Z]];
-    gather(origin, velocity, statics, near);
-    let mover = sweep(origin, velocity, near, rules);
-    settle(&mut next, origin, velocity, mover, near, rules);
+    gather(origin, effort.velocity, statics, near);
+    let mover = sweep(origin, effort.velocity, near, rules);
+    settle(&mut next, origin, effort, mover, near, rules);
     next
 }
 
-/// The velocity to try in this tick, quanta a tick.
+/// What a body tries in a tick.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Quanta a tick, whole ones.
+    velocity: Vec3,
+    /// The velocity upwards in its own quanta, of which `velocity.y` is the rounded way.
+    rise: i32,
+}
+
+/// The velocity to try in this tick.
 ///
-/// Along x and z it is a whole number of quanta, rounded towards zero: a body moves in whole quanta anyhow, and
-/// when its velocity says exactly how many, a client's linear guess is exact for any number of ticks.
-fn steer(state: &State, intent: &Intent, rules: &Rules) -> Vec3 {
+/// It is a whole number of quanta a tick, along x and z rounded towards zero: a body moves in whole quanta anyhow, and
+/// when its velocity says exactly how many, a client's guess is exact for any number of ticks.
+fn steer(state: &State, intent: &Intent, rules: &Rules) -> Effort {
     let grounded = state[FLAGS] & GROUNDED != 0;
     let now = Vec2::new(state[VX] as f32, state[VZ] as f32) * rules.travel;
     let wish = intent.wish * (QUANTA_PER_M as f32 / rules.rate as f32);
@@ -145,11 +169,12 @@ fn steer(state: &State, intent: &Intent, rules: &Rules) -> Vec3 {
     let length = change.length();
     let flat = if length <= step { wish } else { now + change * (step / length) };
     let rise = if grounded && intent.jump {
-        JUMP_SPEED_MPS * VELOCITY_QUANTA as f32
+        JUMP_SPEED_MPS as i32 * VELOCITY_QUANTA
     } else {
-        (state[VY] as f32 - rules.gravity).max(-MAX_FALL_SPEED_MPS * VELOCITY_QUANTA as f32)
+        (state[VY] - rules.gravity).max(-(MAX_FALL_SPEED_MPS as i32) * VELOCITY_QUANTA)
     };
-    Vec3::new(flat.x.trunc(), rise * rules.travel, flat.y.trunc())
+    let climb = per_tick(rise * QUANTA_PER_VELOCITY, rules.rate);
+    Effort { velocity: Vec3::new(flat.x.trunc(), climb as f32, flat.y.trunc()), rise }
 }
 
 /// The broad phase, once a tick: all boxes that the way can meet, pushes included.
@@ -198,11 +223,12 @@ fn keep_inside(origin: [i32; 3], mover: &mut Mover, rules: &Rules) {
 }
 
 /// Rounds to the grid, checks the result in integers and finds the footing.
-fn settle(next: &mut State, origin: [i32; 3], tried: Vec3, mover: Mover, near: &[Solid], rules: &Rules) {
+fn settle(next: &mut State, origin: [i32; 3], tried: Effort, mover: Mover, near: &[Solid], rules: &Rules) {
     let round = |value: f32| (value + 0.5).floor() as i32;
     let mut feet = [origin[0] + round(mover.at.x), origin[1] + round(mover.at.y), origin[2] + round(mover.at.z)];
     let solids = || near.iter().map(|(_, solid)| solid);
-    let mut rise = round(mover.velocity.y / rules.travel);
+    // What stops a climb or a fall stops it altogether.
+    let mut rise = if mover.velocity.y == tried.velocity.y { tried.rise } else { 0 };
     let support = if rise <= 0 { footing(feet, solids()) } else { None };
     if let Some(height) = support {
         feet[1] = height;
@@ -210,7 +236,7 @@ fn settle(next: &mut State, origin: [i32; 3], tried: Vec3, mover: Mover, near: &
     }
 
     let blocked = |feet| solids().any(|solid| deeper_than(MAX_DEPTH, feet, solid));
-    let strayed = |axis: usize| (feet[axis] - origin[axis]).abs() > tried[axis].abs() as i32 + MAX_PUSH;
+    let strayed = |axis: usize| (feet[axis] - origin[axis]).abs() > tried.velocity[axis].abs() as i32 + MAX_PUSH;
     // Who already was too deep (nobody, unless put there) must be let out.
     if strayed(0) || strayed(2) || blocked(feet) && !blocked(origin) {
         [next[VX], next[VY], next[VZ]] = [0; 3];

@@ -3,8 +3,12 @@
 //! The authoritative state of an entity *is* its row of integers in this table's order ([`State`]);
 //! floats exist only inside a step and are recomputed from the integers at its start. Positions are
 //! in 1/256 m, velocities in 1/64 m/s, yaw in 1/4096 turn. The y axis points up.
+//!
+//! The predictors are the laws of motion: a body that walks straight on, stands or flies through the air moves exactly
+//! as [`netcode::schema::extrapolate`] says ([`crate::course`]).
 
-use netcode::schema::{Field, Kind, Predictor, Schema, State};
+use crate::movement::{GRAVITY_MPS2, MAX_FALL_SPEED_MPS};
+use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
 
 /// Kind number of a player.
 pub const PLAYER: u8 = 0;
@@ -36,13 +40,18 @@ pub const VZ: usize = 5;
 pub const YAW: usize = 6;
 /// Column of the flags: [`GROUNDED`], [`SPRINTING`].
 pub const FLAGS: usize = 7;
-/// Column of an NPC's archetype (0 for players).
+/// Column of an NPC's archetype.
 pub const ARCHETYPE: usize = 8;
+/// Column of a player's stamina, 0..=[`STAMINA_FULL`]; see [`crate::stamina`].
+pub const STAMINA: usize = 8;
 
 /// Flag: the body stands on something.
 pub const GROUNDED: i32 = 1;
-/// Flag: the body means to move at sprint speed.
+/// Flag: the body sprints.
 pub const SPRINTING: i32 = 2;
+
+/// The stamina of a player who has rested.
+pub const STAMINA_FULL: i32 = 63;
 
 /// A position along x or z: 21 bits, ±4096 m.
 const PLANE: Field = Field {
@@ -54,7 +63,8 @@ const PLANE: Field = Field {
     unit: "m",
     predictor: Predictor::Linear { velocity: VX as u8, numerator: QUANTA_PER_VELOCITY },
     group: 0,
-    classes: [3, 9],
+    audience: Audience::Everyone,
+    classes: [4, 11],
 };
 
 /// A velocity: 12 bits, ±32 m/s.
@@ -67,6 +77,7 @@ const SPEED: Field = Field {
     unit: "m/s",
     predictor: Predictor::Hold,
     group: 0,
+    audience: Audience::Everyone,
     classes: [7, 10],
 };
 
@@ -88,6 +99,7 @@ const TURN: Field = Field {
     unit: "turn",
     predictor: Predictor::Hold,
     group: 2,
+    audience: Audience::Everyone,
     classes: [6, 9],
 };
 
@@ -100,7 +112,21 @@ const MARKS: Field = Field {
     unit: "bits",
     predictor: Predictor::Hold,
     group: 3,
+    audience: Audience::Everyone,
     classes: [1, 2],
+};
+
+/// The velocity upwards: what is not on the ground falls.
+const RISE: Field = Field {
+    name: "vy",
+    predictor: Predictor::Fall {
+        gravity: GRAVITY_MPS2 as i32 * VELOCITY_QUANTA,
+        terminal: MAX_FALL_SPEED_MPS as i32 * VELOCITY_QUANTA,
+        flags: FLAGS as u8,
+        supported: GROUNDED,
+    },
+    group: 1,
+    ..SPEED
 };
 
 const BODY: [Field; 8] = [
@@ -108,23 +134,35 @@ const BODY: [Field; 8] = [
     HEIGHT,
     Field { name: "z", predictor: Predictor::Linear { velocity: VZ as u8, numerator: QUANTA_PER_VELOCITY }, ..PLANE },
     SPEED,
-    Field { name: "vy", group: 1, ..SPEED },
+    RISE,
     Field { name: "vz", ..SPEED },
     TURN,
     MARKS,
 ];
 
-const BEING: [Field; 9] = [
-    BODY[0],
-    BODY[1],
-    BODY[2],
-    BODY[3],
-    BODY[4],
-    BODY[5],
-    BODY[6],
-    BODY[7],
-    Field { name: "archetype", bits: 8, unit: "number", group: 4, classes: [2, 4], ..MARKS },
-];
+/// What only its owner learns of a player.
+const BREATH: Field = Field {
+    name: "stamina",
+    bits: 6,
+    signed: false,
+    wraps: false,
+    scale: STAMINA_FULL as u32,
+    unit: "full",
+    predictor: Predictor::Hold,
+    group: 4,
+    audience: Audience::Owner,
+    classes: [3, 4],
+};
+
+/// A body and one field more.
+const fn body_with(last: Field) -> [Field; 9] {
+    let [x, y, z, vx, vy, vz, yaw, flags] = BODY;
+    [x, y, z, vx, vy, vz, yaw, flags, last]
+}
+
+const PERSON: [Field; 9] = body_with(BREATH);
+const BEING: [Field; 9] =
+    body_with(Field { name: "archetype", bits: 8, unit: "number", group: 4, classes: [2, 4], ..MARKS });
 
 /// A share of full speed along x or z: -16..=15, in fifteenths.
 const MOVE: Field =
@@ -132,7 +170,7 @@ const MOVE: Field =
 
 /// All that a zone replicates, and the fields of an input.
 pub const SCHEMA: Schema = Schema {
-    kinds: &[Kind { name: "player", fields: &BODY }, Kind { name: "npc", fields: &BEING }],
+    kinds: &[Kind { name: "player", fields: &PERSON }, Kind { name: "npc", fields: &BEING }],
     input: &[
         MOVE,
         Field { name: "move_z", ..MOVE },
@@ -142,7 +180,7 @@ pub const SCHEMA: Schema = Schema {
 };
 
 const _: () = assert!(SCHEMA.is_valid());
-const _: () = assert!(SCHEMA.kinds[PLAYER as usize].fields.len() == FLAGS + 1);
+const _: () = assert!(SCHEMA.kinds[PLAYER as usize].fields.len() == STAMINA + 1);
 const _: () = assert!(SCHEMA.kinds[NPC as usize].fields.len() == ARCHETYPE + 1);
 
 /// Whether every field lies in the range of its kind and every unused one is zero.
@@ -166,8 +204,18 @@ mod tests {
 
     #[test]
     fn the_columns_are_where_the_constants_say() {
-        let names: Vec<_> = BEING.iter().map(|field| field.name).collect();
-        assert_eq!(names, ["x", "y", "z", "vx", "vy", "vz", "yaw", "flags", "archetype"]);
+        let names = |kind: u8| SCHEMA.kinds[usize::from(kind)].fields.iter().map(|field| field.name);
+        assert!(names(NPC).eq(["x", "y", "z", "vx", "vy", "vz", "yaw", "flags", "archetype"]));
+        assert!(names(PLAYER).eq(["x", "y", "z", "vx", "vy", "vz", "yaw", "flags", "stamina"]));
+        assert_eq!(PERSON[STAMINA].max(), STAMINA_FULL);
+    }
+
+    #[test]
+    fn only_stamina_is_hidden_from_others() {
+        for kind in SCHEMA.kinds {
+            let hidden = kind.fields.iter().filter(|field| field.audience == Audience::Owner);
+            assert!(hidden.map(|field| field.name).eq((kind.name == "player").then_some("stamina")));
+        }
     }
 
     #[test]
@@ -177,9 +225,11 @@ mod tests {
         state[X] = 1 << 20;
         assert!(!in_range(PLAYER, &state));
         state[X] = 0;
-        state[ARCHETYPE] = 1;
+        state[ARCHETYPE] = 64;
         assert!(!in_range(PLAYER, &state));
         assert!(in_range(NPC, &state));
+        state[ARCHETYPE + 1] = 1;
+        assert!(!in_range(NPC, &state));
         assert!(!in_range(2, &state));
     }
 }

@@ -2,20 +2,23 @@
 
 use crate::config::{ConfigError, WorldConfig};
 use crate::contact::{RADIUS, deeper_than};
+use crate::course::{Course, Span};
 use crate::entity::{Allocator, EntityId};
-use crate::frame::{Frame, index_rows};
+use crate::frame::{Frame, Names};
 use crate::input::Input;
 use crate::map::Map;
 use crate::movement::{Intent, Rules, advance};
 use crate::npc::{self, Brain};
 use crate::rng::{Stream, below, draw, mix};
-use crate::schema::{ARCHETYPE, FLAGS, GROUNDED, NPC, PLAYER, QUANTA_PER_M, X, YAW, Z};
-use crate::space::{Anchor, REBUILD_TICKS, Solid, Space, Statics, list_loose, margin};
+use crate::schema::{ARCHETYPE, FLAGS, GROUNDED, NPC, PLAYER, QUANTA_PER_M, STAMINA, STAMINA_FULL, X, YAW, Z};
+use crate::space::{REBUILD_TICKS, Solid, Space, Statics, margin};
+use crate::spots::{NO_SLOT, Spots};
+use crate::stamina;
 use netcode::schema::State;
 use std::sync::Arc;
 
-/// Loose entities beyond this bring the next rebuild of the entity tree forward.
-const MAX_LOOSE: usize = 32;
+/// Newcomers beyond this bring the next rebuild of the entity tree forward.
+const MAX_NEWCOMERS: usize = 32;
 /// Places that a spawn tries before it gives up.
 const SPAWN_TRIES: u32 = 64;
 
@@ -37,6 +40,9 @@ pub struct World {
     map: Map,
     statics: Statics,
     tick: u64,
+    /// The tick of the last step, and of the one before it.
+    stepped: u64,
+    prev: u64,
     digest: u64,
     allocator: Allocator,
     spawned: u32,
@@ -45,16 +51,25 @@ pub struct World {
     ids: Vec<EntityId>,
     kinds: Vec<u8>,
     states: Vec<State>,
-    changed: Vec<u64>,
+    courses: Vec<Course>,
     intents: Vec<Intent>,
     brains: Vec<Brain>,
-    anchors: Vec<Anchor>,
+    /// Slots in `space`.
+    slots: Vec<u32>,
+
+    /// Rows that left their course in the last step, ascending.
+    turned: Vec<u32>,
+    /// Who went between the last two steps, ascending.
+    removed: Vec<EntityId>,
+    /// Who went since the last step.
+    gone: Vec<EntityId>,
 
     space: Arc<Space>,
     space_tick: u64,
-    loose: Vec<EntityId>,
-    rows: Arc<[u32]>,
-    /// Somebody came or went since `rows` was made.
+    /// Spawned since `space` was made.
+    newcomers: usize,
+    names: Names,
+    /// Somebody came or went since `names` was made.
     moved_in_or_out: bool,
     /// Scratch: the boxes around one body.
     near: Vec<Solid>,
@@ -82,20 +97,25 @@ impl World {
             statics: Statics::new(&map),
             map,
             tick: 0,
+            stepped: 0,
+            prev: 0,
             digest: 0,
             allocator: Allocator::new(config.max_entities),
             spawned: 0,
             ids: Vec::new(),
             kinds: Vec::new(),
             states: Vec::new(),
-            changed: Vec::new(),
+            courses: Vec::new(),
             intents: Vec::new(),
             brains: Vec::new(),
-            anchors: Vec::new(),
-            space: Arc::new(Space::new(&[], &[], config.rate_hz)),
+            slots: Vec::new(),
+            turned: Vec::new(),
+            removed: Vec::new(),
+            gone: Vec::new(),
+            space: Arc::new(Space::new(&[], &mut Vec::new())),
             space_tick: 0,
-            loose: Vec::new(),
-            rows: Arc::new([]),
+            newcomers: 0,
+            names: Names::new(&[], &[]),
             moved_in_or_out: false,
             near: Vec::new(),
             config,
@@ -123,10 +143,12 @@ impl World {
         self.ids.remove(row);
         self.kinds.remove(row);
         self.states.remove(row);
-        self.changed.remove(row);
+        if self.courses.remove(row).whole <= self.stepped {
+            self.gone.push(id);
+        }
         self.intents.remove(row);
         self.brains.remove(row);
-        self.anchors.remove(row);
+        self.slots.remove(row);
         self.allocator.release(id);
         self.moved_in_or_out = true;
         true
@@ -136,16 +158,19 @@ impl World {
     /// player the later one counts.
     pub fn step(&mut self, inputs: &[(EntityId, Input)]) {
         self.tick += 1;
-        let Self { config, tick, ids, kinds, states, changed, intents, brains, .. } = self;
-        take_inputs(inputs, ids, kinds, states, intents);
+        self.prev = core::mem::replace(&mut self.stepped, self.tick);
+        self.list_removed();
+        self.take_inputs(inputs);
+        let Self { config, tick, ids, kinds, states, intents, brains, .. } = self;
         npc::wander(config, *tick, ids, kinds, states, brains, intents);
-        move_bodies(*tick, &self.statics, &self.rules, intents, states, changed, &mut self.near);
+        self.move_bodies();
         self.keep_space();
         self.digest = self.fold();
     }
 
     /// Leaves out ticks: their numbers pass, but nothing happens in them. So a world that could not keep up stays a
-    /// function of time: tick `n` is due when it always was.
+    /// function of time: tick `n` is due when it always was. Whoever moves in the next step leaves its course then,
+    /// since it would have moved in the ticks between, too.
     pub fn skip(&mut self, ticks: u32) {
         self.tick += u64::from(ticks);
     }
@@ -153,16 +178,23 @@ impl World {
     /// The world as of the last step, with spawns and despawns since.
     #[must_use]
     pub fn frame(&self) -> Frame {
+        let mut removed = self.removed.clone();
+        if !self.gone.is_empty() {
+            removed.extend(&self.gone);
+            removed.sort_unstable();
+        }
+        let margin = margin(self.config.rate_hz, self.tick - self.space_tick);
+        let turned = if self.moved_in_or_out { self.list_turned() } else { self.turned.clone() };
         Frame {
-            tick: self.tick,
+            tick: self.stepped,
+            prev: self.prev,
             digest: self.digest,
-            ids: self.ids.clone(),
-            kinds: self.kinds.clone(),
+            names: if self.moved_in_or_out { Names::new(&self.ids, &self.kinds) } else { self.names.clone() },
             states: self.states.clone(),
-            changed: self.changed.clone(),
-            rows: if self.moved_in_or_out { index_rows(&self.ids) } else { Arc::clone(&self.rows) },
-            space: Arc::clone(&self.space),
-            loose: self.loose.clone(),
+            courses: self.courses.clone(),
+            turned,
+            removed,
+            spots: Spots::new(Arc::clone(&self.space), &self.slots, &self.states, margin),
         }
     }
 
@@ -220,16 +252,18 @@ impl World {
         if kind == NPC {
             let bits = draw(self.config.seed, Stream::Spawn, self.tick, id.raw());
             state[ARCHETYPE] = below(bits, npc::ARCHETYPES) as i32;
+        } else {
+            state[STAMINA] = STAMINA_FULL;
         }
         let row = self.ids.partition_point(|other| *other < id);
         self.ids.insert(row, id);
         self.kinds.insert(row, kind);
         self.states.insert(row, state);
-        self.changed.insert(row, self.tick + 1);
+        self.courses.insert(row, Course::new(self.tick + 1));
         self.intents.insert(row, Intent::default());
         self.brains.insert(row, Brain::at([x, z]));
-        self.anchors.insert(row, None);
-        self.loose.push(id);
+        self.slots.insert(row, NO_SLOT);
+        self.newcomers += 1;
         self.moved_in_or_out = true;
         Ok(id)
     }
@@ -249,22 +283,61 @@ impl World {
         None
     }
 
-    /// Rebuilds the entity tree when it is old or knows too few, and lists whom it does not know.
+    /// Who went since the step before.
+    fn list_removed(&mut self) {
+        core::mem::swap(&mut self.removed, &mut self.gone);
+        self.gone.clear();
+        self.removed.sort_unstable();
+    }
+
+    /// Turns inputs into the intents of players.
+    fn take_inputs(&mut self, inputs: &[(EntityId, Input)]) {
+        let Self { config, tick, ids, kinds, states, intents, .. } = self;
+        for (((intent, state), kind), id) in intents.iter_mut().zip(&*states).zip(&*kinds).zip(&*ids) {
+            let beat = *kind == PLAYER && stamina::beat(*tick, *id, config.rate_hz);
+            *intent = Intent { beat, ..Intent::idle(state[YAW]) };
+        }
+        for (id, input) in inputs {
+            if let Ok(row) = ids.binary_search(id)
+                && kinds[row] == PLAYER
+            {
+                intents[row] = Intent { beat: intents[row].beat, ..Intent::from_input(*input, &states[row]) };
+            }
+        }
+    }
+
+    /// Moves everybody and notes who left their course.
+    fn move_bodies(&mut self) {
+        let Self { statics, rules, near, turned, .. } = self;
+        let span = Span { tick: self.tick, prev: self.prev, rate_hz: self.config.rate_hz };
+        turned.clear();
+        let bodies = self.states.iter_mut().zip(&self.intents).zip(&self.kinds).zip(&mut self.courses);
+        for ((((state, intent), kind), course), row) in bodies.zip(0..) {
+            let next = advance(state, intent, statics, rules, near);
+            if course.follow(&span, *kind, state, &next) {
+                turned.push(row);
+            }
+            *state = next;
+        }
+    }
+
+    /// As `turned`, where rows have moved since: those who came are among them.
+    fn list_turned(&self) -> Vec<u32> {
+        let rows = self.courses.iter().zip(0..);
+        rows.filter(|(course, _)| course.whole >= self.stepped).map(|(_, row)| row).collect()
+    }
+
+    /// Rebuilds the entity tree when it is old or knows too few.
     fn keep_space(&mut self) {
         if core::mem::take(&mut self.moved_in_or_out) {
-            self.rows = index_rows(&self.ids);
+            self.names = Names::new(&self.ids, &self.kinds);
         }
-        let margin = margin(self.config.rate_hz);
-        list_loose(&self.ids, &self.states, &mut self.anchors, margin, &mut self.loose);
-        if self.tick - self.space_tick < REBUILD_TICKS && self.loose.len() <= MAX_LOOSE {
+        if self.tick - self.space_tick < REBUILD_TICKS && self.newcomers <= MAX_NEWCOMERS {
             return;
         }
-        self.space = Arc::new(Space::new(&self.ids, &self.states, self.config.rate_hz));
+        self.space = Arc::new(Space::new(&self.states, &mut self.slots));
         self.space_tick = self.tick;
-        self.loose.clear();
-        for (anchor, state) in self.anchors.iter_mut().zip(&self.states) {
-            *anchor = Some([state[X], state[Z]]);
-        }
+        self.newcomers = 0;
     }
 
     fn fold(&self) -> u64 {
@@ -277,39 +350,6 @@ impl World {
             }
         }
         mix(hash)
-    }
-}
-
-/// Turns inputs into the intents of players.
-fn take_inputs(inputs: &[(EntityId, Input)], ids: &[EntityId], kinds: &[u8], states: &[State], intents: &mut [Intent]) {
-    for (intent, state) in intents.iter_mut().zip(states) {
-        *intent = Intent::idle(state[YAW]);
-    }
-    for (id, input) in inputs {
-        if let Ok(row) = ids.binary_search(id)
-            && kinds[row] == PLAYER
-        {
-            intents[row] = Intent::from_input(*input);
-        }
-    }
-}
-
-/// Moves everybody and notes whose state changed.
-fn move_bodies(
-    tick: u64,
-    statics: &Statics,
-    rules: &Rules,
-    intents: &[Intent],
-    states: &mut [State],
-    changed: &mut [u64],
-    near: &mut Vec<Solid>,
-) {
-    for ((state, intent), changed) in states.iter_mut().zip(intents).zip(changed) {
-        let next = advance(state, intent, statics, rules, near);
-        if next != *state {
-            *state = next;
-            *changed = tick;
-        }
     }
 }
 

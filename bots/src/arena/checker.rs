@@ -1,41 +1,95 @@
 //! What must hold after each snapshot.
 
-use client::Client;
-use netcode::schema::State;
-use netcode::snapshot::{Entity, View};
-use server::replication::Aoi;
-use sim::schema::X;
-use sim::{EntityId, Frame};
+mod area;
+mod held;
+mod starving;
 
+use client::Client;
+use netcode::packet::ConnId;
+use netcode::schema::State;
+use netcode::snapshot::Entity;
+use server::replication::{Aoi, Replica};
+use sim::schema::X;
+use sim::{EntityId, Frame, SCHEMA};
+
+use super::bonds::Bonds;
 use super::history::History;
-use super::options::Planted;
+use super::options::{Drawn, Planted};
 use super::report::Broken;
 
-/// An entity may first be heard of that long after it was within the radius, in seconds: datagrams are late.
-const SPAWN_LATE_S: u64 = 15;
+pub(super) use area::{UNKNOWN_CALM_S, UNKNOWN_FAULTY_S};
+pub(super) use starving::Allowance;
+
 /// A snapshot that the budget cut may lack what it should say for so long, in seconds.
 const CUT_S: u64 = 2;
-/// An entity may be near and unknown for so long while there are faults, in seconds: its slot is taken until an old
-/// despawn is acknowledged, and a client that gets no acknowledgement through for longer is disconnected.
-pub(super) const UNKNOWN_FAULTY_S: u64 = 10;
-/// The same without faults.
-pub(super) const UNKNOWN_CALM_S: u64 = 2;
+/// A shard that misses frames may miss so many in a row, and again.
+const MISSED: u64 = 150;
+
+/// A client, and the truth about it.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub client: &'a Client,
+    pub conn: ConnId,
+    pub history: &'a History,
+    pub bonds: &'a Bonds,
+    /// What its shard believes of it.
+    pub replica: Option<&'a Replica>,
+}
+
+impl Subject<'_> {
+    /// What it owned at a tick.
+    fn own_at(&self, tick: u64) -> Option<EntityId> {
+        self.bonds.own_at(self.conn, tick)
+    }
+
+    /// The squared distance at a tick from what it owned then to another, in metres.
+    fn distance2(&self, tick: u64, other: EntityId) -> Option<f32> {
+        self.history.distance2(tick, self.own_at(tick)?, other)
+    }
+
+    /// Whether another was that near at some tick of the `span` ticks up to `tick`.
+    fn was_near(&self, (tick, span): (u64, u64), other: EntityId, radius_m: f32) -> bool {
+        let near = |tick| self.distance2(tick, other).is_some_and(|d2| d2 <= radius_m * radius_m);
+        (tick.saturating_sub(span)..=tick).rev().any(near)
+    }
+
+    pub(super) fn crowded(&self) -> bool {
+        self.replica.is_some_and(Replica::crowded)
+    }
+}
 
 /// Compares views with the truth.
 pub(super) struct Checker {
     aoi: Aoi,
     rate: u64,
     max_known: usize,
+    /// Ticks in a row that a shard may miss.
+    missed: u64,
     planted: Option<Planted>,
     rows: Vec<u32>,
+    pub counts: Counts,
+}
+
+/// What was checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
     pub snapshots: u64,
     pub complete: u64,
     pub states: u64,
     pub unchecked: u64,
+    /// Snapshots of clients in a crowd.
+    pub crowded: u64,
+    /// Entities that their clients have as the server believes.
+    pub held: u64,
+    /// Entities that were looked at for whether they starve, and snapshots in which some must.
+    pub fed: u64,
+    pub unfeedable: u64,
+    /// Entities in view only because of a tie.
+    pub tied: u64,
 }
 
 impl Checker {
-    pub(super) fn new(mut aoi: Aoi, rate: u16, max_known: usize, planted: Option<Planted>) -> Self {
+    pub(super) fn new(mut aoi: Aoi, drawn: &Drawn, max_known: usize, planted: Option<Planted>) -> Self {
         let factor = match planted {
             Some(Planted::AreaTooSmall) => 2.0 / 3.0,
             Some(Planted::AreaTooLarge) => 4.0 / 3.0,
@@ -43,66 +97,56 @@ impl Checker {
         };
         aoi.enter_m *= factor;
         aoi.leave_m *= factor;
+        let rate = u64::from(drawn.rate);
         Self {
             aoi,
-            rate: rate.into(),
+            rate,
             max_known,
+            missed: if drawn.tight.misses > 0.0 { MISSED } else { 0 },
             planted,
             rows: Vec::new(),
-            snapshots: 0,
-            complete: 0,
-            states: 0,
-            unchecked: 0,
+            counts: Counts::default(),
         }
     }
 
     /// A client has just applied a snapshot, in which these entities came into view.
-    pub(super) fn check(&mut self, history: &History, client: &Client, spawned: &[u32], broken: &mut Vec<Broken>) {
-        let view = client.view();
+    pub(super) fn check(&mut self, subject: &Subject<'_>, spawned: &[u32], broken: &mut Vec<Broken>) {
+        let view = subject.client.view();
         let Some(tick) = view.tick() else { return };
-        let Some(frame) = history.at(tick) else {
-            self.unchecked += 1;
+        let Some(frame) = subject.history.at(tick) else {
+            self.counts.unchecked += 1;
             return;
         };
-        self.snapshots += 1;
-        self.complete += u64::from(view.complete());
+        self.counts.snapshots += 1;
+        self.counts.complete += u64::from(view.complete());
+        self.counts.crowded += u64::from(subject.crowded());
         for entity in view.entities() {
-            self.check_state(history, frame, view, &entity, broken);
+            self.check_state(subject, frame, &entity, broken);
         }
-        let Some(own) = client.own() else { return };
+        self.check_held(subject, frame, broken);
+        if subject.own_at(tick).is_none() {
+            return;
+        }
         for entity in view.entities() {
-            self.check_area(history, frame, own, view, &entity, broken);
+            self.check_area(subject, frame, &entity, broken);
         }
-        for id in spawned.iter().copied().filter(|id| *id != own.raw()) {
-            let enter2 = square(self.aoi.enter_m);
-            let near = EntityId::from_raw(id)
-                .is_some_and(|other| history.any((tick, SPAWN_LATE_S * self.rate), own, other, |d2| d2 <= enter2));
-            if !near {
-                broken.push(Broken::OutsideArea { id, snapshot: tick });
-            }
-        }
-        if view.complete() && self.snapshots.is_multiple_of(8) {
-            broken.extend(self.unknown(history, client, UNKNOWN_FAULTY_S));
+        self.check_spawned(subject, frame, spawned, broken);
+        if view.complete() && self.counts.snapshots.is_multiple_of(8) {
+            broken.extend(self.unknown(subject, UNKNOWN_FAULTY_S));
         }
     }
 
     /// What is confirmed for this tick is exactly so in the frame; what is not, is at least not long gone.
-    fn check_state(
-        &mut self,
-        history: &History,
-        frame: &Frame,
-        view: &View,
-        entity: &Entity<'_>,
-        broken: &mut Vec<Broken>,
-    ) {
-        let (id, snapshot) = (entity.id(), frame.tick);
+    fn check_state(&mut self, subject: &Subject<'_>, frame: &Frame, entity: &Entity<'_>, broken: &mut Vec<Broken>) {
+        let (id, snapshot, view) = (entity.id(), frame.tick, subject.client.view());
         let known = EntityId::from_raw(id);
         let row = known.and_then(|known| frame.row(known));
         let Some(row) = row else {
             let confirmed = entity.confirmed() == snapshot || view.complete();
+            let span = CUT_S * self.rate + self.missed;
             let recent = known.is_some_and(|known| {
-                (snapshot.saturating_sub(CUT_S * self.rate)..snapshot)
-                    .any(|tick| history.at(tick).is_some_and(|frame| frame.row(known).is_some()))
+                (snapshot.saturating_sub(span)..snapshot)
+                    .any(|tick| subject.history.at(tick).is_some_and(|frame| frame.row(known).is_some()))
             });
             if confirmed || !recent {
                 broken.push(Broken::LeftOver { id, snapshot });
@@ -112,8 +156,13 @@ impl Checker {
         if entity.confirmed() != snapshot {
             return;
         }
-        self.states += 1;
-        let truth = self.truth(snapshot, frame.state(row));
+        self.counts.states += 1;
+        // What is the owner's alone is nobody else's.
+        let own = subject.own_at(snapshot);
+        if own.is_some_and(|own| entity.owner() != (own.raw() == id)) {
+            broken.push(Broken::NotTheOwner { id, snapshot });
+        }
+        let truth = self.truth(snapshot, &visible(entity, frame.state(row)));
         if entity.kind() != frame.kind(row) || entity.state() != truth {
             broken.push(Broken::ViewDiffers { id, snapshot });
         }
@@ -126,61 +175,9 @@ impl Checker {
         }
         truth
     }
-
-    /// Whoever is known is near, or was until a moment ago.
-    fn check_area(
-        &self,
-        history: &History,
-        frame: &Frame,
-        own: EntityId,
-        view: &View,
-        entity: &Entity<'_>,
-        broken: &mut Vec<Broken>,
-    ) {
-        let (id, snapshot) = (entity.id(), frame.tick);
-        let Some(other) = EntityId::from_raw(id).filter(|other| *other != own) else { return };
-        let leave2 = square(self.aoi.leave_m);
-        if history.distance2(snapshot, own, other).is_none_or(|d2| d2 <= leave2) {
-            return;
-        }
-        let cut = if view.complete() { 0 } else { CUT_S * self.rate };
-        // The last look at the area may have been just before it left, and the one that forgets it is the first after
-        // the grace.
-        let span = self.aoi.grace_ticks + 2 * self.aoi.refresh_ticks + cut;
-        if !history.any((snapshot, span), own, other, |d2| d2 <= leave2) {
-            broken.push(Broken::OutsideArea { id, snapshot });
-        }
-    }
-
-    /// An entity that has been within the radius for that many seconds and is not in the view of the newest snapshot.
-    pub(super) fn unknown(&mut self, history: &History, client: &Client, seconds: u64) -> Option<Broken> {
-        let (view, own) = (client.view(), client.own()?);
-        let snapshot = view.tick()?;
-        let frame = history.at(snapshot)?;
-        if view.len() + 2 >= self.max_known {
-            // Perhaps there was no slot for it.
-            return None;
-        }
-        let [x, _, z] = frame.position_m(frame.row(own)?);
-        let mut rows = std::mem::take(&mut self.rows);
-        rows.clear();
-        frame.query([x, z], self.aoi.enter_m, &mut rows);
-        let enter2 = square(self.aoi.enter_m);
-        let long_near = |other: EntityId| {
-            let first = snapshot.checked_sub(seconds * self.rate);
-            first.is_some_and(|first| {
-                (first..=snapshot).rev().all(|tick| history.distance2(tick, own, other).is_some_and(|d2| d2 <= enter2))
-            })
-        };
-        let unknown = rows
-            .iter()
-            .map(|row| frame.id(*row as usize))
-            .find(|other| view.entity(other.raw()).is_none() && long_near(*other));
-        self.rows = rows;
-        unknown.map(|other| Broken::Unknown { id: other.raw(), snapshot })
-    }
 }
 
-fn square(value: f32) -> f32 {
-    value * value
+/// The state as the receiver of that record may see it.
+fn visible(entity: &Entity<'_>, state: &State) -> State {
+    SCHEMA.kind(entity.kind()).map_or(*state, |kind| kind.visible(entity.owner(), state))
 }

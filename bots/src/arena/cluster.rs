@@ -12,13 +12,15 @@ use netcode::rng::Rng;
 use netcode::server::{ServerConfig, SingleUse};
 use netcode::stats::Drops;
 use netcode::token::{self, ConnectBundle, ServerEntry, TokenClaims};
-use server::replication::Aoi;
+use server::replication::{Aoi, Inconsistent};
 use server::shard::{Shard, ShardConfig, ShardStats};
-use server::zone::{ToZone, Zone, ZoneConfig};
+use server::zone::{ToShard, ToZone, Zone, ZoneConfig};
 use sim::{ConfigError, Frame, MapConfig, SCHEMA, WorldConfig};
 
+use super::bonds::{Bonds, Tie};
 use super::digest::Digest;
 use super::options::{Drawn, Options, Planted};
+use super::tight::Tight;
 
 /// The wall clock at the start, in Unix milliseconds.
 const UNIX_MS: u64 = 1_700_000_000_000;
@@ -38,15 +40,23 @@ pub(super) struct Cluster {
     key: ClusterKey,
     pub aoi: Aoi,
     pub max_known: usize,
+    pub bonds: Bonds,
+    tight: Tight,
+    /// Frames that each shard misses from now on.
+    missed: Vec<u64>,
+    /// Frames that were missed.
+    pub frames_missed: u64,
+    /// No frame is missed any more.
+    calm: bool,
+    rng: Rng,
+    planted: Option<Planted>,
     /// Newest input tick by connection.
     inputs: BTreeMap<u32, u64>,
-    /// A planted mistake: the zone is not told who leaves.
-    lose_leaves: bool,
 }
 
 impl Cluster {
     pub(super) fn new(drawn: &Drawn, options: &Options, rng: &Rng) -> Result<Self, ConfigError> {
-        let (clients, lose_leaves) = (options.clients, options.planted == Some(Planted::LeavesLost));
+        let (clients, planted) = (options.clients, options.planted);
         // A client that reconnects may still be held twice, until the old connection times out.
         let max_players = clients as u32 * 3 + 64;
         let world = WorldConfig {
@@ -75,15 +85,33 @@ impl Cluster {
                 ..ServerConfig::new(vec![key.clone()], SCHEMA.hash(), drawn.rate)
             },
             aoi_radius_m: drawn.aoi_radius_m,
-            snapshot_bytes: drawn.snapshot_bytes,
+            snapshot_bytes: drawn.snapshot_bytes * if planted == Some(Planted::BudgetRaised) { 2 } else { 1 },
+            snapshot_bytes_per_s: drawn.tight.bytes_per_s,
+            max_known: drawn.tight.max_known,
+            crowd: drawn.tight.crowd,
+            follow: drawn.tight.follow,
+            priority: drawn.tight.priority,
             map_seed: world.seed,
             ..ShardConfig::new(Vec::new(), drawn.rate)
         };
-        let max_known = usize::from(config(0).max_known);
+        let (max_known, aoi) = (usize::from(config(0).max_known), config(0).aoi());
         let shard = |worker| Shard::new(config(worker), CookieKey::new(secret()), Arc::clone(&single_use));
         let shards = (0..drawn.shards).map(shard).collect();
-        let aoi = Aoi::new(f32::from(drawn.aoi_radius_m), drawn.rate);
-        Ok(Self { zone, shards, key, aoi, max_known, inputs: BTreeMap::new(), lose_leaves })
+        Ok(Self {
+            zone,
+            shards,
+            key,
+            aoi,
+            max_known,
+            bonds: Bonds::new(&drawn.tight, drawn.rate, rng.fork("bonds")),
+            tight: drawn.tight,
+            missed: vec![0; usize::from(drawn.shards)],
+            frames_missed: 0,
+            calm: false,
+            rng: rng.fork("missed frames"),
+            planted,
+            inputs: BTreeMap::new(),
+        })
     }
 
     pub(super) fn address(shard: usize) -> SocketAddr {
@@ -114,7 +142,7 @@ impl Cluster {
             account: client as u64,
             character: client as u64,
             group: 0,
-            down_cap: 0,
+            down_cap: self.tight.down_cap_of(client).unwrap_or(0),
             up_cap: 0,
             servers: [ServerEntry { id: SERVER_ID, addr: Self::address(shard) }].into_iter().collect(),
         };
@@ -149,13 +177,15 @@ impl Cluster {
             match message {
                 ToZone::Join { conn, account, .. } => {
                     self.inputs.remove(&conn.0);
+                    self.bonds.join(conn, account as usize);
                     digest.fold(1 << 62 | u64::from(conn.0));
                     digest.fold(account);
                 }
                 ToZone::Leave { conn } => {
                     self.inputs.remove(&conn.0);
+                    self.bonds.leave(conn);
                     digest.fold(2 << 62 | u64::from(conn.0));
-                    if self.lose_leaves {
+                    if self.planted == Some(Planted::LeavesLost) {
                         continue;
                     }
                 }
@@ -178,14 +208,78 @@ impl Cluster {
     pub(super) fn step(&mut self, now: Time) -> Arc<Frame> {
         let frame = self.zone.step();
         while let Some((worker, message)) = self.zone.poll() {
+            let mut message = message;
+            if let ToShard::Spawned { conn, entity } = &mut message {
+                self.bonds.seat(*conn, *entity, frame.tick);
+                if self.planted == Some(Planted::OwnersMixed) {
+                    *entity = frame.ids().first().copied().unwrap_or(*entity);
+                }
+            }
             if let Some(shard) = self.shards.get_mut(usize::from(worker)) {
                 shard.handle_zone(now, message);
             }
         }
-        for shard in &mut self.shards {
-            shard.handle_frame(now, Arc::clone(&frame));
+        for tie in self.bonds.turn(&frame) {
+            self.tie(now, tie);
+        }
+        for at in 0..self.shards.len() {
+            self.show(now, at, &frame);
         }
         frame
+    }
+
+    fn tie(&mut self, now: Time, tie: Tie) {
+        let (Tie::Own(conn, _) | Tie::Relate(conn, ..)) = tie;
+        let Some(shard) = self.shards.get_mut(usize::from(conn.worker())) else { return };
+        match tie {
+            Tie::Own(conn, entity) => shard.handle_zone(now, ToShard::Spawned { conn, entity }),
+            Tie::Relate(..) if self.planted == Some(Planted::PinsLost) => {}
+            Tie::Relate(conn, id, relation) => {
+                shard.relate(conn, id, relation);
+            }
+        }
+    }
+
+    /// Gives a shard the frame, unless it misses it.
+    fn show(&mut self, now: Time, at: usize, frame: &Arc<Frame>) {
+        let (Some(shard), Some(missed)) = (self.shards.get_mut(at), self.missed.get_mut(at)) else { return };
+        if !self.calm && self.rng.chance(self.tight.misses) {
+            // Seldom more than frames are kept.
+            *missed = if self.rng.chance(0.03) { 70 } else { 1 + self.rng.below(4) };
+        }
+        if *missed > 0 {
+            *missed -= 1;
+            self.frames_missed += 1;
+            return;
+        }
+        let mut frame = Arc::clone(frame);
+        if self.planted == Some(Planted::FrameLost) {
+            match frame.tick % 40 {
+                0 => return,
+                1 => {
+                    let frame = Arc::make_mut(&mut frame);
+                    frame.prev = frame.tick.saturating_sub(2);
+                }
+                _ => {}
+            }
+        }
+        shard.handle_frame(now, frame);
+    }
+
+    /// Nothing strange happens any more.
+    pub(super) fn calm(&mut self) {
+        self.calm = true;
+        self.missed.fill(0);
+        self.bonds.calm();
+    }
+
+    /// The first contradiction in what the shards keep.
+    pub(super) fn check_replication(&self) -> Option<Inconsistent> {
+        self.shards.iter().find_map(|shard| shard.check_replication().err())
+    }
+
+    pub(super) fn shard(&self, shard: usize) -> Option<&Shard> {
+        self.shards.get(shard)
     }
 
     pub(super) fn tick(&self) -> u64 {

@@ -35,16 +35,4 @@ impl History {
         let [px, _, pz] = frame.position_m(frame.row(other)?);
         Some((px - x) * (px - x) + (pz - z) * (pz - z))
     }
-
-    /// Whether `test` holds for the squared distance at some tick of the `span` ticks up to `tick`; where the distance is
-    /// not known it does not.
-    pub(super) fn any(
-        &self,
-        (tick, span): (u64, u64),
-        own: EntityId,
-        other: EntityId,
-        test: impl Fn(f32) -> bool,
-    ) -> bool {
-        (tick.saturating_sub(span)..=tick).rev().any(|tick| self.distance2(tick, own, other).is_some_and(&test))
-    }
 }

@@ -127,11 +127,10 @@ impl Hostiles {
         self.seen.clear();
     }
 
-    /// Those that withhold acks begin to play by the rules.
-    pub(super) fn relent(&mut self) {
-        for harm in &mut self.harms {
-            harm.take_if(|harm| *harm == Harm::Withhold);
-        }
+    /// Those that withhold acks begin to play by the rules; who they are.
+    pub(super) fn relent(&mut self) -> Vec<usize> {
+        let withholds = |harm: &mut Option<Harm>| harm.take_if(|harm| *harm == Harm::Withhold).is_some();
+        (0..).zip(&mut self.harms).filter_map(|(client, harm)| withholds(harm).then_some(client)).collect()
     }
 
     pub(super) fn harm(&self, client: usize) -> Option<Harm> {

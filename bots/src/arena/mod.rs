@@ -8,7 +8,12 @@
 //! Checked at each step ([`Broken`] lists how it can fail):
 //!
 //! - a state confirmed for a tick equals the server's at that tick, to the quantum;
-//! - nothing outside the area of interest is sent, nobody near stays unknown, nobody gone is left over;
+//! - a client has of each entity what its shard takes for acknowledged, and what only owners get is nobody else's;
+//! - nothing outside the area of interest is sent, nobody near (or tied to the client) stays unknown, nobody gone is left
+//!   over;
+//! - a snapshot is no longer than its budget and comes in one datagram; on a calm path nobody in view waits for longer than
+//!   a second, where so much fits the budget;
+//! - what shards keep for replication does not contradict itself;
 //! - nothing is accepted that nobody sealed, and each damaged datagram is counted as dropped;
 //! - the inputs of a connection reach the zone in order;
 //! - honest ends never break the protocol, and over a mild network no connection is given up, whatever addresses its client
@@ -23,6 +28,7 @@
 //! The digest folds worlds, plaintexts, times and sizes, never ciphertext: X25519 keys cannot be seeded, and they are
 //! the one thing that [`Arena::new`] takes from outside.
 
+mod bonds;
 mod checker;
 mod cluster;
 mod digest;
@@ -31,13 +37,18 @@ mod history;
 mod hostile;
 mod ledger;
 mod options;
+mod pace;
 mod player;
 mod report;
 mod run;
+mod tight;
 mod totals;
+mod watch;
 
 pub use digest::Digest;
 pub use options::{Drawn, Hostile, Options, Partitions, Planted};
 pub use report::{Broken, Report, Violation};
 pub use run::{Arena, LIVENESS_S};
+pub use tight::{Parties, Tight};
 pub use totals::Totals;
+pub use watch::{Tell, Weighed};

@@ -9,6 +9,7 @@ use netcode::keys::KeyLimits;
 use netcode::packet::{BASE_DATAGRAM, MAX_DATAGRAM};
 use netcode::rng::Rng;
 
+use super::tight::Tight;
 use crate::behavior::Behavior;
 
 /// What is asked for; all the rest follows from the seed.
@@ -54,6 +55,18 @@ pub enum Planted {
     AnswersRepeated,
     /// The zone is not told who leaves.
     LeavesLost,
+    /// The server may send more bytes in a snapshot than it should.
+    BudgetRaised,
+    /// A client that joins is told that another's entity is its own.
+    OwnersMixed,
+    /// What was sent last is taken for acknowledged.
+    AcksEarly,
+    /// A shard misses a frame and takes the next one for its successor.
+    FrameLost,
+    /// Everybody is to be up to date within a fraction of the time that the server takes.
+    Impatient,
+    /// The server is not told who belongs together.
+    PinsLost,
 }
 
 /// Partitions: from time to time some clients are cut off for a while.
@@ -95,6 +108,8 @@ pub struct Drawn {
     pub aoi_radius_m: u16,
     /// The most bytes of a snapshot.
     pub snapshot_bytes: u16,
+    /// What else makes replication hard.
+    pub tight: Tight,
     /// What every link does.
     pub link: LinkConfig,
     /// Clients cut off from time to time.
@@ -109,8 +124,12 @@ pub struct Drawn {
     pub hostile: Option<Hostile>,
     /// Chances of a client to wander, circle, idle; the others churn.
     pub behaviors: [f64; 3],
+    /// Shares of the wanderers that fight and crowd instead.
+    pub restless: [f64; 2],
 }
 
+/// Half extent of a map on which all are in one place, in metres.
+const DENSE_HALF_EXTENT_M: u16 = 32;
 /// A delay that even a good network has.
 const CALM_DELAY: Duration = Duration::from_millis(10);
 
@@ -148,6 +167,7 @@ impl Drawn {
             boxes,
             aoi_radius_m,
             snapshot_bytes,
+            tight: Tight::default(),
             link: calm(),
             partitions: None,
             rebinds: None,
@@ -155,12 +175,15 @@ impl Drawn {
             key_rolls: None,
             hostile: None,
             behaviors: [0.7, 0.3, 0.0],
+            restless: [0.0, 0.0],
         };
         if options.faults {
             drawn.draw_faults(&mut root.fork("faults"));
             drawn.draw_mtu(&mut root.fork("mtu"));
             drawn.draw_key_rolls(&mut root.fork("key rolls"));
             drawn.draw_hostile(&mut root.fork("hostile"));
+            drawn.draw_restless(&mut root.fork("restless"));
+            drawn.draw_tight(&mut root.fork("tight"));
         }
         drawn
     }
@@ -234,6 +257,23 @@ impl Drawn {
         }
     }
 
+    fn draw_tight(&mut self, rng: &mut Rng) {
+        self.tight = Tight::draw(rng);
+        if self.tight.dense {
+            self.half_extent_m = DENSE_HALF_EXTENT_M;
+            self.boxes = self.boxes.min(4);
+            self.restless = [0.7, 0.2];
+        }
+    }
+
+    fn draw_restless(&mut self, rng: &mut Rng) {
+        if rng.chance(0.4) {
+            let both = rng.unit_f64();
+            let fight = rng.unit_f64() * both;
+            self.restless = [fight, both - fight];
+        }
+    }
+
     /// When an end rolls its keys: the server is 0, clients are 1.
     #[must_use]
     pub fn key_limits(&self, end: usize) -> KeyLimits {
@@ -253,13 +293,21 @@ impl Drawn {
     #[must_use]
     pub fn behavior(&self, rng: &mut Rng) -> Behavior {
         let mut at = rng.unit_f64();
-        for (share, behavior) in self.behaviors.iter().zip([Behavior::Wander, Behavior::Circle, Behavior::Idle]) {
-            if at < *share {
+        let [wander, circle, idle] = self.behaviors;
+        let shares = [
+            (wander * self.restless[0], Behavior::Fight),
+            (wander * self.restless[1], Behavior::Crowd),
+            (wander * (1.0 - self.restless[0] - self.restless[1]), Behavior::Wander),
+            (circle, Behavior::Circle),
+            (idle, Behavior::Idle),
+        ];
+        for (share, behavior) in shares {
+            if at < share {
                 return behavior;
             }
             at -= share;
         }
-        if self.behaviors.iter().sum::<f64>() > 0.999 { Behavior::Wander } else { Behavior::Churn }
+        if wander + circle + idle > 0.999 { Behavior::Wander } else { Behavior::Churn }
     }
 }
 
@@ -269,7 +317,8 @@ impl fmt::Display for Drawn {
         write!(
             f,
             "rate {rate} Hz, shards {shards}, npcs {npcs}, half extent {half_extent_m} m, boxes {boxes}, \
-             aoi {aoi_radius_m} m, snapshot {snapshot_bytes} B; "
+             aoi {aoi_radius_m} m, snapshot {snapshot_bytes} B, {}; ",
+            self.tight
         )?;
         let LinkConfig { delay, jitter, loss, burst_enter, burst_exit, duplicate, .. } = self.link;
         write!(
@@ -302,7 +351,12 @@ impl fmt::Display for Drawn {
         }
         let [wander, circle, idle] = self.behaviors;
         let churn = (1.0 - wander - circle - idle).max(0.0);
-        write!(f, "; wander {wander:.2}, circle {circle:.2}, idle {idle:.2}, churn {churn:.2}")
+        write!(f, "; wander {wander:.2}, circle {circle:.2}, idle {idle:.2}, churn {churn:.2}")?;
+        let [fight, crowd] = self.restless;
+        if fight + crowd > 0.0 {
+            write!(f, "; of the wanderers {fight:.2} fight, {crowd:.2} crowd")?;
+        }
+        Ok(())
     }
 }
 
@@ -313,13 +367,13 @@ pub(super) fn draw_mtu(rng: &mut Rng) -> u16 {
     [least, between, between, most][rng.below(4) as usize] as u16
 }
 
-fn millis(value: f64) -> Duration {
+pub(super) fn millis(value: f64) -> Duration {
     Duration::from_micros((value * 1000.0) as u64)
 }
 
 /// A number between `low` and `high` whose logarithm is spread evenly: powers of two and a linear step between them, in
 /// exact arithmetic, so that it is the same everywhere.
-fn log_uniform(rng: &mut Rng, low: f64, high: f64) -> f64 {
+pub(super) fn log_uniform(rng: &mut Rng, low: f64, high: f64) -> f64 {
     let mut doublings = 0.0;
     let mut top = low;
     while top * 2.0 <= high {
@@ -353,7 +407,7 @@ mod tests {
     #[test]
     fn over_many_seeds_each_fault_is_on_and_off() {
         let links: Vec<_> = (0..200).map(|seed| Drawn::new(&Options::new(seed, 50, 1))).collect();
-        let faults: [fn(&Drawn) -> bool; 12] = [
+        let faults: [fn(&Drawn) -> bool; 22] = [
             |d| d.link.loss > 0.0,
             |d| d.link.burst_enter > 0.0,
             |d| d.link.duplicate > 0.0,
@@ -366,6 +420,16 @@ mod tests {
             |d| d.mtu_changes.is_some(),
             |d| d.key_rolls.is_some(),
             |d| d.hostile.is_some(),
+            |d| d.restless[0] > 0.0,
+            |d| d.tight.bytes_per_s < 32_000,
+            |d| d.tight.down_cap.is_some(),
+            |d| d.tight.max_known < 4000,
+            |d| d.tight.crowd < 128,
+            |d| d.tight.priority != Tight::default().priority,
+            |d| d.tight.parties.is_some(),
+            |d| d.tight.possessions.is_some(),
+            |d| d.tight.misses > 0.0,
+            |d| d.tight.dense,
         ];
         for fault in faults {
             let on = links.iter().filter(|drawn| fault(drawn)).count();

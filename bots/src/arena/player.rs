@@ -14,6 +14,7 @@ use netcode::stats::Drops;
 use netcode::token::ConnectBundle;
 
 use super::digest::Digest;
+use super::pace::Pace;
 use crate::behavior::Pilot;
 
 const PORT: u16 = 5000;
@@ -101,8 +102,12 @@ pub(super) struct Player {
     pub rebinds: u16,
     /// Until when it is, or was, cut off, if it ever was.
     pub cut_until: Option<Time>,
+    /// Until when it left unread most of what came, if it ever did.
+    pub deaf_until: Option<Time>,
     /// Snapshots of this connection that were checked.
     pub snapshots: u64,
+    /// How they follow each other.
+    pub pace: Pace,
     pub welcomed: bool,
     /// Drops of past connections.
     pub drops: Drops,
@@ -134,7 +139,9 @@ impl Player {
             to_client: Seals::default(),
             rebinds: 0,
             cut_until: None,
+            deaf_until: None,
             snapshots: 0,
+            pace: Pace::default(),
             welcomed: false,
             drops: Drops::default(),
             pilot,
@@ -151,6 +158,7 @@ impl Player {
         // The table is the SDK's own, so nothing can be wrong with it.
         self.client = Client::connect(self.config, bundle, ephemeral, now).ok();
         (self.snapshots, self.chosen_at, self.welcomed, self.leaving) = (0, 0, false, false);
+        self.pace = Pace::default();
         self.turn = Time::NEVER;
     }
 
@@ -165,7 +173,7 @@ impl Player {
     }
 
     /// Whether something beside the links can have silenced its connection by `now`: it was cut off (and the server gave it
-    /// up while it was), or it changed its address again and again.
+    /// up while it was), it changed its address again and again, or it did not listen for a part of the silence.
     pub(super) fn is_excused(&self, now: Time) -> bool {
         let times = self.rebound.iter().copied().filter(|at| *at + IDLE >= now);
         let mut since = Time::from_micros(now.as_micros().saturating_sub(IDLE.as_micros() as u64));
@@ -175,7 +183,8 @@ impl Player {
             since = at;
         }
         let cut = self.cut_until.is_some_and(|until| until + 2 * IDLE + Duration::from_secs(1) > now);
-        cut || longest < TIME_TO_MOVE
+        let deaf = self.deaf_until.is_some_and(|until| until + IDLE > now);
+        cut || deaf || longest < TIME_TO_MOVE
     }
 
     /// Timers, and the intent for the next tick.
@@ -259,6 +268,17 @@ mod tests {
         assert!(seals.knows(&hello));
         hello[80] = 1;
         assert!(!seals.knows(&hello));
+    }
+
+    #[test]
+    fn who_listens_again_is_excused_until_no_silence_can_be_from_before() {
+        let pilot = Pilot::new(crate::behavior::Behavior::Idle, Rng::new(1));
+        let mut player = Player::new(0, Config::default(), pilot, Rng::new(1), Time::NEVER);
+        let start = Time::from_millis(10_000);
+        assert!(!player.is_excused(start));
+        player.deaf_until = Some(start);
+        assert!(player.is_excused(start + Duration::from_millis(115)));
+        assert!(player.is_excused(start + (IDLE - Duration::from_millis(1))) && !player.is_excused(start + IDLE));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+use server::replication::Inconsistent;
 
 /// Something that must never happen, happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,51 @@ pub enum Broken {
         /// The snapshot.
         snapshot: u64,
     },
+    /// A client has what only the owner of an entity gets, and is not; or lacks it, and is.
+    #[error("entity {id} shows the owner's fields to another, or not to its owner, in the snapshot of tick {snapshot}")]
+    NotTheOwner {
+        /// The entity.
+        id: u32,
+        /// The snapshot.
+        snapshot: u64,
+    },
+    /// A client does not have what the server believes it has.
+    #[error("the client does not have entity {id} as acknowledged at tick {acked}")]
+    NotHeld {
+        /// The entity.
+        id: u32,
+        /// The tick.
+        acked: u64,
+    },
+    /// An entity in view left its course more than a second ago, and no record told it.
+    #[error("entity {id} starves in the snapshot of tick {snapshot}: its newest record is of tick {told}")]
+    Starving {
+        /// The entity.
+        id: u32,
+        /// The snapshot.
+        snapshot: u64,
+        /// The tick of the newest record.
+        told: u64,
+    },
+    /// A snapshot is longer than it may be.
+    #[error("the snapshot of tick {snapshot} has {bytes} bytes, and {most} are allowed")]
+    BudgetExceeded {
+        /// The snapshot.
+        snapshot: u64,
+        /// Its body.
+        bytes: usize,
+        /// What it may have.
+        most: usize,
+    },
+    /// A datagram held more than one snapshot, or not the whole of one.
+    #[error("a datagram held {snapshots} snapshots")]
+    NotOneSnapshot {
+        /// How many.
+        snapshots: usize,
+    },
+    /// What the shards keep for replication contradicts itself.
+    #[error("replication: {0}")]
+    Inconsistent(Inconsistent),
     /// A view holds an entity that the world no longer has.
     #[error("entity {id} is left over after the snapshot of tick {snapshot}")]
     LeftOver {
@@ -38,6 +84,14 @@ pub enum Broken {
     /// A view lacks an entity that has long been near.
     #[error("entity {id} is near and unknown after the snapshot of tick {snapshot}")]
     Unknown {
+        /// The entity.
+        id: u32,
+        /// The snapshot.
+        snapshot: u64,
+    },
+    /// A view lacks an entity that has long been tied to the client.
+    #[error("entity {id} is tied to the client and unknown after the snapshot of tick {snapshot}")]
+    TiedUnknown {
         /// The entity.
         id: u32,
         /// The snapshot.
@@ -163,6 +217,8 @@ pub struct Report {
     pub states_checked: u64,
     /// Snapshots too old to be checked.
     pub unchecked: u64,
+    /// Snapshots in which some had to starve: more turned than fits the budget of a second.
+    pub unfeedable: u64,
     /// Damaged datagrams that arrived, all of which must be dropped.
     pub forgeries: u64,
     /// Connections made.
@@ -177,6 +233,16 @@ pub struct Report {
     pub key_rolls: u64,
     /// Clients that meant harm.
     pub hostile: u64,
+    /// Bytes of all snapshots that were checked.
+    pub snapshot_bytes: u64,
+    /// Bytes of the longest.
+    pub longest_snapshot: u64,
+    /// The longest time between two snapshots of a connection, in ticks.
+    pub longest_wait: u64,
+    /// The longest time between two complete snapshots of a connection, in ticks.
+    pub longest_incomplete: u64,
+    /// How often each state of replication was reached.
+    pub reached: BTreeMap<&'static str, u64>,
     /// What the network and hostile clients did, by fault.
     pub faults: BTreeMap<&'static str, u64>,
     /// Datagrams dropped by the server, by cause.

@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use client::Config;
+use client::{Client, Config};
 use netcode::Time;
 use netcode::channel::{Kind, Table};
 use netcode::crypto::Entropy;
@@ -18,7 +18,7 @@ use netcode::error::{CloseReason, DisconnectReason};
 use netcode::rng::Rng;
 use sim::ConfigError;
 
-use super::checker::Checker;
+use super::checker::{Allowance, Checker, Subject};
 use super::cluster::{Cluster, period};
 use super::digest::Digest;
 use super::faults::{Fault, Faults};
@@ -28,6 +28,7 @@ use super::ledger::Ledger;
 use super::options::{Drawn, Options};
 use super::player::{Change, Player, inside, outside};
 use super::report::{Broken, Report, Violation};
+use super::watch::{Tell, Watch};
 use crate::behavior::Pilot;
 use crate::entropy::Seeded;
 
@@ -35,6 +36,10 @@ use crate::entropy::Seeded;
 pub const LIVENESS_S: u32 = 30;
 /// Everyone must be gone that many virtual seconds after all have left: the idle time-out, and something.
 const FAREWELL_S: u32 = 15;
+/// What shards keep is looked through every so many ticks.
+const CHECK_TICKS: u64 = 7;
+/// Without faults nobody may starve after so many virtual seconds.
+const UNSETTLED_S: u64 = 3;
 /// Everyone joins within this at the start.
 const JOINING: Duration = Duration::from_secs(1);
 
@@ -62,10 +67,13 @@ pub struct Arena {
     report: Report,
     /// Whether there are faults and churn: the safety phase.
     faulty: bool,
+    /// Whether paths have been calm for long enough that nobody may starve.
+    strict: bool,
     /// Whether all are to leave: the end.
     farewell: bool,
     spawned: Vec<u32>,
     broken: Vec<Broken>,
+    watch: Option<Watch>,
 }
 
 impl Arena {
@@ -74,10 +82,17 @@ impl Arena {
     /// # Errors
     /// [`ConfigError`], when no world can be made (too many clients).
     pub fn new(options: Options, outside: Box<dyn Entropy>) -> Result<Self, ConfigError> {
+        Self::with(options, Drawn::new(&options), outside)
+    }
+
+    /// The same with other circumstances than the seed would draw.
+    ///
+    /// # Errors
+    /// [`ConfigError`], when no world can be made.
+    pub fn with(options: Options, drawn: Drawn, outside: Box<dyn Entropy>) -> Result<Self, ConfigError> {
         let rng = Rng::new(options.seed);
-        let drawn = Drawn::new(&options);
         let cluster = Cluster::new(&drawn, &options, &rng)?;
-        let checker = Checker::new(cluster.aoi, drawn.rate, cluster.max_known, options.planted);
+        let checker = Checker::new(cluster.aoi, &drawn, cluster.max_known, options.planted);
         let mut network = Emulator::new(rng.fork("network").seed());
         network.set_default(drawn.link);
         let now = Time::ZERO;
@@ -112,9 +127,11 @@ impl Arena {
             digest: Digest::default(),
             report: Report { seed: options.seed, clients: options.clients as u64, hostile, ..Report::default() },
             faulty: options.faults,
+            strict: false,
             farewell: false,
             spawned: Vec::new(),
             broken: Vec::new(),
+            watch: None,
             cluster,
         };
         arena.shorten_ways();
@@ -122,6 +139,11 @@ impl Arena {
             arena.reschedule(index);
         }
         Ok(arena)
+    }
+
+    /// Tells from now on why each entity goes into the snapshots of a client, or does not. It changes nothing.
+    pub fn watch(&mut self, client: usize, tell: Tell) {
+        self.watch = Some(Watch::new(client, tell));
     }
 
     /// What the seed drew.
@@ -183,10 +205,22 @@ impl Arena {
         self.now = until;
         let frame = self.cluster.step(self.now);
         self.history.push(frame);
+        self.strict |= !self.options.faults && self.report.ticks > UNSETTLED_S * u64::from(self.drawn.rate);
         self.digest.fold(self.cluster.digest());
         self.report.ticks += 1;
+        if let Some((watch, player)) = watched(&mut self.watch, &self.players) {
+            watch.follow(player, &mut self.cluster);
+        }
         self.flush_shards();
+        if let Some((watch, player)) = watched(&mut self.watch, &self.players) {
+            watch.tell(player, &self.cluster, self.cluster.tick());
+        }
         self.send_hostile();
+        if self.report.ticks.is_multiple_of(CHECK_TICKS)
+            && let Some(what) = self.cluster.check_replication()
+        {
+            self.violate(None, Broken::Inconsistent(what));
+        }
     }
 
     fn next_event(&self) -> Option<Time> {
@@ -260,10 +294,15 @@ impl Arena {
 
     fn check(&mut self, index: usize) {
         let Some(player) = self.players.get_mut(index) else { return };
-        let Some(client) = &player.client else { return };
+        let (Some(client), pace) = (&player.client, &mut player.pace) else { return };
         let snapshots = client.stats().snapshots;
         if std::mem::replace(&mut player.snapshots, snapshots) == snapshots {
             return;
+        }
+        if let Some(tick) = client.view().tick() {
+            pace.on_snapshot(tick, client.view().complete(), self.spawned.len(), self.drawn.rate.into());
+            self.report.longest_wait = self.report.longest_wait.max(pace.longest_wait);
+            self.report.longest_incomplete = self.report.longest_incomplete.max(pace.longest_incomplete);
         }
         let queued = (snapshots.is_multiple_of(16))
             .then(|| client.quality(self.now).queued_bytes.max(self.cluster.queued(self.now, player.shard, client)));
@@ -271,7 +310,15 @@ impl Arena {
         if let Some(bytes) = queued.filter(|bytes| *bytes > self.most_queued) {
             broken.push(Broken::QueueTooLong { bytes, most: self.most_queued });
         }
-        self.checker.check(&self.history, client, &self.spawned, &mut broken);
+        if let Some(player) = self.players.get(index)
+            && let Some(subject) = subject(&self.history, &self.cluster, player)
+        {
+            self.checker.check(&subject, &self.spawned, &mut broken);
+            if self.strict {
+                let allowance = allowance(&self.drawn, &self.cluster, self.now, index, player);
+                broken.extend(self.checker.starving(&subject, allowance));
+            }
+        }
         for what in broken.drain(..) {
             self.violate(Some(index), what);
         }
@@ -323,6 +370,37 @@ impl Arena {
 
     fn violate(&mut self, client: Option<usize>, what: Broken) {
         self.report.violate(&Violation { tick: self.cluster.tick(), client, what });
+    }
+}
+
+/// Who wants to know, and the player whom it is about.
+fn watched<'a>(watch: &'a mut Option<Watch>, players: &'a [Player]) -> Option<(&'a mut Watch, &'a Player)> {
+    let watch = watch.as_mut()?;
+    let player = players.get(watch.client)?;
+    Some((watch, player))
+}
+
+/// A player whose connection stands, and the truth about it.
+fn subject<'a>(history: &'a History, cluster: &'a Cluster, player: &'a Player) -> Option<Subject<'a>> {
+    let client = player.client.as_ref()?;
+    let conn = client.conn()?;
+    let replica = cluster.shard(player.shard).and_then(|shard| shard.replica(conn));
+    Some(Subject { client, conn, history, bonds: &cluster.bonds, replica })
+}
+
+/// What a client may be sent: its budget, or what its path carries if that is less.
+fn allowance(drawn: &Drawn, cluster: &Cluster, now: Time, index: usize, player: &Player) -> Allowance {
+    /// What else is in a datagram, at the most.
+    const HEAD: usize = 80;
+    let budget = drawn.tight.budget(index, drawn.snapshot_bytes, drawn.rate);
+    let conn = player.client.as_ref().and_then(Client::conn);
+    let quality = conn.and_then(|conn| cluster.shard(player.shard)?.quality(now, conn));
+    let path = quality.map_or(0, |quality| (quality.rate / u32::from(drawn.rate)).min(quality.mtu.into()) as usize);
+    let (bits, updates) = (cluster.sum(|stats| stats.replica.update_bits), cluster.sum(|stats| stats.replica.updates));
+    Allowance {
+        room: budget.min(path.saturating_sub(HEAD)),
+        update_bits: (bits / updates.max(1)) as usize,
+        spawned: player.pace.spawned(),
     }
 }
 

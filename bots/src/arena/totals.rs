@@ -18,6 +18,8 @@ pub struct Totals {
     pub violations: u64,
     /// What the network and hostile clients did, by fault.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often each state of replication was reached.
+    pub reached: BTreeMap<&'static str, u64>,
     /// Clients whose address changed on the same connection.
     pub roams: u64,
     /// Keys rolled.
@@ -30,7 +32,7 @@ pub struct Totals {
     pub client_drops: BTreeMap<&'static str, u64>,
     /// Ends of connections and of attempts, by reason.
     pub ends: BTreeMap<String, u64>,
-    /// Faults that never struck: of these, nothing was tested.
+    /// Faults that never struck and states that were never reached: of these, nothing was tested.
     pub never: Vec<&'static str>,
 }
 
@@ -49,10 +51,12 @@ impl Totals {
         self.key_rolls += report.key_rolls;
         self.hostile += report.hostile;
         sum(&mut self.faults, &report.faults);
+        sum(&mut self.reached, &report.reached);
         sum(&mut self.server_drops, &report.server_drops);
         sum(&mut self.client_drops, &report.client_drops);
         sum(&mut self.ends, &report.ends);
-        self.never = self.faults.iter().filter(|(_, count)| **count == 0).map(|(kind, _)| *kind).collect();
+        self.never =
+            self.faults.iter().chain(&self.reached).filter(|(_, count)| **count == 0).map(|(kind, _)| *kind).collect();
     }
 }
 
@@ -64,12 +68,13 @@ impl fmt::Display for Totals {
         }
         write!(
             f,
-            "{} seeds: {} violations in {} of them; faults: {}; roams {}, key rolls {}, hostile clients {}; dropped by \
+            "{} seeds: {} violations in {} of them; faults: {}; reached: {}; roams {}, key rolls {}, hostile clients {}; dropped by \
              servers: {}; by clients: {}; ends: {}",
             self.seeds,
             self.violations,
             self.broken_seeds,
             list(&self.faults),
+            list(&self.reached),
             self.roams,
             self.key_rolls,
             self.hostile,

@@ -15,6 +15,8 @@ pub struct ArenaRun {
     pub clients: usize,
     pub seconds: u32,
     pub json: bool,
+    /// The client whose snapshots are explained on stderr.
+    pub watch: Option<usize>,
 }
 
 /// Whether no invariant was broken.
@@ -43,13 +45,16 @@ pub fn run(run: &ArenaRun) -> Result<bool, RunError> {
 fn one(run: &ArenaRun, seed: u64) -> Result<Report, RunError> {
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy: X25519 keys cannot be seeded")]
     let entropy = OsEntropy::new();
-    let arena = Arena::new(Options::new(seed, run.clients, run.seconds), Box::new(entropy))?;
+    let mut arena = Arena::new(Options::new(seed, run.clients, run.seconds), Box::new(entropy))?;
     // First of all, so that it is known even if the run does not end.
     let options = format!("seed {seed}: {} clients, {} s; {}", run.clients, run.seconds, arena.drawn());
     if run.seeds.is_none() && !run.json {
         lines::result(options)?;
     } else {
         lines::note(options);
+    }
+    if let Some(client) = run.watch {
+        arena.watch(client, Box::new(|weighed| lines::note(serde_json::json!(weighed))));
     }
     Ok(arena.run())
 }

@@ -71,6 +71,22 @@ fn assert_all_failed(stdout: &str, clients: u64) {
 }
 
 #[test]
+fn a_watched_client_is_explained_on_stderr() {
+    let arena = ["arena", "--seed", "1", "--clients", "12", "--seconds", "2", "--json"];
+    let (plain, watched) = (bots(&arena), bots(&[&arena[..], &["--watch", "4"]].concat()));
+    assert_eq!(text(&plain.stdout), text(&watched.stdout), "to watch changes nothing");
+    let stderr = text(&watched.stderr);
+    let lines: Vec<serde_json::Value> = stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(lines.len() > 50, "{stderr}");
+    let terms = ["tick", "entity", "slot", "class", "distance", "relation", "error", "loss", "age", "score", "bits"];
+    for line in &lines {
+        assert!(line["client"] == 4 && line["sent"].is_boolean() && line["tier"].is_string(), "{line}");
+        assert!(terms.iter().all(|term| line[term].is_u64()), "{line}");
+    }
+    assert_eq!(bots(&[&arena[..], &["--seeds", "2", "--watch", "4"]].concat()).status.code(), Some(2));
+}
+
+#[test]
 fn a_full_disk_under_stdout_exits_with_1() {
     for json in [&[][..], &["--json"]] {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();

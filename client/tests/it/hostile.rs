@@ -17,7 +17,7 @@ fn closed(rig: &Rig) -> bool {
 fn a_snapshot_that_does_not_decode_closes_the_connection() {
     let mut rig = Rig::new(LinkConfig::default());
     rig.run(5);
-    rig.sabotage = Some(Sabotage::Body(vec![0xff; 40]));
+    rig.sabotage = Some(Sabotage::Body(vec![0xfe; 40]));
     rig.run(5);
     assert!(closed(&rig), "{:?} {:?}", rig.events, rig.ended);
     assert_eq!(rig.client.stats().decode_errors, 1);

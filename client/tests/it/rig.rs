@@ -17,13 +17,15 @@ use netcode::message::Message;
 use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::schema::State;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
-use netcode::snapshot::{Header, write_gap, write_header, write_spawn};
+use netcode::snapshot::{Codec, Header, write_codec, write_gap, write_header, write_spawn};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
 use sim::Input;
 use sim::schema::{PLAYER, SCHEMA, X};
 
 pub const RATE: u16 = 20;
 pub const PERIOD: Duration = Duration::from_millis(50);
+/// Where the client's own entity is shown.
+pub const OWN_SLOT: u16 = 0;
 /// The wall clock at the start, in Unix milliseconds.
 const UNIX_MS: u64 = 1_700_000_000_000;
 const STEP: Duration = Duration::from_millis(1);
@@ -220,11 +222,12 @@ impl Rig {
 
 /// Every entity in full: legal, if not thrifty.
 fn write_all(w: &mut BitWriter<'_>, margin: Option<i8>, shown: &BTreeMap<u16, (u32, State)>) {
+    write_codec(w, Codec::Fast);
     write_header(w, &Header { margin, complete: true, age0: 0, count: shown.len() as u16 });
     let mut next = 0;
     for (slot, (id, state)) in shown {
         write_gap(w, slot - next);
-        write_spawn(w, &SCHEMA, *id, PLAYER, state);
+        write_spawn(w, &SCHEMA, *id, PLAYER, *slot == OWN_SLOT, state);
         next = slot + 1;
     }
 }

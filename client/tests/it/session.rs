@@ -8,7 +8,7 @@ use netcode::error::{CloseReason, DisconnectReason, RefuseReason};
 use netcode::message::Message;
 use sim::EntityId;
 
-use crate::rig::{PERIOD, RATE, Rig, bundle, player};
+use crate::rig::{OWN_SLOT, PERIOD, RATE, Rig, bundle, player};
 
 const OWN: u32 = 5 << 12 | 1;
 
@@ -18,7 +18,7 @@ fn a_client_connects_is_welcomed_and_sees_who_comes_and_goes() {
     rig.run(4);
     assert_eq!(rig.events, [Event::Connected { rate: RATE }]);
     rig.say(&Message::Welcome { entity: OWN, zone: 3, map_seed: 9, aoi_radius_m: 80 });
-    rig.shown.insert(0, (OWN, player(1)));
+    rig.shown.insert(OWN_SLOT, (OWN, player(1)));
     rig.shown.insert(7, (99, player(2)));
     rig.run(4);
     let entity = EntityId::from_raw(OWN).unwrap();
@@ -28,6 +28,7 @@ fn a_client_connects_is_welcomed_and_sees_who_comes_and_goes() {
     }
     assert_eq!(rig.client.own(), Some(entity));
     assert_eq!(rig.client.own_entity().unwrap().state(), player(1));
+    assert!(rig.client.own_entity().unwrap().owner() && !rig.client.view().entity(99).unwrap().owner());
     // The slot goes to another entity.
     rig.shown.insert(7, (100, player(2)));
     rig.run(4);

@@ -210,7 +210,7 @@ impl World {
                 0 => Features::ALL,
                 4 => Features::NONE,
                 // Nobody offered that.
-                _ => Features(1 << 2),
+                _ => Features(1 << 3),
             },
         };
         let (mut datagram, keys) = fixture::accept(&mut self.entropy, &self.hello, &accepted);

@@ -20,7 +20,7 @@ use netcode::input::read_inputs;
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::{C2S_HEADER, ConnId, Direction, Header, MAX_DATAGRAM, Preamble, S2C_HEADER};
 use netcode::rng::Rng;
-use netcode::snapshot::{self, write_despawn, write_gap, write_header, write_spawn};
+use netcode::snapshot::{self, Codec, write_codec, write_despawn, write_gap, write_header, write_spawn};
 use sim::{EntityId, Input, SCHEMA};
 
 use super::fixture::{self, FuzzEntropy};
@@ -98,6 +98,7 @@ fn body(program: &mut Program<'_>, count: u8) -> Vec<u8> {
     let mut w = BitWriter::new(&mut out);
     let margin = (flags & 2 != 0).then_some(margin);
     let count = u16::from(count % 16);
+    write_codec(&mut w, Codec::Fast);
     write_header(&mut w, &snapshot::Header { margin, complete: flags & 1 != 0, age0: 1, count });
     for _ in 0..count {
         let op = program.u8();
@@ -108,7 +109,8 @@ fn body(program: &mut Program<'_>, count: u8) -> Vec<u8> {
         }
         let kind = op >> 4 & 1;
         let fields = SCHEMA.kinds[usize::from(kind)].fields;
-        write_spawn(&mut w, &SCHEMA, u32::from(op >> 2) << 10 | 1, kind, &schema::random_state(&mut rng, fields));
+        let (id, state) = (u32::from(op >> 2) << 10 | 1, schema::random_state(&mut rng, fields));
+        write_spawn(&mut w, &SCHEMA, id, kind, op >> 2 == 0, &state);
     }
     let len = w.finish();
     out[..len].to_vec()

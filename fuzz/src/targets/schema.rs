@@ -1,10 +1,21 @@
 //! The schemas that targets decode with: one with every kind of field that a schema can have, and the game's own.
 
 use netcode::rng::Rng;
-use netcode::schema::{Field, Kind, Predictor, Schema, State};
+use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
 
 const fn field(name: &'static str, bits: u8, signed: bool, group: u8, classes: [u8; 2]) -> Field {
-    Field { name, bits, signed, wraps: false, scale: 1, unit: "1", predictor: Predictor::Hold, group, classes }
+    Field {
+        name,
+        bits,
+        signed,
+        wraps: false,
+        scale: 1,
+        unit: "1",
+        predictor: Predictor::Hold,
+        group,
+        audience: Audience::Everyone,
+        classes,
+    }
 }
 
 const fn linear(field: Field, velocity: u8, numerator: i32) -> Field {
@@ -13,6 +24,15 @@ const fn linear(field: Field, velocity: u8, numerator: i32) -> Field {
 
 const fn cyclic(field: Field) -> Field {
     Field { wraps: true, ..field }
+}
+
+const fn owners(field: Field) -> Field {
+    Field { audience: Audience::Owner, ..field }
+}
+
+/// Supported by the lower two bits of field 4.
+const fn falling(field: Field, gravity: i32, terminal: i32) -> Field {
+    Field { predictor: Predictor::Fall { gravity, terminal, flags: 4, supported: 3 }, ..field }
 }
 
 static EXTREMES: Schema = Schema {
@@ -25,7 +45,9 @@ static EXTREMES: Schema = Schema {
                 field("vx", 12, true, 1, [3, 7]),
                 field("vz", 12, true, 1, [3, 7]),
                 cyclic(field("yaw", 12, false, 3, [4, 7])),
+                owners(field("pulse", 9, true, 4, [2, 5])),
                 field("alive", 1, false, 7, [0, 0]),
+                owners(linear(field("tired", 14, false, 5, [2, 5]), 5, 3)),
             ],
         },
         Kind {
@@ -37,6 +59,19 @@ static EXTREMES: Schema = Schema {
                 field("tiny", 2, false, 2, [0, 1]),
                 linear(field("thrown", 31, false, 4, [8, 16]), 0, 1 << 24),
                 linear(cyclic(field("spun", 9, false, 5, [3, 6])), 1, -(1 << 24)),
+                linear(cyclic(field("twisted", 8, true, 5, [3, 6])), 1, 77),
+            ],
+        },
+        Kind {
+            name: "faller",
+            fields: &[
+                linear(field("x", 18, true, 0, [4, 8]), 2, 4),
+                linear(field("y", 18, true, 1, [4, 8]), 3, 4),
+                field("vx", 12, true, 0, [3, 7]),
+                falling(field("vy", 12, true, 1, [3, 7]), 1280, 1920),
+                field("flags", 3, false, 2, [1, 2]),
+                falling(field("hope", 6, true, 3, [1, 2]), 100, 5000),
+                owners(field("fear", 3, false, 4, [1, 2])),
             ],
         },
         Kind { name: "mark", fields: &[] },

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 
 use netcode::bits::{BitReader, BitWriter};
 use netcode::rng::Rng;
-use netcode::schema::{Fnv, Schema, State};
+use netcode::schema::{Fnv, Schema, State, extrapolate};
 use netcode::snapshot::{
-    Applied, DecodeError, Event, Header, Limits, MAX_AGE, MAX_SLOTS, Op, View, read_fields, read_gap, read_header,
-    read_op, write_despawn, write_gap, write_header, write_spawn, write_update,
+    Applied, Codec, DecodeError, Event, Header, Limits, MAX_AGE, MAX_SLOTS, Op, View, read_codec, read_gap,
+    read_header, read_op, read_residuals, write_age, write_codec, write_despawn, write_gap, write_header,
+    write_residuals, write_spawn,
 };
 
 use super::schema;
@@ -29,6 +30,10 @@ features! {
     Despawn => "a despawn",
     DespawnEmpty => "a despawn of nothing",
     Complete => "a complete snapshot",
+    Owned => "an update of the client's own entity",
+    Falling => "an update of a body that falls",
+    OldCourse => "an update of a course that the newest is not",
+    CodecNotAgreed => "another codec",
     Truncated => "truncated",
     Padding => "bad padding",
     Stale => "stale",
@@ -62,7 +67,7 @@ pub fn run(input: &[u8]) {
             let body = program.sized(BUFFER / 2);
             pair.apply(tick, body);
         } else {
-            let body = compose(&mut program, schema, &pair.view, shape >> 1);
+            let body = compose(&mut program, schema, &pair.view, tick, shape >> 1);
             pair.apply(tick, &body);
         }
         tick = pair.view.tick().unwrap_or(tick);
@@ -77,8 +82,8 @@ struct Pair {
 
 /// A record as it is read, with what a writer needs to write it again.
 enum Record {
-    Update { number: u8, age: u8, base: State, state: State },
-    Spawn { id: u32, kind: u8, state: State },
+    Update { number: u8, owner: bool, age: u8, guess: State, state: State },
+    Spawn { id: u32, kind: u8, owner: bool, state: State },
     Despawn,
 }
 
@@ -119,8 +124,11 @@ impl Pair {
             last = Some(entity.id());
             assert!(entity.slot() < MAX_SLOTS && slots.insert(entity.slot()), "each slot once");
             let kind = self.schema.kind(entity.kind()).expect("the kind of a held entity exists");
-            assert!(schema::in_range(kind.fields, &entity.state()), "a held value is out of range");
+            let state = entity.state();
+            assert!(schema::in_range(kind.fields, &state), "a held value is out of range");
+            assert_eq!(kind.visible(entity.owner(), &state), state, "what is the owner's is the owner's");
             assert!(entity.confirmed() <= tick);
+            assert_eq!(entity.state_at(entity.confirmed()), Some(state));
             let (mut rows, mut later) = (0, u64::MAX);
             for row in entity.rows() {
                 assert!(row.from <= row.until && row.until < later && row.fields.len() == kind.fields.len());
@@ -146,14 +154,14 @@ impl Pair {
                             || held.is_some_and(|held| held.state() == *state && held.confirmed() == tick)
                     );
                 }
-                Record::Spawn { id, kind, state } => {
+                Record::Spawn { id, kind, owner, state } => {
                     let same =
                         |other: &&(u16, Record)| matches!(&other.1, Record::Spawn { id: other, .. } if other == id);
                     if records.iter().rfind(same).is_some_and(|last| last.0 == *slot) {
                         let held = held.expect("a spawned entity is held");
                         assert_eq!(
-                            (held.id(), held.kind(), held.state(), held.confirmed()),
-                            (*id, *kind, *state, tick)
+                            (held.id(), held.kind(), held.owner(), held.state(), held.confirmed()),
+                            (*id, *kind, *owner, *state, tick)
                         );
                     }
                 }
@@ -168,6 +176,9 @@ fn read(schema: &'static Schema, view: &View, tick: u64, body: &[u8]) -> Result<
         return Err(DecodeError::Stale);
     }
     let mut r = BitReader::new(body);
+    if read_codec(&mut r)? == Codec::Compact {
+        return Err(DecodeError::CodecNotAgreed);
+    }
     let header = read_header(&mut r)?;
     let (mut records, mut next, mut entities) = (Vec::new(), 0, view.len());
     for _ in 0..header.count {
@@ -184,13 +195,15 @@ fn read(schema: &'static Schema, view: &View, tick: u64, body: &[u8]) -> Result<
                 let wanted = tick.checked_sub(u64::from(age)).ok_or(DecodeError::UnknownBaseline)?;
                 let row = held.rows().find(|row| row.from <= wanted).ok_or(DecodeError::UnknownBaseline)?;
                 let kind = schema.kind(held.kind()).ok_or(DecodeError::UnknownKind(held.kind()))?;
-                let state = read_fields(&mut r, kind, RATE, age, row.fields)?;
-                let mut base = State::default();
-                base[..row.fields.len()].copy_from_slice(row.fields);
+                let guess = held.on_course(&row, tick);
+                let state = read_residuals(&mut r, kind, held.owner(), guess)?;
                 reach(if age == header.age0 { Feature::Update } else { Feature::OtherAge });
-                Record::Update { number: held.kind(), age, base, state }
+                reach_if(held.owner(), Feature::Owned);
+                reach_if(kind.falls(&guess), Feature::Falling);
+                reach_if(held.rows().next().is_some_and(|newest| newest.from > row.from), Feature::OldCourse);
+                Record::Update { number: held.kind(), owner: held.owner(), age, guess, state }
             }
-            Op::Spawn { id, kind, state } => {
+            Op::Spawn { id, kind, owner, state } => {
                 entities += usize::from(held.is_none());
                 reach(match held {
                     None if view.entity(id).is_some() => Feature::Moved,
@@ -198,7 +211,7 @@ fn read(schema: &'static Schema, view: &View, tick: u64, body: &[u8]) -> Result<
                     Some(held) if held.id() == id => Feature::Refresh,
                     Some(_) => Feature::Replaced,
                 });
-                Record::Spawn { id, kind, state }
+                Record::Spawn { id, kind, owner, state }
             }
             Op::Despawn => {
                 entities -= usize::from(held.is_some());
@@ -215,16 +228,18 @@ fn read(schema: &'static Schema, view: &View, tick: u64, body: &[u8]) -> Result<
 fn write(schema: &Schema, header: &Header, records: &Records) -> Vec<u8> {
     let mut out = [0; BUFFER];
     let mut w = BitWriter::new(&mut out);
+    write_codec(&mut w, Codec::Fast);
     write_header(&mut w, header);
     let mut next = 0;
     for (slot, record) in records {
         write_gap(&mut w, slot - next);
         next = slot + 1;
         match record {
-            Record::Update { number, age, base, state } => {
-                write_update(&mut w, schema, RATE, *number, *age, header.age0, base, state);
+            Record::Update { number, owner, age, guess, state } => {
+                write_age(&mut w, *age, header.age0);
+                write_residuals(&mut w, &schema.kinds[usize::from(*number)], *owner, guess, state);
             }
-            Record::Spawn { id, kind, state } => write_spawn(&mut w, schema, *id, *kind, state),
+            Record::Spawn { id, kind, owner, state } => write_spawn(&mut w, schema, *id, *kind, *owner, state),
             Record::Despawn => write_despawn(&mut w),
         }
     }
@@ -249,6 +264,7 @@ fn digest(view: &View) -> u64 {
     hash = hash.byte(view.margin().unwrap_or(99) as u8);
     for entity in view.entities() {
         hash = hash.u32(entity.id()).u32(u32::from(entity.slot()) << 8 | u32::from(entity.kind()));
+        hash = hash.byte(u8::from(entity.owner()));
         for row in entity.rows() {
             hash = hash.u32(row.from as u32).u32(row.until as u32);
             hash = row.fields.iter().fold(hash, |hash, value| hash.u32(*value as u32));
@@ -265,10 +281,17 @@ fn reach_applied(header: &Header, applied: &Applied, entities: usize) {
     bucket(log(applied.updates) | log(applied.spawns) << 4 | log(applied.despawns) << 8 | (entities as u64) << 12);
 }
 
+fn reach_if(seen: bool, feature: Feature) {
+    if seen {
+        reach(feature);
+    }
+}
+
 fn reach_error(error: DecodeError) {
     reach(match error {
         DecodeError::Truncated(_) => Feature::Truncated,
         DecodeError::Padding(_) => Feature::Padding,
+        DecodeError::CodecNotAgreed => Feature::CodecNotAgreed,
         DecodeError::Stale => Feature::Stale,
         DecodeError::SlotOutOfRange => Feature::SlotOutOfRange,
         DecodeError::UnknownKind(_) => Feature::UnknownKind,
@@ -281,7 +304,7 @@ fn reach_error(error: DecodeError) {
 }
 
 /// A body in which every record is well-formed by itself: the input chooses slots, ages, ids and values.
-fn compose(program: &mut Program<'_>, schema: &'static Schema, view: &View, count: u8) -> Vec<u8> {
+fn compose(program: &mut Program<'_>, schema: &'static Schema, view: &View, tick: u64, count: u8) -> Vec<u8> {
     let flags = program.u8();
     let age0 = program.u8() % (MAX_AGE + 1);
     let mut rng = Rng::new(program.u64());
@@ -298,17 +321,17 @@ fn compose(program: &mut Program<'_>, schema: &'static Schema, view: &View, coun
         let record = match (op & 7, held) {
             (0..=3, Some(held)) => {
                 let age = if op & 8 == 0 { age0.max(1) } else { 1 + operand % MAX_AGE };
-                let mut base = State::default();
-                if let Some(row) = held.rows().nth(usize::from(op >> 4 & 3)) {
-                    base[..row.fields.len()].copy_from_slice(row.fields);
-                }
-                Record::Update { number: held.kind(), age, base, state: near(&mut rng, schema, held.kind(), &base) }
+                let row = held.rows().nth(usize::from(op >> 4 & 3));
+                let guess = row.map_or_else(State::default, |row| held.on_course(&row, tick));
+                let state = near(&mut rng, schema, held.kind(), &guess);
+                Record::Update { number: held.kind(), owner: held.owner(), age, guess, state }
             }
             (4, _) => Record::Despawn,
             _ => {
                 let kind = (rng.below(schema.kinds.len() as u64)) as u8;
                 let fields = schema.kinds[usize::from(kind)].fields;
-                Record::Spawn { id: u32::from(operand % 40), kind, state: schema::random_state(&mut rng, fields) }
+                let (id, owner) = (u32::from(operand % 40), rng.chance(0.3));
+                Record::Spawn { id, kind, owner, state: schema::random_state(&mut rng, fields) }
             }
         };
         records.push((slot, record));
@@ -365,14 +388,15 @@ fn stream(rng: &mut Rng, choice: u8, entities: u16, ticks: u8) -> Vec<u8> {
     for tick in 0..ticks {
         let mut records: Records = Vec::new();
         for (slot, (kind, state)) in (0..entities).zip(kinds.iter().zip(&mut states)) {
-            let base = *state;
+            let owner = slot == 0;
             let record = if tick == 0 {
-                Record::Spawn { id: u32::from(slot) << 12 | 1, kind: *kind, state: base }
+                Record::Spawn { id: u32::from(slot) << 12 | 1, kind: *kind, owner, state: *state }
             } else if tick + 1 == ticks && slot == 0 {
                 Record::Despawn
             } else {
-                *state = near(rng, schema, *kind, &base);
-                Record::Update { number: *kind, age: 1, base, state: *state }
+                let guess = extrapolate(&schema.kinds[usize::from(*kind)], RATE, 1, state);
+                *state = near(rng, schema, *kind, &guess);
+                Record::Update { number: *kind, owner, age: 1, guess, state: *state }
             };
             records.push((slot * 2, record));
         }

@@ -105,7 +105,7 @@ impl ServerEndpoint {
             return Ok(false);
         };
         if let Some(peer) = self.slots.get_mut(conn) {
-            peer.answered = peer.answered.filter(|answered| *answered == from);
+            peer.answer(from);
         }
         self.reply(from, &accept)?;
         Ok(true)
@@ -202,7 +202,8 @@ impl ServerEndpoint {
         };
         let until = now + self.config.half_open_timeout;
         let token_id = fields.token.id();
-        let half_open = HalfOpen { token_id, attempt: hello.mac(), accept, claims: Box::new(claims), until };
+        let answered = core::iter::once(from).collect();
+        let half_open = HalfOpen { token_id, attempt: hello.mac(), accept, answered, claims: Box::new(claims), until };
         let connection = Connection::new(parameters, &self.config.channels, now);
         let half_open = Some(Box::new(half_open));
         let peer = Peer { connection, address: None, answered: Some(from), path: None, half_open, queued: false };

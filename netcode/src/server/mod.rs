@@ -61,7 +61,7 @@ pub struct ServerConfig {
     pub channels: Table,
     /// Hash of the schema.
     pub schema_hash: u64,
-    /// What clients may use of what they offer.
+    /// What clients may use of what they offer. Default [`Features::TRANSPORT`]: what else there is, is the owner's to serve.
     pub features: Features,
     /// The longest datagram that this server takes; less than 1200 counts as that.
     pub max_datagram: u16,
@@ -103,7 +103,7 @@ impl ServerConfig {
             group: 0,
             channels: Table::standard(),
             schema_hash,
-            features: Features::ALL,
+            features: Features::TRANSPORT,
             max_datagram: MAX_DATAGRAM as u16,
             versions: Versions::SPOKEN,
             rate,
@@ -389,6 +389,9 @@ impl ServerEndpoint {
         if let Ok(received) = received {
             // P-9
             let pending = peer.half_open.take();
+            if let Some(pending) = pending.as_ref().filter(|_| peer.answered != Some(from)) {
+                peer.contest(now, pending, entropy);
+            }
             if peer.follow(now, from, received, datagram.len(), entropy) {
                 self.roams += 1;
             }

@@ -3,13 +3,15 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
 
+use arrayvec::ArrayVec;
+
 use crate::connection::{Connection, Received};
 use crate::crypto::Entropy;
 use crate::frame::Control;
-use crate::handshake::{ACCEPT_BYTES, Mac};
+use crate::handshake::{ACCEPT_BYTES, HELLO_BYTES, Mac};
 use crate::inbox::Inbox;
 use crate::packet::ConnId;
-use crate::path::PathWatch;
+use crate::path::{CLAIMS, PathWatch};
 use crate::time::Time;
 use crate::token::{TokenClaims, TokenId};
 
@@ -19,6 +21,8 @@ pub(super) struct HalfOpen {
     /// The attempt: the same HELLO again gets the same ACCEPT again.
     pub(super) attempt: Mac,
     pub(super) accept: [u8; ACCEPT_BYTES],
+    /// Where the ACCEPTs went; of more than these, the first.
+    pub(super) answered: ArrayVec<SocketAddr, CLAIMS>,
     pub(super) claims: Box<TokenClaims>,
     pub(super) until: Time,
 }
@@ -42,6 +46,28 @@ pub(super) struct Peer {
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Peer {
+    /// The ACCEPT goes here, too.
+    pub(super) fn answer(&mut self, from: SocketAddr) {
+        self.answered = self.answered.filter(|answered| *answered == from);
+        if let Some(pending) = &mut self.half_open
+            && !pending.answered.contains(&from)
+        {
+            let _ = pending.answered.try_push(from);
+        }
+    }
+
+    /// The first valid packet came, and not from the one address that ACCEPTs went to: each such address is challenged.
+    pub(super) fn contest(&mut self, now: Time, pending: &HalfOpen, entropy: &mut dyn Entropy) {
+        let path = self.path.get_or_insert_default();
+        for address in &pending.answered {
+            let mut data = [0; 8];
+            if entropy.fill(&mut data).is_ok() {
+                // Each has sent a HELLO and was sent an ACCEPT, or as often both.
+                path.claim(now, *address, HELLO_BYTES - ACCEPT_BYTES, data);
+            }
+        }
+    }
+
     /// Notes where an authentic packet came from (rule W-7); true when the address has changed.
     pub(super) fn follow(
         &mut self,
@@ -72,7 +98,7 @@ impl Peer {
         if path.is_idle(now) {
             self.path = None;
         }
-        moved.is_some()
+        moved.is_some_and(|address| address != current)
     }
 
     /// Writes the path challenge that is due: where it goes, and its length.
@@ -86,7 +112,7 @@ impl Peer {
         let path = self.path.as_mut()?;
         let (to, data) = path.challenge_due(now)?;
         let built = self.connection.build_single(now, Some(tick), Control::PathChallenge(data), out, inbox)?;
-        path.on_challenge_sent(now, built.len);
+        path.on_challenge_sent(now, to, built.len);
         Some((to, built.len))
     }
 

@@ -3,11 +3,12 @@
 //! Writers serve trusted code: what the format cannot hold asserts. They take any [`BitSink`], so the same
 //! function that writes a part also measures it ([`BitCount`](crate::bits::BitCount)).
 
-use super::field::{guess, read_raw, read_residual, write_raw, write_residual};
-use super::{DecodeError, Header, MAX_AGE, MAX_RECORDS, MAX_SLOTS};
+use super::field::{read_raw, read_residual, write_raw, write_residual};
+use super::{Ages, DecodeError, Header, MAX_AGE, MAX_RECORDS, MAX_SLOTS};
 use crate::bits::{BitReader, BitSink};
-use crate::schema::{Kind, MAX_GROUPS, Schema, State};
+use crate::schema::{Audience, Field, Kind, MAX_GROUPS, Schema, State, extrapolate};
 
+const CODEC_BITS: u32 = 1;
 const AGE_BITS: u32 = 6;
 const MARGIN_BITS: u32 = 8;
 const ID_BITS: u32 = 32;
@@ -18,38 +19,85 @@ const COUNT_BITS: [u32; 4] = [4, 6, 8, 12];
 const _: () = assert!(1 << AGE_BITS == MAX_AGE as u32 + 1);
 const _: () = assert!(1 << COUNT_BITS[3] == MAX_RECORDS as u32 + 1);
 
+/// How the rest of a body is coded; its first bit says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// As this module does it: each part in bits of its own.
+    Fast,
+    /// Range coded; only where both sides agreed on [`COMPACT`](crate::features::Features::COMPACT).
+    Compact,
+}
+
+/// Writes what the rest of the body is coded with.
+pub fn write_codec(w: &mut impl BitSink, codec: Codec) {
+    w.put(u64::from(codec == Codec::Compact), CODEC_BITS);
+}
+
+/// Reads what the rest of the body is coded with.
+///
+/// # Errors
+/// If there is no data.
+pub fn read_codec(r: &mut BitReader<'_>) -> Result<Codec, DecodeError> {
+    Ok(if r.read_bool()? { Codec::Compact } else { Codec::Fast })
+}
+
 /// Writes the header.
 ///
 /// # Panics
-/// If age0 or the count is above its maximum.
+/// If an age or the count is above its maximum, or the second age is 0.
 pub fn write_header(w: &mut impl BitSink, header: &Header) {
-    assert!(header.age0 <= MAX_AGE && header.count <= MAX_RECORDS, "the header is out of range");
-    w.put(u64::from(header.margin.is_some()), 1);
-    if let Some(margin) = header.margin {
-        w.put(u64::from(margin as u8), MARGIN_BITS);
+    let second = header.ages.second.is_none_or(|age| (1..=MAX_AGE).contains(&age));
+    let in_range = header.ages.first <= MAX_AGE && second && header.count <= MAX_RECORDS;
+    assert!(in_range, "the header is out of range");
+    match header.margin {
+        // What an input clock that works gives.
+        Some(margin @ 0..=3) => w.put((margin as u64) << 1, 1 + 2),
+        None => w.put(0b01, 2),
+        Some(margin) => w.put(0b11 | u64::from(margin as u8) << 2, 2 + MARGIN_BITS),
     }
     w.put(u64::from(header.complete), 1);
-    w.put(u64::from(header.age0), AGE_BITS);
-    let class = COUNT_BITS.iter().take_while(|bits| u32::from(header.count) >> **bits != 0).count();
-    w.put(class as u64, 2);
-    w.put(u64::from(header.count), COUNT_BITS[class]);
+    w.put(u64::from(header.count != 0), 1);
+    if header.count != 0 {
+        w.put(u64::from(header.ages.first), AGE_BITS);
+        w.put(u64::from(header.ages.second.is_some()), 1);
+        if let Some(second) = header.ages.second {
+            w.put(u64::from(second), AGE_BITS);
+        }
+        let class = COUNT_BITS.iter().take_while(|bits| u32::from(header.count) >> **bits != 0).count();
+        w.put(class as u64, 2);
+        w.put(u64::from(header.count), COUNT_BITS[class]);
+    }
 }
 
 /// Reads the header.
 ///
 /// # Errors
-/// If the data ends early.
+/// If the data ends early, or the second age is 0.
 pub fn read_header(r: &mut BitReader<'_>) -> Result<Header, DecodeError> {
-    let margin = if r.read_bool()? { Some(r.read(MARGIN_BITS)? as i8) } else { None };
+    let margin = if !r.read_bool()? {
+        Some(r.read(2)? as i8)
+    } else if r.read_bool()? {
+        Some(r.read(MARGIN_BITS)? as i8)
+    } else {
+        None
+    };
     let complete = r.read_bool()?;
-    let age0 = r.read(AGE_BITS)? as u8;
+    if !r.read_bool()? {
+        return Ok(Header { margin, complete, ages: Ages::default(), count: 0 });
+    }
+    let first = r.read(AGE_BITS)? as u8;
+    let second = if r.read_bool()? { Some(r.read(AGE_BITS)? as u8) } else { None };
+    if second == Some(0) {
+        return Err(DecodeError::ZeroAge);
+    }
+    let ages = Ages { first, second };
     let bits = match r.read(2)? {
         0 => COUNT_BITS[0],
         1 => COUNT_BITS[1],
         2 => COUNT_BITS[2],
         _ => COUNT_BITS[3],
     };
-    Ok(Header { margin, complete, age0, count: r.read(bits)? as u16 })
+    Ok(Header { margin, complete, ages, count: r.read(bits)? as u16 })
 }
 
 /// Writes how many slots lie between a record and the one before (for the first: before slot 0).
@@ -66,6 +114,18 @@ pub fn write_gap(w: &mut impl BitSink, gap: u16) {
             assert!(gap < u64::from(MAX_SLOTS), "the gap is out of range");
             w.put(0b111 | gap << 3, 3 + 12);
         }
+    }
+}
+
+/// The bits that [`write_gap`] takes.
+#[must_use]
+#[inline]
+pub const fn gap_bits(gap: u16) -> usize {
+    match gap {
+        0 => 1,
+        1..8 => 2 + 3,
+        8..64 => 3 + 6,
+        _ => 3 + 12,
     }
 }
 
@@ -100,7 +160,9 @@ pub enum Op {
         id: u32,
         /// Number of its kind, one of the schema's.
         kind: u8,
-        /// All its fields.
+        /// Whether the receiver owns it, and so gets the owner's fields.
+        owner: bool,
+        /// All its fields that the receiver gets; the others are 0.
         state: State,
     },
     /// The slot is empty from now on.
@@ -112,13 +174,39 @@ pub enum Op {
 ///
 /// # Panics
 /// If the schema has no such kind, or a field is out of range.
-pub fn write_spawn(w: &mut impl BitSink, schema: &Schema, id: u32, kind: u8, state: &State) {
+pub fn write_spawn(w: &mut impl BitSink, schema: &Schema, id: u32, kind: u8, owner: bool, state: &State) {
     w.put(0b01, 2);
     w.put(u64::from(id), ID_BITS);
     w.put(u64::from(kind), KIND_BITS);
-    for (field, value) in known_kind(schema, kind).fields.iter().zip(state) {
-        write_raw(w, field, *value);
+    w.put(u64::from(owner), 1);
+    let kind = known_kind(schema, kind);
+    let present = kind.groups(owner);
+    let set = kind.fields.iter().zip(state).fold(0, |set, (field, value)| set | u8::from(*value != 0) << field.group);
+    write_groups(w, present, set);
+    for (field, value) in kind.fields.iter().zip(state) {
+        if present & set & 1 << field.group != 0 {
+            write_raw(w, field, *value);
+        }
     }
+}
+
+/// A bit for each group that is present: whether it is set.
+#[inline]
+fn write_groups(w: &mut impl BitSink, present: u8, set: u8) {
+    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
+        w.put(u64::from(set >> group & 1), 1);
+    }
+}
+
+#[inline]
+fn read_groups(r: &mut BitReader<'_>, present: u8) -> Result<u8, DecodeError> {
+    let mut mask = r.read(present.count_ones())?;
+    let mut set = 0u8;
+    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
+        set |= (mask as u8 & 1) << group;
+        mask >>= 1;
+    }
+    Ok(set)
 }
 
 /// Writes a despawn.
@@ -126,57 +214,71 @@ pub fn write_despawn(w: &mut impl BitSink) {
     w.put(0b11, 2);
 }
 
-/// Writes an update: what became of `base` in `age` ticks, at `rate` ticks a second.
-///
-/// # Panics
-/// If the schema has no such kind, the age is not 1..=[`MAX_AGE`], or a field is out of range.
-#[expect(clippy::too_many_arguments, reason = "the parts of one record, all needed")]
-pub fn write_update(
-    w: &mut impl BitSink,
-    schema: &Schema,
-    rate: u16,
-    kind: u8,
-    age: u8,
-    age0: u8,
-    base: &State,
-    state: &State,
-) {
-    write_age(w, age, age0);
-    write_fields(w, schema, rate, kind, age, base, state);
-}
-
 /// Writes the first part of an update: all that differs between clients with the same baseline.
 ///
 /// # Panics
 /// If the age is not 1..=[`MAX_AGE`].
-pub fn write_age(w: &mut impl BitSink, age: u8, age0: u8) {
+#[inline]
+pub fn write_age(w: &mut impl BitSink, age: u8, ages: Ages) {
     assert!((1..=MAX_AGE).contains(&age), "the age is out of range");
-    if age == age0 {
+    if age == ages.first {
         w.put(0b10, 2);
+    } else if ages.second == Some(age) {
+        w.put(0b100, 3);
     } else {
-        w.put(u64::from(age) << 2, 2 + AGE_BITS);
+        let head = 2 + u32::from(ages.second.is_some());
+        w.put(u64::from(age) << head, head + AGE_BITS);
     }
 }
 
-/// Writes the second part of an update: the same bits for every client with the same baseline.
+impl Ages {
+    /// The bits that [`write_age`] takes for that age.
+    #[must_use]
+    pub const fn bits(self, age: u8) -> usize {
+        match self.second {
+            _ if age == self.first => 2,
+            None => 2 + AGE_BITS as usize,
+            Some(second) if second == age => 3,
+            Some(_) => 3 + AGE_BITS as usize,
+        }
+    }
+}
+
+/// Writes the second part of an update: the same bits for every client with the same baseline, but for the owner.
 ///
 /// # Panics
 /// If the schema has no such kind, or a field is out of range.
-pub fn write_fields(w: &mut impl BitSink, schema: &Schema, rate: u16, kind: u8, age: u8, base: &State, state: &State) {
+#[expect(clippy::too_many_arguments, reason = "the parts of one record, all needed")]
+pub fn write_fields(
+    w: &mut impl BitSink,
+    schema: &Schema,
+    rate: u16,
+    kind: u8,
+    owner: bool,
+    age: u8,
+    base: &State,
+    state: &State,
+) {
     let kind = known_kind(schema, kind);
-    let mut guesses = State::default();
-    let (mut present, mut set) = (0u8, 0u8);
-    for (i, field) in kind.fields.iter().enumerate() {
-        guesses[i] = guess(field, i, base, age, rate);
-        present |= 1 << field.group;
-        set |= u8::from(guesses[i] != state[i]) << field.group;
+    write_residuals(w, kind, owner, &extrapolate(kind, rate, u32::from(age), base), state);
+}
+
+/// Writes the second part of an update, given the guess: what the baseline's course comes to at the snapshot's tick.
+///
+/// # Panics
+/// If a field is out of range.
+#[inline]
+pub fn write_residuals(w: &mut impl BitSink, kind: &Kind, owner: bool, guess: &State, state: &State) {
+    let present = kind.groups(owner);
+    let mut set = 0u8;
+    for (field, (guess, value)) in kind.fields.iter().zip(guess.iter().zip(state)) {
+        set |= u8::from(guess != value) << field.group;
     }
-    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
-        w.put(u64::from(set >> group & 1), 1);
-    }
-    for (i, field) in kind.fields.iter().enumerate() {
+    write_groups(w, present, set);
+    set &= present;
+    for (field, (guess, value)) in kind.fields.iter().zip(guess.iter().zip(state)) {
         if set >> field.group & 1 != 0 {
-            write_residual(w, field, guesses[i], state[i]);
+            write_residual(w, field, *guess, *value);
         }
     }
 }
@@ -186,19 +288,41 @@ pub fn write_fields(w: &mut impl BitSink, schema: &Schema, rate: u16, kind: u8, 
 /// # Panics
 /// If the schema has no such kind.
 #[must_use]
-pub fn max_update_bits(schema: &Schema, kind: u8) -> usize {
+pub fn max_update_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
     let kind = known_kind(schema, kind);
-    let fields: usize = kind.fields.iter().map(|field| 2 + usize::from(field.bits)).sum();
-    2 + AGE_BITS as usize + kind.groups().count_ones() as usize + fields
+    let fields: usize = theirs(kind, owner).map(|field| 2 + usize::from(field.bits)).sum();
+    2 + AGE_BITS as usize + kind.groups(owner).count_ones() as usize + fields
+}
+
+/// The most bits of a spawn of that kind, without its gap.
+///
+/// # Panics
+/// If the schema has no such kind.
+#[must_use]
+pub fn max_spawn_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
+    let fields: usize = theirs(known_kind(schema, kind), owner).map(|field| usize::from(field.bits)).sum();
+    2 + (ID_BITS + KIND_BITS) as usize + 1 + known_kind(schema, kind).groups(owner).count_ones() as usize + fields
+}
+
+fn theirs(kind: &'static Kind, owner: bool) -> impl Iterator<Item = &'static Field> {
+    kind.fields.iter().filter(move |field| owner || field.audience == Audience::Everyone)
 }
 
 /// Reads a record after its gap; an update only up to its age.
 ///
 /// # Errors
 /// If the data ends early, the schema has no such kind, or the age is 0.
-pub fn read_op(r: &mut BitReader<'_>, schema: &Schema, age0: u8) -> Result<Op, DecodeError> {
+pub fn read_op(r: &mut BitReader<'_>, schema: &Schema, ages: Ages) -> Result<Op, DecodeError> {
     if !r.read_bool()? {
-        let age = if r.read_bool()? { age0 } else { r.read(AGE_BITS)? as u8 };
+        let age = if r.read_bool()? {
+            ages.first
+        } else if let Some(second) = ages.second
+            && r.read_bool()?
+        {
+            second
+        } else {
+            r.read(AGE_BITS)? as u8
+        };
         return if age == 0 { Err(DecodeError::ZeroAge) } else { Ok(Op::Update { age }) };
     }
     if r.read_bool()? {
@@ -207,29 +331,44 @@ pub fn read_op(r: &mut BitReader<'_>, schema: &Schema, age0: u8) -> Result<Op, D
     let id = r.read(ID_BITS)? as u32;
     let number = r.read(KIND_BITS)? as u8;
     let kind = schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
+    let owner = r.read_bool()?;
+    let set = read_groups(r, kind.groups(owner))?;
     let mut state = State::default();
     for (place, field) in state.iter_mut().zip(kind.fields) {
-        *place = read_raw(r, field)?;
+        if set & 1 << field.group != 0 {
+            *place = read_raw(r, field)?;
+        }
     }
-    Ok(Op::Spawn { id, kind: number, state })
+    Ok(Op::Spawn { id, kind: number, owner, state })
 }
 
 /// Reads what [`write_fields`] wrote, given the same baseline, age and rate.
 ///
 /// # Errors
 /// If the data ends early, or a value is out of its field's range.
-pub fn read_fields(r: &mut BitReader<'_>, kind: &Kind, rate: u16, age: u8, base: &[i32]) -> Result<State, DecodeError> {
-    let present = kind.groups();
-    let mut mask = r.read(present.count_ones())?;
-    let mut set = 0u8;
-    for group in (0..MAX_GROUPS).filter(|group| present >> group & 1 != 0) {
-        set |= (mask as u8 & 1) << group;
-        mask >>= 1;
-    }
-    let mut state = State::default();
-    for (i, (place, field)) in state.iter_mut().zip(kind.fields).enumerate() {
-        let guess = guess(field, i, base, age, rate);
-        *place = if set >> field.group & 1 != 0 { read_residual(r, field, guess)? } else { guess };
+pub fn read_fields(
+    r: &mut BitReader<'_>,
+    kind: &Kind,
+    rate: u16,
+    owner: bool,
+    age: u8,
+    base: &State,
+) -> Result<State, DecodeError> {
+    read_residuals(r, kind, owner, extrapolate(kind, rate, u32::from(age), base))
+}
+
+/// Reads what [`write_residuals`] wrote, given the same guess.
+///
+/// # Errors
+/// If the data ends early, or a value is out of its field's range.
+#[inline]
+pub fn read_residuals(r: &mut BitReader<'_>, kind: &Kind, owner: bool, guess: State) -> Result<State, DecodeError> {
+    let set = read_groups(r, kind.groups(owner))?;
+    let mut state = guess;
+    for (value, field) in state.iter_mut().zip(kind.fields) {
+        if set >> field.group & 1 != 0 {
+            *value = read_residual(r, field, *value)?;
+        }
     }
     Ok(state)
 }
@@ -249,7 +388,7 @@ mod tests {
             let mut buf = [0; 8];
             let mut w = BitWriter::new(&mut buf);
             write_gap(&mut w, gap);
-            assert_eq!(w.bit_len(), bits);
+            assert_eq!((w.bit_len(), gap_bits(gap)), (bits, bits));
             let len = w.finish();
             assert_eq!(read_gap(&mut BitReader::new(&buf[..len])), Ok(gap));
         }
@@ -258,12 +397,20 @@ mod tests {
     #[test]
     fn headers_round_trip_at_the_edges_of_their_counts() {
         for (count, bits) in [(0, 4), (15, 4), (16, 6), (63, 6), (64, 8), (255, 8), (256, 12), (4095, 12)] {
-            for margin in [None, Some(-128), Some(127)] {
-                let header = Header { margin, complete: count % 2 == 0, age0: 63, count };
+            for margin in [None, Some(-128), Some(127), Some(0), Some(3), Some(4), Some(-1)] {
+                let first = if count == 0 { 0 } else { 63 };
+                let ages = Ages { first, second: (count > 99).then_some(63) };
+                let header = Header { margin, complete: count % 2 == 0, ages, count };
                 let mut buf = [0; 8];
                 let mut w = BitWriter::new(&mut buf);
                 write_header(&mut w, &header);
-                assert_eq!(w.bit_len(), 10 + bits + if margin.is_some() { 8 } else { 0 });
+                let records = if count == 0 { 0 } else { 9 + bits + if count > 99 { 6 } else { 0 } };
+                let margin_bits = match margin {
+                    None => 2,
+                    Some(0..=3) => 3,
+                    Some(_) => 10,
+                };
+                assert_eq!(w.bit_len(), margin_bits + 2 + records);
                 let len = w.finish();
                 assert_eq!(read_header(&mut BitReader::new(&buf[..len])), Ok(header));
             }
@@ -271,20 +418,31 @@ mod tests {
     }
 
     #[test]
-    fn the_shared_age_is_cheaper_than_another() {
-        let bits = |age, age0| {
-            let mut count = BitCount::default();
-            write_age(&mut count, age, age0);
-            count.0
-        };
-        assert_eq!((bits(3, 3), bits(4, 3)), (2, 8));
+    fn the_shared_ages_are_cheaper_than_others() {
+        let two = Ages { first: 3, second: Some(9) };
+        let one = Ages { second: None, ..two };
+        for (age, ages, bits) in [(3, one, 2), (4, one, 8), (3, two, 2), (9, two, 3), (4, two, 9)] {
+            let mut buf = [0; 8];
+            let mut w = BitWriter::new(&mut buf);
+            write_age(&mut w, age, ages);
+            assert_eq!((w.bit_len(), ages.bits(age)), (bits, bits));
+            let len = w.finish();
+            let schema = Schema { kinds: &[], input: &[] };
+            assert_eq!(read_op(&mut BitReader::new(&buf[..len]), &schema, ages), Ok(Op::Update { age }));
+        }
     }
 
     #[test]
     fn an_update_of_age_zero_is_refused() {
         let schema = Schema { kinds: &[], input: &[] };
-        assert_eq!(read_op(&mut BitReader::new(&[0b10]), &schema, 0), Err(DecodeError::ZeroAge));
-        assert_eq!(read_op(&mut BitReader::new(&[0b00]), &schema, 5), Err(DecodeError::ZeroAge));
-        assert_eq!(read_op(&mut BitReader::new(&[0b10]), &schema, 5), Ok(Op::Update { age: 5 }));
+        assert_eq!(read_op(&mut BitReader::new(&[0b10]), &schema, Ages::default()), Err(DecodeError::ZeroAge));
+        assert_eq!(
+            read_op(&mut BitReader::new(&[0b00]), &schema, Ages { first: 5, second: None }),
+            Err(DecodeError::ZeroAge)
+        );
+        assert_eq!(
+            read_op(&mut BitReader::new(&[0b10]), &schema, Ages { first: 5, second: None }),
+            Ok(Op::Update { age: 5 })
+        );
     }
 }

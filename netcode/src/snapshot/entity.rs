@@ -2,7 +2,7 @@
 
 use super::field::padded;
 use super::history::{History, Row};
-use crate::schema::{Kind, State};
+use crate::schema::{Kind, State, extrapolate};
 
 /// What a view holds of an entity.
 #[derive(Debug)]
@@ -11,28 +11,29 @@ pub(super) struct Held {
     pub slot: u16,
     pub number: u8,
     pub kind: &'static Kind,
+    /// Whether the owner's fields come with it.
+    pub owner: bool,
     pub history: History,
 }
 
-impl Held {
-    /// Notes in the history that the newest state held still until the newest complete snapshot.
-    pub fn hold_until(&mut self, complete_at: Option<u64>) {
-        if let Some(tick) = complete_at {
-            self.history.hold_until(tick);
-        }
-    }
+/// The state at that tick on a course; before its first tick the one then.
+#[inline]
+pub(super) fn at(kind: &Kind, rate: u16, row: &Row<'_>, tick: u64) -> State {
+    let ticks = u32::try_from(tick.saturating_sub(row.from)).unwrap_or(u32::MAX);
+    extrapolate(kind, rate, ticks, &padded(row.fields))
 }
 
 /// One entity of a [`View`](super::View).
 #[derive(Clone, Copy, Debug)]
 pub struct Entity<'a> {
     held: &'a Held,
+    rate: u16,
     complete_at: Option<u64>,
 }
 
 impl<'a> Entity<'a> {
-    pub(super) const fn new(held: &'a Held, complete_at: Option<u64>) -> Self {
-        Self { held, complete_at }
+    pub(super) const fn new(held: &'a Held, rate: u16, complete_at: Option<u64>) -> Self {
+        Self { held, rate, complete_at }
     }
 
     /// The entity's id.
@@ -53,20 +54,40 @@ impl<'a> Entity<'a> {
         self.held.slot
     }
 
-    /// Its newest state.
+    /// Whether the client owns it, and so gets the fields that are for the owner; for others they are 0.
     #[must_use]
-    pub fn state(&self) -> State {
-        self.held.history.newest().map_or_else(State::default, |row| padded(row.fields))
+    pub const fn owner(&self) -> bool {
+        self.held.owner
     }
 
-    /// The newest tick for which its newest state is known to be the server's: that of the newest
-    /// snapshot that had a record of it, or that was complete.
+    /// Its state at [`confirmed`](Self::confirmed): the newest that is known.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.rows().next().map_or_else(State::default, |row| self.on_course(&row, row.until))
+    }
+
+    /// Its state at that tick as far as its courses tell: by the newest one that began by then. The server's, if `tick` is
+    /// at most that row's `until`, else a guess. `None` before the oldest that is kept.
+    #[must_use]
+    pub fn state_at(&self, tick: u64) -> Option<State> {
+        self.held.history.at_or_before(tick).map(|row| self.on_course(&row, tick))
+    }
+
+    /// The state at that tick on one of its courses; before the course's first tick the one then.
+    #[must_use]
+    pub fn on_course(&self, row: &Row<'_>, tick: u64) -> State {
+        at(self.held.kind, self.rate, row, tick)
+    }
+
+    /// The newest tick for which its state is known to be the server's: that of the newest snapshot that had a record of
+    /// it, or that was complete.
     #[must_use]
     pub fn confirmed(&self) -> u64 {
         self.rows().next().map_or(0, |row| row.until)
     }
 
-    /// Its recent states, newest first; at least one, and as many as [`Limits::keep_ticks`](super::Limits::keep_ticks) demands.
+    /// Its recent courses, newest first; at least one, and as many as [`Limits::keep_ticks`](super::Limits::keep_ticks)
+    /// demands.
     pub fn rows(&self) -> impl Iterator<Item = Row<'a>> + use<'a> {
         let complete_at = self.complete_at;
         self.held.history.rows().enumerate().map(move |(age, row)| match complete_at {

@@ -2,7 +2,7 @@
 
 use super::DecodeError;
 use crate::bits::{BitReader, BitSink, low_mask};
-use crate::schema::{Field, Predictor, State};
+use crate::schema::{Field, State};
 
 /// Classes of a residual.
 const SAME: u64 = 0;
@@ -10,25 +10,6 @@ const SMALL: u64 = 1;
 const MEDIUM: u64 = 2;
 const RAW: u64 = 3;
 const CLASS_BITS: u32 = 2;
-
-/// The guess for field `index` of `fields`, `age` ticks after `base`.
-///
-/// `base` holds the values of `fields`; one that is missing counts as 0.
-#[inline]
-pub(super) fn guess(field: &Field, index: usize, base: &[i32], age: u8, rate: u16) -> i32 {
-    let value = |index: usize| i64::from(base.get(index).copied().unwrap_or(0));
-    match field.predictor {
-        Predictor::Hold | Predictor::Trend | Predictor::Rotation { .. } => value(index) as i32,
-        Predictor::Linear { velocity, numerator } => {
-            let travel = value(usize::from(velocity)) * i64::from(numerator) * i64::from(age);
-            if travel == 0 {
-                return value(index) as i32;
-            }
-            let rate = i64::from(rate);
-            field.fit(value(index) + (travel + rate / 2).div_euclid(rate))
-        }
-    }
-}
 
 /// Writes a value in two's complement.
 ///
@@ -153,7 +134,7 @@ pub(super) fn padded(fields: &[i32]) -> State {
 mod tests {
     use super::*;
     use crate::bits::{BitCount, BitWriter};
-    use crate::schema::MAX_NUMERATOR;
+    use crate::schema::{Audience, Predictor};
 
     const PLAIN: Field = Field {
         name: "x",
@@ -164,6 +145,7 @@ mod tests {
         unit: "m",
         predictor: Predictor::Hold,
         group: 0,
+        audience: Audience::Everyone,
         classes: [2, 5],
     };
     const ANGLE: Field = Field { name: "yaw", bits: 8, signed: false, wraps: true, ..PLAIN };
@@ -225,27 +207,5 @@ mod tests {
         assert_eq!(read_residual(&mut BitReader::new(&buf[..len]), &PLAIN, 2046), Ok(2047));
         let over = read_residual(&mut BitReader::new(&buf[..len]), &PLAIN, 2047);
         assert_eq!(over, Err(DecodeError::ValueOutOfRange));
-    }
-
-    #[test]
-    fn a_linear_guess_rounds_and_saturates() {
-        let moved = |velocity, age| guess(&Field { predictor: LINEAR, ..PLAIN }, 0, &[100, velocity], age, 20);
-        const LINEAR: Predictor = Predictor::Linear { velocity: 1, numerator: 4 };
-        assert_eq!(moved(5, 1), 101);
-        assert_eq!(moved(2, 1), 100);
-        assert_eq!(moved(3, 1), 101);
-        assert_eq!(moved(-2, 1), 100);
-        assert_eq!(moved(-3, 1), 99);
-        assert_eq!((moved(1000, 63), moved(-1000, 63)), (2047, -2048));
-    }
-
-    #[test]
-    fn the_widest_guess_does_not_overflow() {
-        let linear = Predictor::Linear { velocity: 1, numerator: -MAX_NUMERATOR };
-        let extreme = Field { predictor: linear, ..WIDE };
-        assert_eq!(guess(&extreme, 0, &[i32::MAX, i32::MIN], 63, 1), i32::MAX);
-        assert_eq!(guess(&extreme, 0, &[i32::MIN, i32::MAX], 63, 1), i32::MIN);
-        let cyclic = Field { wraps: true, ..extreme };
-        assert_eq!(guess(&cyclic, 0, &[7, i32::MIN], 63, 1), 7);
     }
 }

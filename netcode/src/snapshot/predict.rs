@@ -2,8 +2,9 @@
 //!
 //! Integers only: the encoder's guess and the decoder's are the same, bit for bit, on every target.
 
+use super::field::difference;
 use super::rotation::Turn;
-use crate::schema::{Field, Kind, MAX_FIELDS, MAX_GROUPS, Predictor, State};
+use crate::schema::{Field, Kind, MAX_FIELDS, MAX_GROUPS, Predictor, State, extrapolate};
 
 /// The most quaternions of one kind.
 const MAX_TURNS: usize = MAX_FIELDS / 4;
@@ -55,10 +56,14 @@ impl Guess {
     pub fn set(&mut self, kind: &Kind, history: &History<'_>) {
         self.state = *history.base;
         self.still = history.still();
-        if self.still && !kind.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. })) {
+        let drifts = kind.drifts();
+        if self.still && !drifts {
             return;
         }
         self.still = false;
+        if drifts {
+            self.state = extrapolate(kind, history.rate, u32::from(history.age), history.base);
+        }
         self.set_moving(kind, history);
     }
 
@@ -71,15 +76,13 @@ impl Guess {
             let field = &kind.fields[i];
             match field.predictor {
                 Predictor::Hold => {}
-                Predictor::Linear { velocity, numerator } => {
-                    let velocity = history.base.get(usize::from(velocity)).map_or(0, |velocity| i64::from(*velocity));
-                    let (travel, rate) = (velocity * i64::from(numerator) * age, i64::from(history.rate.max(1)));
-                    self.travel(field, i, (travel + rate / 2).div_euclid(rate));
+                Predictor::Linear { .. } | Predictor::Fall { .. } => {
+                    let moved = difference(field, history.base[i], self.state[i]);
+                    self.stir(field, moved.unsigned_abs().min(u64::from(u32::MAX)) as u32);
                 }
                 Predictor::Trend => {
                     let Some((older, ticks)) = history.older else { continue };
-                    let moved = i64::from(history.base[i]) - i64::from(older[i]);
-                    let moved = if field.wraps { shorter(field, moved) } else { moved };
+                    let moved = difference(field, older[i], history.base[i]);
                     if ticks > 1 {
                         let ticks = i64::from(ticks);
                         self.travel(field, i, (2 * moved * age + ticks).div_euclid(2 * ticks));
@@ -197,11 +200,4 @@ fn set_four(state: &mut State, i: usize, fields: [i32; 4]) {
     if let Some(place) = state.get_mut(i..).and_then(|rest| rest.first_chunk_mut()) {
         *place = fields;
     }
-}
-
-/// The representative of a cyclic difference that is nearest 0.
-#[inline]
-fn shorter(field: &Field, difference: i64) -> i64 {
-    let unused = 64 - u32::from(field.bits);
-    (difference << unused) >> unused
 }

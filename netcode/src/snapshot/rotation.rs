@@ -44,9 +44,7 @@ impl Turn {
         let bits = bits.clamp(ROTATION_BITS[0], ROTATION_BITS[1]);
         let from = unpack(base, bits);
         let guess = match older {
-            Some((older, ticks)) if older != base => {
-                turned(from, unpack(older, bits), age, ticks.max(1), bits)
-            }
+            Some((older, ticks)) if older != base => turned(from, unpack(older, bits), age, ticks.max(1), bits),
             _ => from,
         };
         Self { guess, base: from, bits }

@@ -1,7 +1,7 @@
 //! What a client knows of the world: the entities its snapshots told it about.
 
-use super::codec::{Op, read_fields, read_gap, read_header, read_op};
-use super::entity::{Entity, Held};
+use super::codec::{Codec, Op, read_codec, read_gap, read_header, read_op, read_residuals};
+use super::entity::{Entity, Held, at};
 use super::history::History;
 use super::{DecodeError, Header, MAX_SLOTS};
 use crate::bits::BitReader;
@@ -16,7 +16,7 @@ pub struct Limits {
     /// Entities at a time, 1..=[`MAX_SLOTS`]; a snapshot that would exceed it is refused. An entity that
     /// changes its slot counts twice while it does. Default 1024.
     pub max_entities: u16,
-    /// How far back states are kept for interpolation, in ticks, at most 63. Default 8.
+    /// How far back courses are kept for interpolation, in ticks, at most 63. Default 8.
     pub keep_ticks: u8,
 }
 
@@ -56,10 +56,12 @@ pub struct Applied {
 
 /// The decoded view of one client. A snapshot is applied wholly or not at all.
 ///
-/// Memory, whatever arrives: per entity up to `max_entities` an index entry, some 100 bytes and 64 states of
+/// Memory, whatever arrives: per entity up to `max_entities` an index entry, some 100 bytes and 64 courses of
 /// `12 + 4 * fields` bytes (with pruning, usually a dozen); two bytes a slot; and for the records of the
 /// largest snapshot so far 80 bytes each. With the default limits and 12 fields that is below 5 MB; an honest
-/// server that shows 30 entities causes some 30 KiB. Once warm, applying allocates nothing.
+/// server that shows 30 entities causes some 30 KiB. Once warm, applying allocates nothing. Time, whatever arrives: per
+/// record what its bits cost, up to 64 courses to find the baseline among, and one
+/// [`extrapolate`](crate::schema::extrapolate).
 #[derive(Debug)]
 pub struct View {
     schema: &'static Schema,
@@ -91,8 +93,8 @@ struct Newest {
 /// A record that was decoded, waiting until all others are.
 #[derive(Clone, Copy, Debug)]
 enum Staged {
-    Update { place: u16, baseline: u64, state: State },
-    Spawn { slot: u16, id: u32, number: u8, kind: &'static Kind, state: State },
+    Update { place: u16, baseline: u64, age: u8, state: State },
+    Spawn { slot: u16, id: u32, number: u8, kind: &'static Kind, owner: bool, state: State },
     Despawn { slot: u16 },
 }
 
@@ -142,6 +144,9 @@ impl View {
     /// Decodes a whole body without changing anything.
     fn decode(&self, tick: u64, body: &[u8], staged: &mut Vec<Staged>) -> Result<Header, DecodeError> {
         let mut r = BitReader::new(body);
+        if read_codec(&mut r)? != Codec::Fast {
+            return Err(DecodeError::CodecNotAgreed);
+        }
         let header = read_header(&mut r)?;
         let mut next_slot = 0u16;
         let mut entities = self.by_id.len();
@@ -152,14 +157,14 @@ impl View {
                 return Err(DecodeError::SlotOutOfRange);
             }
             next_slot = slot + 1;
-            let op = read_op(&mut r, self.schema, header.age0)?;
+            let op = read_op(&mut r, self.schema, header.ages)?;
             let held = self.at_slot(slot);
             staged.push(match op {
                 Op::Update { age } => self.decode_update(&mut r, tick, age, held)?,
-                Op::Spawn { id, kind: number, state } => {
+                Op::Spawn { id, kind: number, owner, state } => {
                     entities += usize::from(held.is_none());
                     let kind = self.schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
-                    Staged::Spawn { slot, id, number, kind, state }
+                    Staged::Spawn { slot, id, number, kind, owner, state }
                 }
                 Op::Despawn => {
                     entities -= usize::from(held.is_some());
@@ -185,8 +190,10 @@ impl View {
         let (place, held) = held.ok_or(DecodeError::EmptySlot)?;
         let wanted = tick.checked_sub(u64::from(age)).ok_or(DecodeError::UnknownBaseline)?;
         let base = held.history.at_or_before(wanted).ok_or(DecodeError::UnknownBaseline)?;
-        let state = read_fields(r, held.kind, self.rate, age, base.fields)?;
-        Ok(Staged::Update { place, baseline: base.from, state })
+        // The guess for `age` ticks of the course's state at `wanted` is the course's state now.
+        let guess = at(held.kind, self.rate, &base, tick);
+        let state = read_residuals(r, held.kind, held.owner, guess)?;
+        Ok(Staged::Update { place, baseline: base.from, age, state })
     }
 
     /// Carries out what was decoded; nothing here can fail.
@@ -196,8 +203,8 @@ impl View {
         // Spawns come last, so that an entity may change its slot within one snapshot.
         for record in staged {
             match record {
-                Staged::Update { place, baseline, state } => {
-                    self.update(tick, *place, *baseline, state);
+                Staged::Update { place, baseline, age, state } => {
+                    self.put(tick, *place, Some((*baseline, *age)), state);
                     applied.updates += 1;
                 }
                 Staged::Despawn { slot } => {
@@ -208,8 +215,8 @@ impl View {
             }
         }
         for record in staged {
-            if let Staged::Spawn { slot, id, number, kind, state } = record {
-                self.spawn(tick, *slot, *id, (*number, *kind), state);
+            if let Staged::Spawn { slot, id, number, kind, owner, state } = record {
+                self.spawn(tick, *slot, *id, (*number, *kind, *owner), state);
             }
         }
         self.newest = Some(Newest { tick, margin: header.margin, complete: header.complete });
@@ -219,26 +226,39 @@ impl View {
         applied
     }
 
-    fn update(&mut self, tick: u64, place: u16, baseline: u64, state: &State) {
+    /// Begins a new course, after that of a baseline which began then and has that age; a refresh has none.
+    fn put(&mut self, tick: u64, place: u16, baseline: Option<(u64, u8)>, state: &State) {
         let (complete_at, keep) = (self.complete_at, u64::from(self.limits.keep_ticks));
-        if let Some(held) = self.pool.get_mut(usize::from(place)) {
-            held.hold_until(complete_at);
-            held.history.prune(baseline.min(tick.saturating_sub(keep)));
-            held.history.push(tick, state);
+        let Some(Held { history, .. }) = self.pool.get_mut(usize::from(place)) else { return };
+        if let Some(complete_at) = complete_at {
+            history.follow_newest(complete_at);
         }
+        if let Some((from, age)) = baseline {
+            // The server went out from that course, too: the entity was on it at the tick that the age names.
+            history.follow(tick.saturating_sub(u64::from(age)));
+            history.prune(from.min(tick.saturating_sub(keep)));
+        }
+        history.push(tick, state);
     }
 
-    fn spawn(&mut self, tick: u64, slot: u16, id: u32, (number, kind): (u8, &'static Kind), state: &State) {
-        let here = self.at_slot(slot).filter(|(_, held)| held.id == id && held.number == number);
+    fn spawn(
+        &mut self,
+        tick: u64,
+        slot: u16,
+        id: u32,
+        (number, kind, owner): (u8, &'static Kind, bool),
+        state: &State,
+    ) {
+        let same = |held: &Held| held.id == id && held.number == number && held.owner == owner;
+        let here = self.at_slot(slot).filter(|(_, held)| same(held));
         if let Some((place, _)) = here {
-            // A refresh has no baseline, so it drops no older one.
-            return self.update(tick, place, 0, state);
+            return self.put(tick, place, None, state);
         }
         self.remove(slot);
         if let Some(elsewhere) = self.by_id(id).map(|held| held.slot) {
             self.remove(elsewhere);
         }
-        self.add(tick, Held { id, slot, number, kind, history: History::default() }, state);
+        self.add(tick, Held { id, slot, number, kind, owner, history: History::default() }, state);
         self.events.push(Event::Spawned { id, kind: number });
     }
 
@@ -294,13 +314,13 @@ impl View {
     /// The entities in view, by ascending id.
     pub fn entities(&self) -> impl Iterator<Item = Entity<'_>> {
         let held = self.by_id.iter().filter_map(|(_, place)| self.pool.get(usize::from(*place)));
-        held.map(|held| Entity::new(held, self.complete_at))
+        held.map(|held| Entity::new(held, self.rate, self.complete_at))
     }
 
     /// The entity with that id, if it is in view.
     #[must_use]
     pub fn entity(&self, id: u32) -> Option<Entity<'_>> {
-        self.by_id(id).map(|held| Entity::new(held, self.complete_at))
+        self.by_id(id).map(|held| Entity::new(held, self.rate, self.complete_at))
     }
 
     /// Number of entities in view.

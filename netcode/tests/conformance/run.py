@@ -261,7 +261,7 @@ def check_neighbours(t: vectors.Tally, name: str, session: Session) -> None:
     t.check(f"{name}: all of them within range", far <= reach, f"{far:.1f} m of {welcome.aoi_radius_m} m")
     speeds = [max(map(abs, e.state[VX : VZ + 1])) / METRE_PER_SECOND for e in others]
     t.check(f"{name}: none faster than a body can be", max(speeds, default=0.0) <= 15.0)
-    moved = {e.id for e in others if len({state[X] for _, state in e.history}) > 1}
+    moved = {e.id for e in others if len({e.state[X], *(state[X] for _, state in e.history)}) > 1}
     t.check(f"{name}: some of them move", bool(moved), f"{len(moved)} do")
 
 
@@ -398,7 +398,7 @@ def check_bad_weather(t: vectors.Tally, server: Server, seed: int) -> None:
 def check_agreement(t: vectors.Tally, name: str, sessions: Sequence[Session]) -> None:
     """Both see the same entities in the same state at the same tick: nothing was decoded wrongly."""
     one, other = (
-        {(tick, i): state for tick, states in session.seen.items() for i, state in states.items()}
+        {(tick, i): state for tick, states in session.seen_by_all.items() for i, state in states.items()}
         for session in sessions
     )
     common = one.keys() & other.keys()

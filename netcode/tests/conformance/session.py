@@ -238,6 +238,7 @@ class Session(Caller):
         self.clock: zw.InputClock | None = None
         self.margins: dict[int, int | None] = {}
         self.seen: dict[int, dict[int, zw.State]] = {}
+        self.seen_by_all: dict[int, dict[int, zw.State]] = {}
         self.input_ticks: dict[int, zw.Input] = {}
         self._next_input = 0.0
 
@@ -271,7 +272,9 @@ class Session(Caller):
     def _record(self, applied: zw.Applied) -> None:
         """Notes what a snapshot says, for the checks."""
         world = self.up.world
-        self.seen[applied.tick] = {e.id: e.state for e in world.slots.values() if e.confirmed == applied.tick}
+        known = [e for e in world.slots.values() if e.confirmed == applied.tick]
+        self.seen[applied.tick] = {e.id: e.state for e in known}
+        self.seen_by_all[applied.tick] = {e.id: e.public_state for e in known}
         self.margins[applied.tick] = applied.margin
         if applied.margin is not None and self.clock:
             self.clock.margin(applied.margin, self.up.rtt, time.monotonic())

@@ -92,16 +92,17 @@ def check_channel_tables(t: Tally, v: list[dict[str, Any]]) -> None:
 
 def read_field(v: dict[str, Any]) -> zw.Field:
     """A field of the file's schema."""
-    predictor = v["predictor"]
-    linear = None if predictor == "hold" else zw.Linear(predictor["velocity"], predictor["numerator"])
+    numbers = v["predictor"]
+    predictor: zw.Linear | zw.Fall | None = None
+    if numbers != "hold":
+        predictor = zw.Linear(**numbers) if "velocity" in numbers else zw.Fall(**numbers)
     classes = (v["classes"][0], v["classes"][1])
-    return zw.Field(
-        v["name"], v["bits"], v["signed"], v["wraps"], v["scale"], v["unit"], v["group"], classes, linear
-    )
+    head = (v["name"], v["bits"], v["signed"], v["wraps"], v["scale"], v["unit"], v["group"])
+    return zw.Field(*head, classes, predictor, v["audience"] == 1)
 
 
 def check_schema(t: Tally, v: dict[str, Any]) -> None:
-    """D-1 to D-5."""
+    """D-1 to D-6."""
     kinds = tuple(zw.Kind(k["name"], tuple(map(read_field, k["fields"]))) for k in v["kinds"])
     schema = zw.Schema(kinds, tuple(map(read_field, v["input"])))
     t.equal("schema: standard", schema, zw.STANDARD_SCHEMA)
@@ -463,14 +464,21 @@ def check_messages(t: Tally, v: list[dict[str, Any]]) -> None:
 def describe_world(world: zw.World) -> list[dict[str, Any]]:
     """A world as the file writes it."""
     described = [
-        {"confirmed": str(e.confirmed), "id": e.id, "kind": e.kind, "slot": slot, "state": list(e.state)}
+        {
+            "confirmed": str(e.confirmed),
+            "id": e.id,
+            "kind": e.kind,
+            "owner": e.owner,
+            "slot": slot,
+            "state": list(e.state),
+        }
         for slot, e in world.slots.items()
     ]
     return sorted(described, key=lambda entry: entry["id"])
 
 
 def check_snapshots(t: Tally, v: dict[str, Any]) -> None:
-    """S-1 to S-11, one world through the whole sequence."""
+    """S-1 to S-14, one world through the whole sequence."""
     world = zw.World(v["rate"])
     for case in v["sequence"]:
         applied = world.apply(bytes.fromhex(case["body"]), number(case["tick"]))

@@ -52,6 +52,8 @@ PARTS_BEHIND = 64
 LEAST_WINDOW, MOST_WINDOW = 4, 16_383
 SLOTS = 4096
 HISTORY = 64
+FALL_TICKS = 128
+MOST_TICKS = (1 << 32) - 1
 INPUTS_PER_MESSAGE = 8
 PACKET_NUMBER_END = 1 << 48
 
@@ -331,8 +333,10 @@ class Features(IntFlag):
     NONE = 0
     MTU = 1 << 0
     CLOCK = 1 << 1
+    COMPACT = 1 << 2
 
 
+# What this client has: it does not read compact snapshots.
 ALL_FEATURES = Features.MTU | Features.CLOCK
 
 
@@ -1797,12 +1801,23 @@ Sender = DatagramSender | ReliableSender | BlockSender | BlockSayer
 
 # --- 13 Schema ------------------------------------------------------------------------------------
 
+State = tuple[int, ...]
+
 
 class Linear(NamedTuple):
     """The linear predictor (D-4)."""
 
     velocity: int
     numerator: int
+
+
+class Fall(NamedTuple):
+    """The predictor of a velocity that gravity takes hold of (D-4)."""
+
+    gravity: int
+    terminal: int
+    flags: int
+    supported: int
 
 
 @dataclass(frozen=True)
@@ -1817,7 +1832,8 @@ class Field:
     unit: str
     group: int
     classes: tuple[int, int]
-    linear: Linear | None = None
+    predictor: Linear | Fall | None = None
+    owners: bool = False
 
     @property
     def low(self) -> int:
@@ -1843,8 +1859,14 @@ class Field:
     def canonical(self) -> bytes:
         """D-5."""
         numbers = struct.pack("<BBBI", self.bits, self.signed, self.wraps, self.scale)
-        rest = bytes([self.group, *self.classes])
-        predictor = struct.pack("<BBi", 1, *self.linear) if self.linear else b"\0"
+        rest = bytes([self.group, self.owners, *self.classes])
+        match self.predictor:
+            case Linear():
+                predictor = struct.pack("<BBi", 1, *self.predictor)
+            case Fall():
+                predictor = struct.pack("<BiiBi", 2, *self.predictor)
+            case None:
+                predictor = b"\0"
         return text(self.name) + numbers + text(self.unit) + rest + predictor
 
 
@@ -1855,10 +1877,42 @@ class Kind:
     name: str
     fields: tuple[Field, ...]
 
-    @property
-    def groups(self) -> list[int]:
-        """The groups that the fields have, ascending (S-6)."""
-        return sorted({f.group for f in self.fields})
+    def groups(self, owner: bool) -> list[int]:
+        """The groups of the fields that a receiver gets, ascending (S-6)."""
+        return sorted({f.group for f in self.fields if owner or not f.owners})
+
+    def moved_on(self, state: State, ticks: int, rate: int) -> State:
+        """What becomes of ``state`` in so many ticks (D-6)."""
+        ticks = min(ticks, MOST_TICKS)
+        falls = any(has_hold(f, state) for f in self.fields)
+        if not falls:
+            return self._travelled(state, ticks, rate)
+        for _ in range(min(ticks, FALL_TICKS)):
+            state = self._travelled(self._fallen(state, rate), 1, rate)
+        return state
+
+    def _fallen(self, state: State, rate: int) -> State:
+        """One tick of gravity (D-6)."""
+        return tuple(
+            f.into_range(max(value - (f.predictor.gravity + rate // 2) // rate, -f.predictor.terminal))
+            if isinstance(f.predictor, Fall) and has_hold(f, state)
+            else value
+            for f, value in zip(self.fields, state)
+        )
+
+    def _travelled(self, state: State, ticks: int, rate: int) -> State:
+        """So many ticks of linear motion (D-6)."""
+        return tuple(
+            f.into_range(value + (state[p.velocity] * p.numerator + rate // 2) // rate * ticks)
+            if isinstance(p := f.predictor, Linear)
+            else value
+            for f, value in zip(self.fields, state)
+        )
+
+
+def has_hold(f: Field, state: State) -> bool:
+    """Whether gravity has hold of this field (D-4)."""
+    return isinstance(f.predictor, Fall) and not state[f.predictor.flags] & f.predictor.supported
 
 
 @dataclass(frozen=True)
@@ -1889,15 +1943,15 @@ def _body_fields() -> tuple[Field, ...]:
     def position(name: str, bits: int, group: int, small: int, velocity: int) -> Field:
         return Field(name, bits, True, False, 256, "m", group, (small, 9), Linear(velocity, 4))
 
-    def velocity(name: str, group: int) -> Field:
-        return Field(name, 12, True, False, 64, "m/s", group, (7, 10))
+    def velocity(name: str, group: int, fall: Fall | None = None) -> Field:
+        return Field(name, 12, True, False, 64, "m/s", group, (7, 10), fall)
 
     return (
         position("x", 21, 0, 3, 3),
         position("y", 18, 1, 5, 4),
         position("z", 21, 0, 3, 5),
         velocity("vx", 0),
-        velocity("vy", 1),
+        velocity("vy", 1, Fall(1280, 1920, 7, 1)),
         velocity("vz", 0),
         Field("yaw", 12, False, True, 4096, "turn", 2, (6, 9)),
         Field("flags", 4, False, False, 1, "bits", 3, (1, 2)),
@@ -1906,7 +1960,10 @@ def _body_fields() -> tuple[Field, ...]:
 
 STANDARD_SCHEMA = Schema(
     kinds=(
-        Kind("player", _body_fields()),
+        Kind(
+            "player",
+            (*_body_fields(), Field("stamina", 6, False, False, 63, "full", 4, (3, 4), owners=True)),
+        ),
         Kind("npc", (*_body_fields(), Field("archetype", 8, False, False, 1, "number", 4, (2, 4)))),
     ),
     input=(
@@ -1920,8 +1977,6 @@ STANDARD_SCHEMA = Schema(
 
 # --- 14 Snapshots ---------------------------------------------------------------------------------
 
-State = tuple[int, ...]
-
 
 class Event(NamedTuple):
     """An entity that came (``spawned``) or went (``despawned``)."""
@@ -1932,27 +1987,36 @@ class Event(NamedTuple):
 
 @dataclass
 class Entity:
-    """An entity in a slot, with its states by tick, oldest first (S-6)."""
+    """An entity in a slot, with the beginnings of its courses by tick, oldest first (S-6)."""
 
     id: int
     kind: int
+    owner: bool
     history: list[tuple[int, State]]
     confirmed: int
+    fields: Kind
+    rate: int
 
     @property
     def state(self) -> State:
-        """The newest state."""
-        return self.history[-1][1]
+        """The newest state that is known: that of ``confirmed`` (S-11)."""
+        tick, state = self.history[-1]
+        return self.fields.moved_on(state, self.confirmed - tick, self.rate)
+
+    @property
+    def public_state(self) -> State:
+        """What anybody sees of it (D-3)."""
+        return tuple(0 if f.owners else value for f, value in zip(self.fields.fields, self.state))
 
     def baseline(self, newest: int) -> tuple[int, State]:
-        """The newest state whose tick is at most ``newest`` (S-6)."""
+        """The newest course that began at ``newest`` or before (S-6)."""
         for tick, state in reversed(self.history):
             if tick <= newest:
                 return tick, state
         raise SnapshotError("an update against a baseline that is not held")
 
     def push(self, tick: int, state: State, oldest_needed: int) -> None:
-        """Adds a state; forgets what S-6 allows to forget."""
+        """Begins a course; forgets what S-6 allows to forget."""
         kept = [entry for entry in self.history if entry[0] >= oldest_needed]
         self.history = [*kept, (tick, state)][-HISTORY:]
         self.confirmed = tick
@@ -1970,6 +2034,7 @@ class Spawn(NamedTuple):
     slot: int
     id: int
     kind: int
+    owner: bool
     state: State
 
 
@@ -2014,9 +2079,9 @@ class World:
             raise SnapshotError("the snapshot is not newer than the newest one applied")
         stream = BitReader(body)
         try:
-            margin = stream.signed(8) if stream.flag() else None
-            complete, age0 = stream.flag(), stream.bits(6)
-            count = stream.bits((4, 6, 8, 12)[stream.bits(2)])
+            if stream.flag():  # S-14
+                raise SnapshotError("a codec that was not agreed on")
+            margin, complete, age0, count = read_header(stream)
             records = self._read_records(stream, count, tick, age0)
         except EndOfData:
             raise SnapshotError("the data ended inside a field") from None
@@ -2049,7 +2114,10 @@ class World:
         entity_id, kind = stream.bits(32), stream.bits(4)
         if kind >= len(self.schema.kinds):
             raise SnapshotError("an unknown kind")
-        return Spawn(slot, entity_id, kind, tuple(f.read(stream) for f in self.schema.kinds[kind].fields))
+        owner = stream.flag()
+        fields = self.schema.kinds[kind].fields
+        state = tuple(f.read(stream) if owner or not f.owners else 0 for f in fields)
+        return Spawn(slot, entity_id, kind, owner, state)
 
     def _read_update(self, stream: BitReader, slot: int, tick: int, age0: int) -> Update:
         """S-6."""
@@ -2060,9 +2128,9 @@ class World:
             raise SnapshotError("an age of 0")
         entity = self.slots[slot]
         kind = self.schema.kinds[entity.kind]
-        changed = {group for group in kind.groups if stream.flag()}
+        changed = {group for group in kind.groups(entity.owner) if stream.flag()}
         baseline_tick, base = entity.baseline(tick - age)
-        guesses = [guess(f, i, base, age, self.rate) for i, f in enumerate(kind.fields)]
+        guesses = kind.moved_on(base, tick - baseline_tick, self.rate)
         state = (
             read_residual(stream, f, g) if f.group in changed else g for f, g in zip(kind.fields, guesses)
         )
@@ -2087,13 +2155,14 @@ class World:
     def _spawn(self, spawn: Spawn, tick: int, events: list[Event]) -> None:
         """S-5: a refresh, or another entity in this slot."""
         held = self.slots.get(spawn.slot)
-        if held and (held.id, held.kind) == (spawn.id, spawn.kind):
+        if held and (held.id, held.kind, held.owner) == (spawn.id, spawn.kind, spawn.owner):
             held.push(tick, spawn.state, 0)
             return
         self._remove(spawn.slot, events)
         for slot in [slot for slot, entity in self.slots.items() if entity.id == spawn.id]:
             self._remove(slot, events)
-        self.slots[spawn.slot] = Entity(spawn.id, spawn.kind, [(tick, spawn.state)], tick)
+        kind, beginning = self.schema.kinds[spawn.kind], [(tick, spawn.state)]
+        self.slots[spawn.slot] = Entity(spawn.id, spawn.kind, spawn.owner, beginning, tick, kind, self.rate)
         events.append(Event("spawned", spawn.id))
 
     def _remove(self, slot: int, events: list[Event]) -> None:
@@ -2103,20 +2172,26 @@ class World:
             events.append(Event("despawned", gone.id))
 
 
+def read_header(stream: BitReader) -> tuple[int | None, bool, int, int]:
+    """Margin, complete, age0 and count (section 14)."""
+    margin: int | None = None
+    if not stream.flag():
+        margin = stream.bits(2)
+    elif stream.flag():
+        margin = stream.signed(8)
+    complete = stream.flag()
+    if not stream.flag():
+        return margin, complete, 0, 0
+    age0 = stream.bits(6)
+    return margin, complete, age0, stream.bits((4, 6, 8, 12)[stream.bits(2)])
+
+
 def read_gap(stream: BitReader) -> int:
     """The prefix code of a record's gap (G-4, section 14)."""
     for width in (0, 3, 6):
         if not stream.flag():
             return stream.bits(width)
     return stream.bits(12)
-
-
-def guess(f: Field, index: int, base: State, age: int, rate: int) -> int:
-    """What a field is guessed to be, ``age`` ticks after its baseline (S-7)."""
-    if f.linear is None:
-        return base[index]
-    moved = base[f.linear.velocity] * f.linear.numerator * age
-    return f.into_range(base[index] + (moved + rate // 2) // rate)
 
 
 def read_residual(stream: BitReader, f: Field, guessed: int) -> int:

@@ -437,7 +437,7 @@ fn a_client_checks_what_its_server_accepts() {
         |accepted| accepted.idle_ms = 0,
         |accepted| accepted.tick = netcode::handshake::MAX_TICK,
         |accepted| accepted.max_datagram = 1199,
-        |accepted| accepted.features = Features(4),
+        |accepted| accepted.features = Features(8),
     ];
     for change in impossible {
         let (pair, _) = client_of_a_fiend(change);

@@ -1,20 +1,31 @@
-//! Codec and view against a model that keeps every state of every slot, and against garbage.
+//! Codec and view against a model that keeps every record of every slot and moves bodies tick by tick, and against garbage.
 
 use std::collections::BTreeMap;
 
 use netcode::bits::{BadPadding, BitCount, BitWriter, OutOfBits};
 use netcode::rng::Rng;
-use netcode::schema::{Field, Kind, Predictor, Schema, State};
+use netcode::schema::{Audience, Field, Kind, MAX_FALL_TICKS, Predictor, Schema, State};
 use netcode::snapshot::{
-    Applied, DecodeError, Event, Header, Limits, MAX_HEADER_BITS, View, max_update_bits, write_despawn, write_gap,
-    write_header, write_spawn, write_update,
+    Applied, Codec, DecodeError, Event, Header, Limits, MAX_HEADER_BITS, View, max_spawn_bits, max_update_bits,
+    write_age, write_codec, write_despawn, write_fields, write_gap, write_header, write_spawn,
 };
 use proptest::prelude::*;
 
 const RATE: u16 = 20;
 
 const fn field(name: &'static str, bits: u8, signed: bool, group: u8, classes: [u8; 2]) -> Field {
-    Field { name, bits, signed, wraps: false, scale: 1, unit: "1", predictor: Predictor::Hold, group, classes }
+    Field {
+        name,
+        bits,
+        signed,
+        wraps: false,
+        scale: 1,
+        unit: "1",
+        predictor: Predictor::Hold,
+        group,
+        audience: Audience::Everyone,
+        classes,
+    }
 }
 
 const fn linear(field: Field, velocity: u8, numerator: i32) -> Field {
@@ -25,7 +36,16 @@ const fn cyclic(field: Field) -> Field {
     Field { wraps: true, ..field }
 }
 
-/// Every predictor, width class and kind of range that a schema can have.
+const fn owners(field: Field) -> Field {
+    Field { audience: Audience::Owner, ..field }
+}
+
+/// Supported by the lower two bits of field 4.
+const fn falling(field: Field, gravity: i32, terminal: i32) -> Field {
+    Field { predictor: Predictor::Fall { gravity, terminal, flags: 4, supported: 3 }, ..field }
+}
+
+/// Every predictor, audience, width class and kind of range that a schema can have.
 static SCHEMA: Schema = Schema {
     kinds: &[
         Kind {
@@ -36,7 +56,9 @@ static SCHEMA: Schema = Schema {
                 field("vx", 12, true, 1, [3, 7]),
                 field("vz", 12, true, 1, [3, 7]),
                 cyclic(field("yaw", 12, false, 3, [4, 7])),
+                owners(field("pulse", 9, true, 4, [2, 5])),
                 field("alive", 1, false, 7, [0, 0]),
+                owners(linear(field("tired", 14, false, 5, [2, 5]), 5, 3)),
             ],
         },
         Kind {
@@ -48,6 +70,18 @@ static SCHEMA: Schema = Schema {
                 field("tiny", 2, false, 2, [0, 1]),
                 linear(field("thrown", 31, false, 4, [8, 16]), 0, 1 << 24),
                 linear(cyclic(field("spun", 9, false, 5, [3, 6])), 1, -(1 << 24)),
+                linear(cyclic(field("twisted", 8, true, 5, [3, 6])), 1, 77),
+            ],
+        },
+        Kind {
+            name: "faller",
+            fields: &[
+                linear(field("x", 18, true, 0, [4, 8]), 2, 4),
+                linear(field("y", 18, true, 1, [4, 8]), 3, 4),
+                field("vx", 12, true, 0, [3, 7]),
+                falling(field("vy", 12, true, 1, [3, 7]), 1280, 1920),
+                field("flags", 3, false, 2, [1, 2]),
+                falling(field("hope", 6, true, 3, [1, 2]), 100, 5000),
             ],
         },
     ],
@@ -63,25 +97,53 @@ fn random_value(rng: &mut Rng, field: &Field) -> i32 {
     }
 }
 
-fn random_state(rng: &mut Rng, kind: u8) -> State {
+fn random_state(rng: &mut Rng, kind: u8, owner: bool) -> State {
+    let kind = SCHEMA.kind(kind).unwrap();
     let mut state = State::default();
-    for (place, field) in state.iter_mut().zip(SCHEMA.kind(kind).unwrap().fields) {
+    for (place, field) in state.iter_mut().zip(kind.fields) {
         *place = random_value(rng, field);
+    }
+    kind.visible(owner, &state)
+}
+
+/// One tick on, as the rules of the schema say it.
+fn moved_on(fields: &[Field], before: &State) -> State {
+    let mut state = *before;
+    let rate = i64::from(RATE);
+    let fit = |field: &Field, value: i64| {
+        let (min, max) = (i64::from(field.min()), i64::from(field.max()));
+        let value = if field.wraps { (value - min).rem_euclid(max - min + 1) + min } else { value.clamp(min, max) };
+        i32::try_from(value).unwrap()
+    };
+    for (i, field) in fields.iter().enumerate() {
+        if let Predictor::Fall { gravity, terminal, flags, supported } = field.predictor
+            && before[usize::from(flags)] & supported == 0
+        {
+            let sunk = i64::from(state[i]) - (i64::from(gravity) + rate / 2).div_euclid(rate);
+            state[i] = fit(field, sunk.max(-i64::from(terminal)));
+        }
+    }
+    for (i, field) in fields.iter().enumerate() {
+        if let Predictor::Linear { velocity, numerator } = field.predictor {
+            let way = i64::from(state[usize::from(velocity)]) * i64::from(numerator);
+            state[i] = fit(field, i64::from(state[i]) + (way + rate / 2).div_euclid(rate));
+        }
     }
     state
 }
 
-/// What follows the baseline in a game: as guessed, a little off, or anywhere.
-fn successor(rng: &mut Rng, kind: u8, age: u8, base: &State) -> State {
-    let fields = SCHEMA.kind(kind).unwrap().fields;
-    let mut state = *base;
-    for (i, field) in fields.iter().enumerate() {
-        if let Predictor::Linear { velocity, numerator } = field.predictor {
-            let travel = i128::from(base[usize::from(velocity)]) * i128::from(numerator) * i128::from(age);
-            let moved = i128::from(base[i]) + (travel + i128::from(RATE / 2)).div_euclid(i128::from(RATE));
-            // Exact in 64 bits for this schema; the cast is checked.
-            state[i] = field.fit(i64::try_from(moved).unwrap());
-        }
+/// So many ticks on, one by one.
+fn guessed(kind: u8, ticks: u64, state: &State) -> State {
+    let kind = SCHEMA.kind(kind).unwrap();
+    let ticks = if kind.falls(state) { ticks.min(u64::from(MAX_FALL_TICKS)) } else { ticks };
+    (0..ticks).fold(*state, |state, _| moved_on(kind.fields, &state))
+}
+
+/// What comes in a game instead of what was guessed: that, a little off, or anything.
+fn successor(rng: &mut Rng, kind: u8, owner: bool, guess: &State) -> State {
+    let kind = SCHEMA.kind(kind).unwrap();
+    let mut state = *guess;
+    for (i, field) in kind.fields.iter().enumerate() {
         match rng.below(6) {
             0 => state[i] = random_value(rng, field),
             1 | 2 => {
@@ -92,19 +154,44 @@ fn successor(rng: &mut Rng, kind: u8, age: u8, base: &State) -> State {
             _ => {}
         }
     }
-    state
+    kind.visible(owner, &state)
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Plan {
-    Update { kind: u8, age: u8, base: State, state: State },
-    Spawn { id: u32, kind: u8, state: State },
+    /// Against the state at `tick - age`.
+    Update {
+        kind: u8,
+        owner: bool,
+        age: u8,
+        base: State,
+        state: State,
+    },
+    Spawn {
+        id: u32,
+        kind: u8,
+        owner: bool,
+        state: State,
+    },
     Despawn,
+}
+
+/// Writes an update, and measures it: the same number of bits, within the maximum.
+fn write_update(w: &mut BitWriter<'_>, age0: u8, (kind, owner, age): (u8, bool, u8), base: &State, state: &State) {
+    let before = w.bit_len();
+    write_age(w, age, age0);
+    write_fields(w, &SCHEMA, RATE, kind, owner, age, base, state);
+    let mut count = BitCount::default();
+    write_age(&mut count, age, age0);
+    write_fields(&mut count, &SCHEMA, RATE, kind, owner, age, base, state);
+    assert_eq!(count.0, w.bit_len() - before);
+    assert!(count.0 <= max_update_bits(&SCHEMA, kind, owner));
 }
 
 fn encode(header: &Header, records: &BTreeMap<u16, Plan>) -> Vec<u8> {
     let mut buf = vec![0; 16 * 1024];
     let mut w = BitWriter::new(&mut buf);
+    write_codec(&mut w, Codec::Fast);
     write_header(&mut w, header);
     assert!(w.bit_len() <= MAX_HEADER_BITS);
     let mut next = 0;
@@ -112,15 +199,14 @@ fn encode(header: &Header, records: &BTreeMap<u16, Plan>) -> Vec<u8> {
         write_gap(&mut w, slot - next);
         next = slot + 1;
         match plan {
-            Plan::Update { kind, age, base, state } => {
-                let before = w.bit_len();
-                write_update(&mut w, &SCHEMA, RATE, *kind, *age, header.age0, base, state);
-                let mut count = BitCount::default();
-                write_update(&mut count, &SCHEMA, RATE, *kind, *age, header.age0, base, state);
-                assert_eq!(count.0, w.bit_len() - before);
-                assert!(count.0 <= max_update_bits(&SCHEMA, *kind));
+            Plan::Update { kind, owner, age, base, state } => {
+                write_update(&mut w, header.age0, (*kind, *owner, *age), base, state);
             }
-            Plan::Spawn { id, kind, state } => write_spawn(&mut w, &SCHEMA, *id, *kind, state),
+            Plan::Spawn { id, kind, owner, state } => {
+                let before = w.bit_len();
+                write_spawn(&mut w, &SCHEMA, *id, *kind, *owner, state);
+                assert_eq!(w.bit_len() - before, max_spawn_bits(&SCHEMA, *kind, *owner));
+            }
             Plan::Despawn => write_despawn(&mut w),
         }
     }
@@ -129,14 +215,23 @@ fn encode(header: &Header, records: &BTreeMap<u16, Plan>) -> Vec<u8> {
     buf
 }
 
-/// One slot as the model knows it: all states since the spawn.
+/// One slot as the model knows it: all records since the spawn, each with the tick until which its course was followed.
 #[derive(Clone, Debug)]
 struct Slot {
     id: u32,
     kind: u8,
-    states: BTreeMap<u64, State>,
+    owner: bool,
+    courses: BTreeMap<u64, (State, u64)>,
     /// Baselines do not go back behind this tick.
     acked: u64,
+}
+
+impl Slot {
+    /// Its newest course that began by then, and its state then.
+    fn at(&self, tick: u64) -> Option<(u64, State)> {
+        let (from, (state, _)) = self.courses.range(..=tick).next_back()?;
+        Some((*from, guessed(self.kind, tick - from, state)))
+    }
 }
 
 /// A server and its truth: writes random legal snapshots.
@@ -145,17 +240,16 @@ struct Model {
     tick: u64,
     slots: BTreeMap<u16, Slot>,
     next_id: u32,
-    complete_at: Option<u64>,
 }
 
 impl Model {
     fn new(seed: u64) -> Self {
-        Self { rng: Rng::new(seed), tick: 0, slots: BTreeMap::new(), next_id: 1, complete_at: None }
+        Self { rng: Rng::new(seed), tick: 0, slots: BTreeMap::new(), next_id: 1 }
     }
 
     /// The next snapshot: its header, its records, and how the model's slots look after it.
     fn step(&mut self) -> (Header, BTreeMap<u16, Plan>, BTreeMap<u16, Slot>) {
-        self.tick += 1 + self.rng.below(8) / 7 * self.rng.below(100);
+        self.tick += 1 + self.rng.below(8) / 7 * self.rng.below(60);
         let age0 = 1 + self.rng.below(6) as u8;
         let mut records = BTreeMap::new();
         let mut after = self.slots.clone();
@@ -166,7 +260,7 @@ impl Model {
             }
             let plan = match self.rng.below(20) {
                 0 | 1 => Some(Plan::Despawn),
-                2 => Some(self.plan_spawn(after.get(&slot).map(|held| (held.id, held.kind)))),
+                2 => Some(self.plan_spawn(after.get(&slot).map(|held| (held.id, held.kind, held.owner)))),
                 3 | 4 => Some(self.plan_spawn(None)),
                 _ => self.plan_update(slot, age0, &mut after),
             };
@@ -174,47 +268,59 @@ impl Model {
             self.carry_out(slot, &plan, &mut after);
             records.insert(slot, plan);
         }
+        let margin = if self.rng.chance(0.5) { self.rng.below(6) as i8 - 1 } else { self.rng.next_u64() as i8 };
         let header = Header {
-            margin: self.rng.chance(0.5).then(|| self.rng.next_u64() as i8),
+            margin: self.rng.chance(0.7).then_some(margin),
             complete: self.rng.chance(0.3),
-            age0,
+            age0: if records.is_empty() { 0 } else { age0 },
             count: records.len() as u16,
         };
+        if header.complete {
+            for held in after.values_mut() {
+                held.courses.last_entry().unwrap().get_mut().1 = self.tick;
+            }
+        }
         (header, records, after)
     }
 
-    fn plan_spawn(&mut self, refresh: Option<(u32, u8)>) -> Plan {
-        let (id, kind) = refresh.unwrap_or_else(|| {
+    fn plan_spawn(&mut self, refresh: Option<(u32, u8, bool)>) -> Plan {
+        let (id, kind, owner) = refresh.unwrap_or_else(|| {
             self.next_id += 1;
-            (self.next_id, self.rng.below(2) as u8)
+            (self.next_id, self.rng.below(3) as u8, self.rng.chance(0.5))
         });
-        Plan::Spawn { id, kind, state: random_state(&mut self.rng, kind) }
+        Plan::Spawn { id, kind, owner, state: random_state(&mut self.rng, kind, owner) }
     }
 
     fn plan_update(&mut self, slot: u16, age0: u8, after: &mut BTreeMap<u16, Slot>) -> Option<Plan> {
         let held = after.get_mut(&slot)?;
         let age = if self.rng.chance(0.7) { age0 } else { 1 + self.rng.below(63) as u8 };
         let wanted = self.tick.checked_sub(u64::from(age))?;
-        let (tick, base) = held.states.range(..=wanted).next_back()?;
-        if *tick < held.acked {
+        let (from, base) = held.at(wanted)?;
+        let too_long = self.tick - from > u64::from(MAX_FALL_TICKS) && SCHEMA.kind(held.kind).unwrap().falls(&base);
+        if from < held.acked || too_long {
             return None;
         }
-        held.acked = *tick;
-        let state = successor(&mut self.rng, held.kind, age, base);
-        Some(Plan::Update { kind: held.kind, age, base: *base, state })
+        held.acked = from;
+        let until = &mut held.courses.get_mut(&from).unwrap().1;
+        *until = wanted.max(*until);
+        let (kind, owner) = (held.kind, held.owner);
+        let state = successor(&mut self.rng, kind, owner, &guessed(kind, u64::from(age), &base));
+        Some(Plan::Update { kind, owner, age, base, state })
     }
 
     fn carry_out(&self, slot: u16, plan: &Plan, after: &mut BTreeMap<u16, Slot>) {
         match plan {
             Plan::Despawn => drop(after.remove(&slot)),
-            Plan::Update { state, .. } => drop(after.get_mut(&slot).unwrap().states.insert(self.tick, *state)),
-            Plan::Spawn { id, kind, state } => {
-                let fresh = Slot { id: *id, kind: *kind, states: BTreeMap::new(), acked: 0 };
+            Plan::Update { state, .. } => {
+                after.get_mut(&slot).unwrap().courses.insert(self.tick, (*state, self.tick));
+            }
+            Plan::Spawn { id, kind, owner, state } => {
+                let fresh = Slot { id: *id, kind: *kind, owner: *owner, courses: BTreeMap::new(), acked: 0 };
                 let held = after.entry(slot).or_insert_with(|| fresh.clone());
                 if held.id != *id {
                     *held = fresh;
                 }
-                held.states.insert(self.tick, *state);
+                held.courses.insert(self.tick, (*state, self.tick));
             }
         }
     }
@@ -234,16 +340,17 @@ fn assert_view_is(view: &View, model: &Model) {
     assert_eq!(view.len(), model.slots.len());
     for (slot, held) in &model.slots {
         let seen = view.entity(held.id).expect("the model holds it");
-        let (tick, state) = held.states.last_key_value().unwrap();
-        assert_eq!((seen.slot(), seen.kind(), seen.state()), (*slot, held.kind, *state));
-        assert_eq!(seen.confirmed(), model.complete_at.map_or(*tick, |at| at.max(*tick)));
+        let (_, (_, confirmed)) = held.courses.last_key_value().unwrap();
+        assert_eq!((seen.slot(), seen.kind(), seen.owner()), (*slot, held.kind, held.owner));
+        assert_eq!(seen.confirmed(), *confirmed);
+        assert_eq!(Some(seen.state()), held.at(*confirmed).map(|(_, state)| state));
         for row in seen.rows() {
-            assert_eq!(&held.states[&row.from][..row.fields.len()], row.fields);
+            let (state, until) = &held.courses[&row.from];
+            assert_eq!((row.fields, row.until), (&state[..row.fields.len()], *until));
         }
-        // What interpolation needs is there: the state that held some ticks ago.
+        // What interpolation needs is there: the course of some ticks ago.
         let wanted = model.tick.saturating_sub(u64::from(Limits::default().keep_ticks));
-        let kept = seen.rows().any(|row| row.from <= wanted);
-        assert!(kept || held.states.first_key_value().unwrap().0 > &wanted);
+        assert_eq!(seen.state_at(wanted), held.at(wanted).map(|(_, state)| state));
     }
     assert!(view.entities().map(|entity| entity.id()).is_sorted());
 }
@@ -276,15 +383,12 @@ proptest! {
     fn a_view_follows_the_truth_exactly(seed: u64) {
         let mut view = View::new(&SCHEMA, RATE, Limits::default());
         let mut model = Model::new(seed);
-        for _ in 0..200 {
+        for _ in 0..120 {
             let (header, mut records, after) = model.step();
             let body = encode(&header, &records);
             let applied = view.apply(model.tick, &body).unwrap();
             prop_assert_eq!(applied.updates + applied.spawns + applied.despawns, header.count);
             model.slots = after;
-            if header.complete {
-                model.complete_at = Some(model.tick);
-            }
             assert_view_is(&view, &model);
             prop_assert_eq!((view.tick(), view.margin(), view.complete()), (Some(model.tick), header.margin, header.complete));
             // What was decoded encodes to the same bytes again.
@@ -367,11 +471,11 @@ const PLAIN: Header = Header { margin: None, complete: false, age0: 1, count: 0 
 const COMPLETE: Header = Header { complete: true, ..PLAIN };
 
 fn spawn(id: u32) -> Plan {
-    Plan::Spawn { id, kind: 0, state: State::default() }
+    Plan::Spawn { id, kind: 0, owner: false, state: State::default() }
 }
 
 fn touch(age: u8) -> Plan {
-    Plan::Update { kind: 0, age, base: State::default(), state: State::default() }
+    Plan::Update { kind: 0, owner: false, age, base: State::default(), state: State::default() }
 }
 
 fn view_of(records: &[(u16, Plan)]) -> View {
@@ -387,7 +491,8 @@ fn a_body_at_rest_or_moving_as_guessed_costs_no_field_bits() {
     let mut moved = base;
     moved[..2].copy_from_slice(&[130, -70]);
     let mut count = BitCount::default();
-    write_update(&mut count, &SCHEMA, RATE, 0, 3, 3, &base, &moved);
+    write_age(&mut count, 3, 3);
+    write_fields(&mut count, &SCHEMA, RATE, 0, false, 3, &base, &moved);
     assert_eq!(count.0, 2 + 4, "op, age and one bit for each of four groups");
 }
 
@@ -413,6 +518,7 @@ fn a_slot_or_kind_out_of_range_is_refused() {
     let mut raw = |fields: &[(u64, u32)]| {
         let mut buf = [0; 64];
         let mut w = BitWriter::new(&mut buf);
+        write_codec(&mut w, Codec::Fast);
         write_header(&mut w, &Header { count: 2, ..PLAIN });
         fields.iter().for_each(|(value, bits)| w.write(*value, *bits));
         let len = w.finish();
@@ -420,7 +526,7 @@ fn a_slot_or_kind_out_of_range_is_refused() {
     };
     // Slot 4095 and a despawn, then one slot more.
     assert_eq!(raw(&[(0b111, 3), (4095, 12), (0b11, 2), (0, 1)]), Err(DecodeError::SlotOutOfRange));
-    assert_eq!(raw(&[(0, 1), (0b01, 2), (7, 32), (2, 4)]), Err(DecodeError::UnknownKind(2)));
+    assert_eq!(raw(&[(0, 1), (0b01, 2), (7, 32), (3, 4)]), Err(DecodeError::UnknownKind(3)));
     assert_eq!(raw(&[(0, 1), (0b00, 2), (0, 6)]), Err(DecodeError::ZeroAge));
 }
 
@@ -474,14 +580,76 @@ fn an_entity_that_comes_back_in_another_slot_is_there_once() {
     assert_eq!(view.len(), 1);
 }
 
+/// A mover at 0 with 160 and -160 along both axes: 32 quanta a tick, both ways.
+fn walker(id: u32, owner: bool) -> Plan {
+    let mut state = State::default();
+    state[2..6].copy_from_slice(&[160, 160, 5, if owner { -7 } else { 0 }]);
+    Plan::Spawn { id, kind: 0, owner, state }
+}
+
+fn spans(view: &View) -> Vec<(u64, u64)> {
+    view.entity(1).unwrap().rows().map(|row| (row.from, row.until)).collect()
+}
+
 #[test]
-fn unmentioned_in_a_complete_snapshot_means_held_still() {
-    let mut view = view_of(&[(3, spawn(1))]);
+fn unmentioned_in_a_complete_snapshot_means_moved_on_as_guessed() {
+    let mut view = view_of(&[(3, walker(1, false))]);
     view.apply(11, &body(COMPLETE, &[])).unwrap();
     view.apply(15, &body(COMPLETE, &[])).unwrap();
     view.apply(20, &body(PLAIN, &[])).unwrap();
-    assert_eq!(view.entity(1).unwrap().confirmed(), 15);
-    view.apply(21, &body(PLAIN, &[(3, touch(1))])).unwrap();
-    let spans: Vec<_> = view.entity(1).unwrap().rows().map(|row| (row.from, row.until)).collect();
-    assert_eq!(spans, [(21, 21), (10, 15)]);
+    let walker = view.entity(1).unwrap();
+    assert_eq!((walker.confirmed(), &walker.state()[..4]), (15, &[160, -160, 160, 160][..]));
+    assert_eq!(walker.state_at(12).unwrap()[..2], [64, -64]);
+    assert_eq!(walker.state_at(20).unwrap()[..2], [320, -320], "a guess");
+    assert_eq!(walker.state_at(9), None);
+    view.apply(21, &body(PLAIN, &[(3, spawn(1))])).unwrap();
+    assert_eq!(spans(&view), [(21, 21), (10, 15)]);
+    let walker = view.entity(1).unwrap();
+    assert_eq!(walker.rows().map(|row| walker.on_course(&row, row.until)[0]).collect::<Vec<_>>(), [0, 160]);
+}
+
+#[test]
+fn an_update_says_until_when_the_course_was_followed() {
+    let mut view = view_of(&[(3, spawn(1))]);
+    view.apply(12, &body(COMPLETE, &[])).unwrap();
+    view.apply(20, &body(PLAIN, &[(3, touch(4))])).unwrap();
+    assert_eq!(spans(&view), [(20, 20), (10, 16)]);
+    view.apply(22, &body(PLAIN, &[(3, touch(5))])).unwrap();
+    assert_eq!(spans(&view), [(22, 22), (20, 20), (10, 17)], "it went out from the older one");
+    view.apply(24, &body(PLAIN, &[(3, touch(9))])).unwrap();
+    assert_eq!(spans(&view), [(24, 24), (22, 22), (20, 20), (10, 17)], "nothing takes it back");
+}
+
+#[test]
+fn what_is_the_owners_comes_to_the_owner_alone() {
+    let owned = view_of(&[(3, walker(1, true))]);
+    assert_eq!((owned.entity(1).unwrap().owner(), owned.entity(1).unwrap().state()[5]), (true, -7));
+    let mut seen = view_of(&[(3, walker(1, false))]);
+    assert_eq!((seen.entity(1).unwrap().owner(), seen.entity(1).unwrap().state()[5]), (false, 0));
+    // Another owner: another entity, so that no course of one is a baseline for the other.
+    seen.apply(11, &body(PLAIN, &[(3, walker(1, true))])).unwrap();
+    assert_eq!(seen.events(), [Event::Despawned { id: 1 }, Event::Spawned { id: 1, kind: 0 }]);
+    assert_eq!((spans(&seen), seen.entity(1).unwrap().state()[5]), (vec![(11, 11)], -7));
+    assert_eq!(max_update_bits(&SCHEMA, 0, true) - max_update_bits(&SCHEMA, 0, false), 2 + 2 + 9 + 2 + 14);
+}
+
+#[test]
+fn a_long_fall_costs_what_a_short_one_does() {
+    let mut state = State::default();
+    state[..2].copy_from_slice(&[0, 131_071]);
+    let mut view = view_of(&[(3, Plan::Spawn { id: 1, kind: 2, owner: false, state })]);
+    let tick = u64::MAX - 1;
+    view.apply(tick, &body(COMPLETE, &[])).unwrap();
+    let fallen = view.entity(1).unwrap();
+    assert_eq!(fallen.state(), guessed(2, u64::from(MAX_FALL_TICKS), &state));
+    assert_eq!(fallen.state(), fallen.state_at(10 + u64::from(MAX_FALL_TICKS)).unwrap());
+}
+
+#[test]
+fn a_body_in_a_codec_that_was_not_agreed_on_is_refused() {
+    let mut view = view_of(&[]);
+    let mut other = body(COMPLETE, &[]);
+    other[0] |= 1;
+    assert_eq!(view.apply(11, &other), Err(DecodeError::CodecNotAgreed));
+    assert_eq!(view.apply(11, &[]), Err(DecodeError::Truncated(OutOfBits)));
 }

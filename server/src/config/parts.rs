@@ -5,9 +5,11 @@ use std::time::Duration;
 use netcode::crypto::ClusterKey;
 use netcode::keys::KeyLimits;
 use netcode::server::{PrefixLimits, Rate, ServerConfig as EndpointConfig};
+use sim::schema::{NPC, PLAYER};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
 use super::ServerConfig;
+use crate::replication::{DEFAULT_CROWD, DEFAULT_FOLLOW, Priority};
 use crate::shard::ShardConfig;
 use crate::zone::ZoneConfig;
 
@@ -64,9 +66,35 @@ impl ServerConfig {
             endpoint,
             aoi_radius_m: narrow(self.replication.aoi_radius_m),
             snapshot_bytes: narrow(self.replication.snapshot_bytes),
+            snapshot_bytes_per_s: self.replication.bytes_per_s,
             max_known: narrow(self.replication.max_known),
+            crowd: DEFAULT_CROWD,
+            follow: DEFAULT_FOLLOW,
+            priority: self.priority(),
             zone: self.world.zone,
             map_seed: self.world.seed,
+        }
+    }
+
+    fn priority(&self) -> Priority {
+        let keys = &self.priority;
+        let mut class = Priority::default().class;
+        for (kind, weight) in [(PLAYER, keys.player), (NPC, keys.npc)] {
+            if let Some(place) = class.get_mut(usize::from(kind)) {
+                *place = narrow(weight);
+            }
+        }
+        Priority {
+            class,
+            near: narrow(keys.near),
+            far: narrow(keys.far),
+            falloff: u8::try_from(keys.falloff).unwrap_or(u8::MAX),
+            interaction: narrow(keys.interaction),
+            party: narrow(keys.party),
+            target: narrow(keys.target),
+            error: narrow(keys.error),
+            loss: narrow(keys.loss),
+            starved_ms: narrow(keys.starved_ms),
         }
     }
 }

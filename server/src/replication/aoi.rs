@@ -1,12 +1,30 @@
 //! The area of interest: which entities a client knows.
 //!
 //! An entity enters at the radius and leaves beyond 1.15 times it, and then only after half a second outside, so that a
-//! walk along the border does not flicker.
+//! walk along the border does not flicker. Who is pinned (the client's own entity, its party, its target) is always in.
+//!
+//! A client that knows more than [`Aoi::crowd`] entities is *in a crowd*. It follows the nearest of them (it is told
+//! when they turn); the others it looks at by turns, so that the cost of a client is bounded by what it can be sent and
+//! not by how many stand around it.
 
-use sim::Frame;
+use core::cmp::Ordering;
 
-/// Outer radius divided by inner, in hundredths.
-const LEAVE_PERCENT: f32 = 1.15;
+use sim::{EntityId, Frame};
+
+use super::replica::{MAX_TURNS, NEVER, Phase, Replica};
+use super::viewers::{Viewer, Viewers};
+use super::{ReplicaStats, Scratch};
+
+/// Outer radius divided by inner.
+const LEAVE_RATIO: f32 = 1.15;
+/// In a crowd the whole area is looked at after so many short looks at the nearest.
+const CROWD_LOOKS: u64 = 8;
+/// [`Aoi::crowd`] unless told otherwise.
+pub const DEFAULT_CROWD: u16 = 128;
+/// [`Aoi::follow`] unless told otherwise.
+pub const DEFAULT_FOLLOW: u16 = 40;
+/// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
+const MAX_SPAWNING: usize = 128;
 
 /// The area's measures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,82 +37,208 @@ pub struct Aoi {
     pub grace_ticks: u64,
     /// Ticks between two looks at the area.
     pub refresh_ticks: u64,
+    /// A client that knows more entities than this is in a crowd.
+    pub crowd: u16,
+    /// How many of the nearest a client in a crowd follows, at most `crowd`.
+    pub follow: u16,
+    /// Every entity of a crowd has its turn once in so many ticks.
+    pub turn_ticks: u64,
 }
 
 impl Aoi {
-    /// An area of `radius_m`, left after half a second, looked at five times a second, at `rate` ticks a second.
+    /// An area of `radius_m`, left after half a second, looked at five times a second, at `rate` ticks a second; a crowd
+    /// are more than 128, of whom 40 are followed and the others have their turn within 0.95 s.
     #[must_use]
     pub fn new(radius_m: f32, rate: u16) -> Self {
         let rate = u64::from(rate);
         Self {
             enter_m: radius_m,
-            leave_m: radius_m * LEAVE_PERCENT,
+            leave_m: radius_m * LEAVE_RATIO,
             grace_ticks: rate.div_ceil(2),
             refresh_ticks: (rate / 5).max(1),
+            crowd: DEFAULT_CROWD,
+            follow: DEFAULT_FOLLOW,
+            turn_ticks: (rate * 19 / 20).clamp(1, MAX_TURNS),
         }
+    }
+
+    /// Ticks between two looks at the whole area from within a crowd.
+    #[must_use]
+    pub const fn crowd_refresh_ticks(&self) -> u64 {
+        self.refresh_ticks * CROWD_LOOKS
     }
 }
 
-/// A worker's scratch for set membership by entity index: stamped, so that it is never cleared.
-#[derive(Debug, Default)]
-pub struct Marks {
-    stamps: Vec<u32>,
-    stamp: u32,
-    pub(super) rows: Vec<u32>,
-    /// Squared distances and rows of those who have no slot yet.
-    pub(super) newcomers: Vec<(f32, u32)>,
+/// What a look at the area needs besides the client.
+pub(super) struct Look<'a> {
+    pub frame: &'a Frame,
+    pub aoi: &'a Aoi,
+    pub max_known: usize,
+    /// The client's place among the worker's.
+    pub client: u16,
+    pub viewers: &'a mut Viewers,
+    pub scratch: &'a mut Scratch,
+    pub stats: &'a mut ReplicaStats,
 }
 
-impl Marks {
-    /// Starts a new set with the rows of `frame` within `radius_m` of `centre` (x and z, in metres).
-    pub(super) fn query(&mut self, frame: &Frame, centre: [f32; 2], radius_m: f32) {
-        self.rows.clear();
-        frame.query(centre, radius_m, &mut self.rows);
-        self.start();
-        for at in 0..self.rows.len() {
-            if let Some(row) = self.rows.get(at).map(|row| *row as usize) {
-                self.mark(frame.id(row).index());
+/// Brings a client's known entities up to date with the area around its own entity.
+pub(super) fn refresh(replica: &mut Replica, look: &mut Look<'_>) {
+    let Some(own_row) = look.frame.row(replica.own) else { return };
+    let [x, _, z] = look.frame.position_m(own_row);
+    replica.looked = Some(look.frame.tick);
+    let crowded = replica.crowded;
+    if !crowded || replica.whole_look_due(look.frame.tick, look.aoi) {
+        replica.looked_at_all = look.frame.tick;
+        look_at_all(replica, look, [x, z]);
+        if !crowded && replica.known() > usize::from(look.aoi.crowd) {
+            replica.crowded = true;
+            replica.turn = look.frame.tick % look.aoi.turn_ticks;
+        } else if crowded && replica.known() * 4 < usize::from(look.aoi.crowd) * 3 {
+            replica.crowded = false;
+            follow_all(replica, look);
+        }
+    }
+    if replica.crowded {
+        follow_nearest(replica, look, [x, z]);
+    }
+}
+
+/// Compares who is known with who is there, both by ascending id.
+fn look_at_all(replica: &mut Replica, look: &mut Look<'_>, [x, z]: [f32; 2]) {
+    let Scratch { rows, newcomers, .. } = look.scratch;
+    look.frame.query([x, z], look.aoi.leave_m, rows);
+    newcomers.clear();
+    let now = replica.stamp(look.frame.tick);
+    let grace = u32::try_from(look.aoi.grace_ticks).unwrap_or(u32::MAX);
+    let enter2 = look.aoi.enter_m * look.aoi.enter_m;
+    let mut spawning = 0;
+    let mut rows = rows.iter().copied().peekable();
+    let mut newcomer = |row: u32| {
+        let [px, _, pz] = look.frame.position_m(row as usize);
+        let distance2 = (px - x) * (px - x) + (pz - z) * (pz - z);
+        if distance2 <= enter2 {
+            newcomers.push((distance2, row));
+        }
+    };
+    let own = replica.own;
+    let Replica { order, slots, pins, pending, .. } = replica;
+    for (id, slot) in order.iter() {
+        let mut seen = false;
+        while let Some(row) = rows.next_if(|row| look.frame.id(*row as usize) <= *id) {
+            if look.frame.id(row as usize) == *id {
+                seen = true;
+            } else {
+                newcomer(row);
             }
         }
-    }
-
-    /// Starts a new, empty set.
-    pub(super) fn start(&mut self) {
-        self.stamp = self.stamp.wrapping_add(1);
-        if self.stamp == 0 {
-            self.stamps.fill(0);
-            self.stamp = 1;
+        let Some(known) = slots.get_mut(usize::from(*slot)) else { continue };
+        spawning += usize::from(known.phase == Phase::Spawning);
+        if seen || *id == own || pins.iter().any(|(pinned, _)| pinned == id) {
+            known.outside = NEVER;
+        } else if known.outside == NEVER {
+            known.outside = now;
+        } else if now - known.outside >= grace && known.phase != Phase::Despawning {
+            known.phase = Phase::Despawning;
+            pending.insert(*slot);
         }
     }
-
-    /// Adds an entity index; says whether it was new.
-    pub(super) fn mark(&mut self, index: u32) -> bool {
-        let at = index as usize;
-        if self.stamps.len() <= at {
-            self.stamps.resize(at + 1, 0);
+    rows.for_each(newcomer);
+    for (pinned, _) in pins.iter() {
+        if let Some(row) = look.frame.row(*pinned)
+            && order.binary_search_by_key(pinned, |(id, _)| *id).is_err()
+            && !newcomers.iter().any(|(_, other)| *other == row as u32)
+        {
+            newcomers.push((0.0, row as u32));
         }
-        self.stamps.get_mut(at).is_some_and(|stamp| core::mem::replace(stamp, self.stamp) != self.stamp)
     }
+    admit(replica, look, MAX_SPAWNING.saturating_sub(spawning));
+}
 
-    /// Whether the set has that entity index.
-    pub(super) fn has(&self, index: u32) -> bool {
-        self.stamps.get(index as usize) == Some(&self.stamp)
+/// Gives newcomers slots. Where not all find a place, the nearest do: the client's own entity before all.
+fn admit(replica: &mut Replica, look: &mut Look<'_>, at_once: usize) {
+    let newcomers = &mut look.scratch.newcomers;
+    let places = look.max_known.saturating_sub(replica.known());
+    let room = places.min(at_once);
+    if newcomers.len() > room {
+        let nearest = |a: &(f32, u32), b: &(f32, u32)| -> Ordering { a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)) };
+        newcomers.sort_unstable_by(nearest);
+        look.stats.no_slot += newcomers.len().saturating_sub(places.max(room)) as u64;
+        newcomers.truncate(room);
+    }
+    let crowd = usize::from(look.aoi.crowd);
+    for (_, row) in newcomers.iter() {
+        let id = look.frame.id(*row as usize);
+        let far = replica.crowded || replica.known() > crowd;
+        let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, far) else { break };
+        if !far {
+            look.viewers.add(id, Viewer { client: look.client, slot });
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_set_is_empty_even_when_the_stamp_wraps() {
-        let mut marks = Marks { stamp: u32::MAX - 1, ..Marks::default() };
-        for _ in 0..3 {
-            marks.start();
-            assert!(!marks.has(7));
-            assert!(marks.mark(7));
-            assert!(!marks.mark(7));
-            assert!(marks.has(7));
+/// Out of the crowd: everybody is followed again, and looked at once, since nobody said what they did meanwhile.
+fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
+    let Replica { order, slots, pending, near, .. } = replica;
+    for (id, slot) in order.iter() {
+        if let Some(known) = slots.get_mut(usize::from(*slot))
+            && !known.followed
+        {
+            known.followed = true;
+            look.viewers.add(*id, Viewer { client: look.client, slot: *slot });
+            pending.insert(*slot);
         }
     }
+    near.clear();
+}
+
+/// In a crowd: the nearest are followed, and those who are so no longer are not.
+fn follow_nearest(replica: &mut Replica, look: &mut Look<'_>, centre: [f32; 2]) {
+    let Scratch { nearest, ids, slots: fresh, all, .. } = &mut *look.scratch;
+    look.frame.nearest(centre, look.aoi.enter_m, usize::from(look.aoi.follow), nearest);
+    ids.clear();
+    ids.push(replica.own);
+    ids.extend(replica.pins.iter().map(|(id, _)| *id).filter(|id| look.frame.row(*id).is_some()));
+    ids.extend(nearest.iter().map(|near| look.frame.id(near.row() as usize)));
+    fresh.clear();
+    let slot_of = |order: &[(EntityId, u16)], id: EntityId| {
+        order.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| order.get(at)).map(|(_, slot)| *slot)
+    };
+    for id in ids.iter() {
+        if let Some(slot) = slot_of(&replica.order, *id) {
+            fresh.push(slot);
+        } else if let Some(slot) = replica.insert_if(*id, look.frame.tick, look.aoi.turn_ticks, look.max_known) {
+            fresh.push(slot);
+        }
+    }
+    fresh.sort_unstable();
+    fresh.dedup();
+    // The first time everybody is followed; afterwards those of the last look are.
+    let first = replica.near.is_empty();
+    let Replica { slots, pending, near, .. } = replica;
+    let was: &[u16] = if first {
+        all.clear();
+        all.extend((0u16..).zip(slots.iter()).filter(|(_, known)| known.followed).map(|(slot, _)| slot));
+        all
+    } else {
+        near
+    };
+    for slot in was {
+        if let Some(known) = slots.get_mut(usize::from(*slot))
+            && known.followed
+            && fresh.binary_search(slot).is_err()
+        {
+            known.followed = false;
+            look.viewers.remove(known.id, Viewer { client: look.client, slot: *slot });
+        }
+    }
+    for slot in fresh.iter() {
+        if let Some(known) = slots.get_mut(usize::from(*slot))
+            && !known.followed
+        {
+            known.followed = true;
+            look.viewers.add(known.id, Viewer { client: look.client, slot: *slot });
+            pending.insert(*slot);
+        }
+    }
+    near.clone_from(fresh);
 }

@@ -1,17 +1,350 @@
 //! Replication: what each client is told of the world, and what it is known to have.
 //!
-//! A client's own state is small: per visible entity a slot with the tick it acknowledged and a priority, never a copy
-//! of the entity's state. Baselines come from the [`FrameRing`] that all clients of a worker share.
+//! An entity is *on course* as long as each tick's state is what
+//! [`extrapolate`](netcode::schema::extrapolate) makes of the tick before. A client that has one state of a course has
+//! them all, so an entity costs work and bytes only when it leaves its course, and until the client acknowledged the
+//! new one: a frame lists who turned, [`Viewers`](viewers) says which clients follow them, and each of those gets a bit
+//! set. Nothing is scanned that did not change; bodies at rest and walkers on a straight line cost nothing at all.
 //!
-//! For each client and frame: every few ticks [`Replica::refresh`] brings the set of known entities up to date with the
-//! area of interest; then [`Replica::write`] collects what differs from what the client acknowledged, cuts it to the
-//! byte budget by priority, and packs it. [`Replica::on_sent`], [`Replica::on_acked`] and [`Replica::on_lost`] keep book.
+//! A client's own state is small: per known entity a slot with the tick it acknowledged, never a copy of its state.
+//! Baselines come from the [`FrameRing`] that all clients of a worker share, and so do the bits of updates: they are
+//! packed once per entity and baseline ([`memo`]) and copied for every client that wants the same.
+//!
+//! For each client and frame, in this order: [`Replication::look`] every few ticks brings the set of known entities up to
+//! date with the area of interest; [`Replication::choose`] finds what is to be sent, cut to the byte budget by priority;
+//! [`Replication::pack`] writes it. [`Replication::on_sent`], [`Replication::on_acked`] and [`Replication::on_lost`] keep
+//! book. Clients are named by their place among the worker's.
 
 mod aoi;
+mod checks;
 mod frame_ring;
+mod memo;
+mod order;
+mod priority;
 mod replica;
+mod select;
 mod sent;
+mod viewers;
 
-pub use aoi::{Aoi, Marks};
+use std::sync::Arc;
+
+use netcode::bits::BitWriter;
+use netcode::schema::Schema;
+use sim::spots::Neighbour;
+use sim::{EntityId, Frame};
+
+pub use aoi::{Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW};
+pub use checks::{Held, Inconsistent};
 pub use frame_ring::FrameRing;
-pub use replica::{Replica, ReplicaStats, Scratch, SnapshotContext, max_record_bits};
+pub use priority::{Priority, Relation, Terms, Tier};
+pub use replica::{MAX_RELATIONS, Replica};
+
+use aoi::Look;
+use memo::Memo;
+use order::Order;
+use priority::Weights;
+use select::{Candidate, Choice, Chosen};
+use sent::Carried;
+use viewers::{Viewer, Viewers};
+
+/// How a worker replicates.
+#[derive(Clone, Debug)]
+pub struct ReplicationConfig {
+    /// The schema.
+    pub schema: &'static Schema,
+    /// Ticks a second.
+    pub rate: u16,
+    /// The area of interest.
+    pub aoi: Aoi,
+    /// Who goes first.
+    pub priority: Priority,
+    /// The most entities that a client can know at once, itself included.
+    pub max_known: u16,
+}
+
+/// What is replicated, and how often.
+#[derive(Clone, Copy, Debug)]
+struct ReplicationSchema {
+    schema: &'static Schema,
+    rate: u16,
+}
+
+/// Counters over all clients of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaStats {
+    /// Snapshots written.
+    pub snapshots: u64,
+    /// Spawn records written.
+    pub spawns: u64,
+    /// Of these, such of entities that the client had acknowledged, but so long ago that nothing could be a baseline.
+    pub refreshes: u64,
+    /// Update records written.
+    pub updates: u64,
+    /// Bits of these, without their gaps.
+    pub update_bits: u64,
+    /// Despawn records written.
+    pub despawns: u64,
+    /// Snapshots that the budget cut.
+    pub cut: u64,
+    /// Times that no slot was left for an entity in the area.
+    pub no_slot: u64,
+    /// Looks at the area.
+    pub looks: u64,
+    /// Updates whose bits another client had made already.
+    pub shared: u64,
+    /// Updates whose bits were made.
+    pub made: u64,
+}
+
+/// Why an entity went into a snapshot, or did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// The tick of the snapshot.
+    pub tick: u64,
+    /// The entity.
+    pub id: EntityId,
+    /// Its slot.
+    pub slot: u16,
+    /// The terms of its priority.
+    pub terms: Terms,
+    /// Bits of its record, without its gap.
+    pub bits: u16,
+    /// Whether it went.
+    pub sent: bool,
+}
+
+/// Scratch space.
+#[derive(Debug, Default)]
+struct Scratch {
+    rows: Vec<u32>,
+    /// Squared distances and rows of those who have no slot yet.
+    newcomers: Vec<(f32, u32)>,
+    nearest: Vec<Neighbour>,
+    ids: Vec<EntityId>,
+    slots: Vec<u16>,
+    all: Vec<u16>,
+    candidates: Vec<Candidate>,
+    chosen: Chosen,
+    carried: Vec<Carried>,
+}
+
+/// What all clients of a worker are told.
+pub struct Replication {
+    schema: ReplicationSchema,
+    aoi: Aoi,
+    weights: Weights,
+    max_known: usize,
+    ring: FrameRing,
+    viewers: Viewers,
+    memo: Memo,
+    clients: Vec<Option<Replica>>,
+    order: Order,
+    scratch: Scratch,
+    stats: ReplicaStats,
+    /// The client whose choices are explained, and the last of them.
+    watched: Option<u16>,
+    explained: Vec<Explained>,
+}
+
+impl Replication {
+    /// Nobody to tell, and nothing to tell of.
+    #[must_use]
+    pub fn new(config: &ReplicationConfig) -> Self {
+        Self {
+            schema: ReplicationSchema { schema: config.schema, rate: config.rate },
+            aoi: config.aoi,
+            weights: Weights::new(&config.priority, config.rate),
+            max_known: usize::from(config.max_known.min(netcode::snapshot::MAX_SLOTS)),
+            ring: FrameRing::default(),
+            viewers: Viewers::default(),
+            memo: Memo::default(),
+            clients: Vec::new(),
+            order: Order::default(),
+            scratch: Scratch::default(),
+            stats: ReplicaStats::default(),
+            watched: None,
+            explained: Vec::new(),
+        }
+    }
+
+    /// Takes the next frame; one that is not newer than the last is ignored.
+    pub fn handle_frame(&mut self, frame: Arc<Frame>) {
+        let newest = self.ring.newest().map(|newest| newest.tick);
+        if newest.is_some_and(|newest| frame.tick <= newest) {
+            return;
+        }
+        self.memo.start(frame.len());
+        if newest.is_none_or(|newest| newest == frame.prev) {
+            self.push_turns(&frame);
+        } else {
+            // Whoever turned in a frame that never came here is not known: everybody is looked at.
+            for client in self.clients.iter_mut().flatten() {
+                client.pend_all();
+            }
+        }
+        self.order.keep(&frame, &self.clients);
+        self.ring.push(frame);
+    }
+
+    /// The clients in an order in which neighbours in the world are neighbours in time: they want the same rows and the
+    /// same bits, which then are still in the processor's caches.
+    #[must_use]
+    pub fn order(&self) -> &[u16] {
+        self.order.clients()
+    }
+
+    /// Sets a bit for every pair of an entity that turned, or is gone, and a client that follows it.
+    fn push_turns(&mut self, frame: &Frame) {
+        let Self { viewers, clients, .. } = self;
+        let mut pend = |viewer: &Viewer, only_owner: Option<EntityId>| {
+            if let Some(Some(client)) = clients.get_mut(usize::from(viewer.client))
+                && only_owner.is_none_or(|id| client.own == id)
+            {
+                client.pending.insert(viewer.slot);
+            }
+        };
+        for row in frame.turned() {
+            let id = frame.id(*row as usize);
+            let only_owner = (frame.course(*row as usize) != frame.tick).then_some(id);
+            viewers.of(id).iter().for_each(|viewer| pend(viewer, only_owner));
+        }
+        for id in frame.removed() {
+            viewers.of(*id).iter().for_each(|viewer| pend(viewer, None));
+        }
+    }
+
+    /// The newest frame.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<Frame>> {
+        self.ring.newest()
+    }
+
+    /// A client that owns entity `own` is at that place now; or the one that was there owns another.
+    pub fn insert(&mut self, client: u16, own: EntityId) {
+        let tick = self.ring.newest().map_or(0, |frame| frame.tick);
+        let at = usize::from(client);
+        if self.clients.len() <= at {
+            self.clients.resize_with(at + 1, || None);
+        }
+        match self.clients.get_mut(at) {
+            Some(Some(replica)) => replica.set_own(own, tick),
+            Some(place) => *place = Some(Replica::new(own, tick)),
+            None => {}
+        }
+        self.order.add(client);
+    }
+
+    /// The client at that place is gone; whether there was one.
+    pub fn remove(&mut self, client: u16) -> bool {
+        let Some(replica) = self.clients.get_mut(usize::from(client)).and_then(Option::take) else { return false };
+        self.order.remove(client);
+        for (slot, known) in (0..).zip(&replica.slots) {
+            if known.followed {
+                self.viewers.remove(known.id, Viewer { client, slot });
+            }
+        }
+        true
+    }
+
+    /// Says what an entity is to a client: it stays in the area, and its priority rises. False if the client has
+    /// [`MAX_RELATIONS`] already, or is not there.
+    pub fn relate(&mut self, client: u16, id: EntityId, relation: Relation) -> bool {
+        self.clients
+            .get_mut(usize::from(client))
+            .and_then(Option::as_mut)
+            .is_some_and(|replica| replica.relate(id, relation))
+    }
+
+    /// What the client at that place is known to have.
+    #[must_use]
+    pub fn client(&self, client: u16) -> Option<&Replica> {
+        self.clients.get(usize::from(client))?.as_ref()
+    }
+
+    /// Brings the entities that a client knows up to date with the area around its own, if it is time to.
+    pub fn look(&mut self, client: u16) {
+        let Self { ring, aoi, viewers, clients, scratch, stats, max_known, .. } = self;
+        let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
+        let Some(frame) = ring.newest() else { return };
+        if replica.look_due(frame.tick, aoi, u64::from(client)) {
+            stats.looks += 1;
+            let mut look = Look { frame, aoi, max_known: *max_known, client, viewers, scratch, stats };
+            aoi::refresh(replica, &mut look);
+        }
+    }
+
+    /// Chooses what the newest frame's snapshot for a client says, in at most so many bytes of body.
+    pub fn choose(&mut self, client: u16, budget: usize) {
+        let explain = self.watched == Some(client);
+        let Self { schema, ring, aoi, weights, memo, clients, scratch, stats, explained, .. } = self;
+        scratch.candidates.clear();
+        scratch.chosen = Chosen::default();
+        let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
+        let Some(frame) = ring.newest() else { return };
+        let explained = explain.then_some(explained);
+        let mut choice = Choice { schema, frame, ring, aoi, weights, memo, budget: budget * 8, explained };
+        scratch.chosen = select::choose(replica, &mut choice, &mut scratch.candidates);
+        stats.snapshots += 1;
+        stats.cut += u64::from(scratch.chosen.cut);
+    }
+
+    /// Packs what [`choose`](Self::choose) chose. `margin`: see [`netcode::snapshot::Header::margin`].
+    pub fn pack(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) {
+        let Self { schema, ring, aoi, weights, memo, scratch, stats, .. } = self;
+        let Some(frame) = ring.newest() else { return };
+        let choice = Choice { schema, frame, ring, aoi, weights, memo, budget: 0, explained: None };
+        let Scratch { candidates, chosen, carried, .. } = scratch;
+        select::pack(&choice, *chosen, margin, candidates, carried, stats, w);
+    }
+
+    /// The snapshot just packed went out to that client in packet `pn`.
+    pub fn on_sent(&mut self, client: u16, pn: u64) {
+        let Some(tick) = self.ring.newest().map(|frame| frame.tick) else { return };
+        if let Some(Some(replica)) = self.clients.get_mut(usize::from(client)) {
+            replica.on_sent(pn, tick, &self.scratch.carried);
+        }
+    }
+
+    /// A client has what packet `pn` carried.
+    pub fn on_acked(&mut self, client: u16, pn: u64) {
+        let Self { clients, viewers, .. } = self;
+        if let Some(Some(replica)) = clients.get_mut(usize::from(client)) {
+            replica.on_acked(pn, |slot, known| {
+                if known.followed {
+                    viewers.remove(known.id, Viewer { client, slot });
+                }
+            });
+        }
+    }
+
+    /// Packet `pn` to a client is lost.
+    pub fn on_lost(&mut self, client: u16, pn: u64) {
+        if let Some(Some(replica)) = self.clients.get_mut(usize::from(client)) {
+            replica.on_lost(pn);
+        }
+    }
+
+    /// Explains the choices for one client from now on, for a trace; `None` for nobody's.
+    pub fn watch(&mut self, client: Option<u16>) {
+        self.watched = client;
+        self.explained.clear();
+    }
+
+    /// What could have gone into the watched client's last snapshot, and why it did or did not.
+    #[must_use]
+    pub fn explained(&self) -> &[Explained] {
+        &self.explained
+    }
+
+    /// Counters so far.
+    #[must_use]
+    pub fn stats(&self) -> ReplicaStats {
+        ReplicaStats { shared: self.memo.hits, made: self.memo.misses, ..self.stats }
+    }
+
+    /// Bytes on the heap that are not one client's own.
+    #[must_use]
+    pub fn shared_bytes(&self) -> usize {
+        self.viewers.bytes() + self.memo.bytes()
+    }
+}

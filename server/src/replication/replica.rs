@@ -1,136 +1,167 @@
-//! One client's replication state.
+//! One client's replication state: what it knows, what it has acknowledged, what waits.
 
-use netcode::bits::{BitCount, BitSink, BitWriter};
-use netcode::schema::{Kind, Schema, State};
-use netcode::snapshot::{
-    DESPAWN_BITS, Header, MAX_AGE, MAX_GAP_BITS, MAX_HEADER_BITS, MAX_RECORDS, MAX_SLOTS, max_update_bits, write_age,
-    write_despawn, write_fields, write_gap, write_header, write_spawn,
-};
-use sim::{EntityId, Frame};
+use core::ops::Range;
 
-use super::aoi::{Aoi, Marks};
-use super::frame_ring::FrameRing;
+use netcode::snapshot::MAX_SLOTS;
+use sim::EntityId;
+
+use super::aoi::Aoi;
+use super::priority::Relation;
 use super::sent::{Carried, SentSnapshots};
 
-/// Priority that an entity at the centre gains per tick; at the radius it gains [`FAR_GAIN`].
-const NEAR_GAIN: u32 = 16;
-const FAR_GAIN: u32 = 4;
-/// Priority of the client's own entity, and of despawns, which are short and free a slot.
-const TOP: u32 = u32::MAX;
-/// Priority added when a packet that carried the entity was lost.
-const LOSS_GAIN: u32 = 32;
+/// A tick that never was.
+pub(super) const NEVER: u32 = u32::MAX;
+/// The most entities that one client can have a relation to.
+pub const MAX_RELATIONS: usize = 64;
+
+/// Slots that have their turn together, side by side: their gaps then take a bit, and their states few cache lines.
+const BLOCK: u16 = 64;
+const BLOCKS: u16 = MAX_SLOTS / BLOCK;
+const WORDS_PER_BLOCK: u16 = BLOCK / 64;
+
+/// The most turns: each needs a block.
+pub(super) const MAX_TURNS: u64 = BLOCKS as u64;
+
+/// The slots that have that turn of so many.
+pub(super) fn slots_of_turn(turn: u64, turns: u64) -> impl Iterator<Item = Range<u16>> {
+    let turns = usize::try_from(turns).unwrap_or(usize::MAX).max(1);
+    let first = usize::try_from(turn).unwrap_or(usize::MAX);
+    (0..BLOCKS).skip(first).step_by(turns).map(|block| block * BLOCK..(block + 1) * BLOCK)
+}
 
 /// What a client is known to have of the entity in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
+    /// Nothing is in the slot.
+    Vacant,
     /// Nothing yet: spawns are sent until one is acknowledged.
     Spawning,
-    /// The state of that tick.
-    Known { acked: u64 },
-    /// Despawns are sent until one is acknowledged; then the slot is free.
+    /// A state of the present course, or of an earlier one.
+    Known,
+    /// Despawns are sent until one is acknowledged; then the slot is vacant.
     Despawning,
 }
 
-/// An entity that the client knows, or is about to.
+/// An entity that the client knows, or is about to. Ticks count from the replica's own first one.
 #[derive(Clone, Copy, Debug)]
-struct Known {
-    id: EntityId,
-    phase: Phase,
+pub(super) struct Known {
+    pub id: EntityId,
+    /// The newest tick whose state the client acknowledged, if it is [`Phase::Known`].
+    pub acked: u32,
     /// The tick at which the slot was filled: acks of older packets mean its former entity.
-    since: u64,
-    /// The tick at which it was first found outside the area.
-    outside_since: Option<u64>,
-    priority: u32,
+    pub since: u32,
+    /// The tick at which a record was last sent, or it began to wait.
+    pub sent: u32,
+    /// Whether it waits for something to be sent or acknowledged.
+    pub waits: bool,
+    /// The tick at which it was first found outside the area, or [`NEVER`].
+    pub outside: u32,
+    pub phase: Phase,
+    /// Packets with it that were lost since one was acknowledged.
+    pub losses: u8,
+    /// Whether this client is among the entity's viewers.
+    pub followed: bool,
+    pub relation: Relation,
 }
 
-/// A record that may go into the snapshot.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    slot: u16,
-    priority: u32,
-    what: What,
+/// A set of slots, in words.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SlotSet(Vec<u64>);
+
+impl SlotSet {
+    #[inline]
+    pub fn insert(&mut self, slot: u16) {
+        let at = usize::from(slot) / 64;
+        if at >= self.0.len() {
+            self.0.resize(at + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(at) {
+            *word |= 1 << (slot % 64);
+        }
+    }
+
+    #[inline]
+    pub fn remove(&mut self, slot: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(slot) / 64) {
+            *word &= !(1 << (slot % 64));
+        }
+    }
+
+    pub fn contains(&self, slot: u16) -> bool {
+        self.word(usize::from(slot) / 64) >> (slot % 64) & 1 != 0
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The first slot of the set in a range that begins and ends between words.
+    fn first_in(&self, words: Range<usize>) -> Option<u16> {
+        let words = words.start..words.end.min(self.0.len());
+        let at = words.clone().find(|at| self.word(*at) != 0)?;
+        Some((at * 64) as u16 + self.word(at).trailing_zeros() as u16)
+    }
+
+    pub fn words(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    pub fn word(&self, at: usize) -> u64 {
+        self.0.get(at).copied().unwrap_or(0)
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.capacity() * 8
+    }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum What {
-    Spawn {
-        row: u32,
-    },
-    /// Against the state in row `base_row` of the frame `age` ticks ago.
-    Update {
-        row: u32,
-        age: u8,
-        base_row: u32,
-    },
-    Despawn,
-}
-
-/// A worker's scratch space for [`Replica::write`].
-#[derive(Debug, Default)]
-pub struct Scratch {
-    candidates: Vec<Candidate>,
-    carried: Vec<Carried>,
-}
-
-/// Counters over all clients of a worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReplicaStats {
-    /// Snapshots written.
-    pub snapshots: u64,
-    /// Spawn records written.
-    pub spawns: u64,
-    /// Update records written.
-    pub updates: u64,
-    /// Despawn records written.
-    pub despawns: u64,
-    /// Snapshots that the budget cut.
-    pub cut: u64,
-    /// Times that no slot was left for an entity in the area.
-    pub no_slot: u64,
-}
-
-/// What a snapshot says besides records.
-#[derive(Clone, Copy)]
-pub struct SnapshotContext<'a> {
-    /// The schema.
-    pub schema: &'static Schema,
-    /// Ticks a second.
-    pub rate: u16,
-    /// [`max_record_bits`] of the schema.
-    pub record_bits: usize,
-    /// The frames; the newest is the snapshot's.
-    pub ring: &'a FrameRing,
-    /// See [`Header::margin`].
-    pub margin: Option<i8>,
-    /// The most bytes of the body.
-    pub budget: usize,
-}
-
-/// One client's replication state. About 40 bytes per known entity, and two per record in flight.
+/// One client's replication state. Some 32 bytes per known entity, and two per record in flight.
 #[derive(Debug)]
 pub struct Replica {
-    own: EntityId,
-    slots: Vec<Option<Known>>,
-    known: usize,
-    max_known: usize,
-    sent: SentSnapshots,
+    pub(super) own: EntityId,
+    /// The tick that stamps count from.
+    pub(super) epoch: u64,
+    pub(super) slots: Vec<Known>,
+    vacant: SlotSet,
+    /// Who is known, in which slot, by ascending id.
+    pub(super) order: Vec<(EntityId, u16)>,
+    /// The slots to look at when the next snapshot is written: turned, not acknowledged, or due for their turn.
+    pub(super) pending: SlotSet,
+    /// Always in the area, with what they are to the client.
+    pub(super) pins: Vec<(EntityId, Relation)>,
+    pub(super) sent: SentSnapshots,
     /// The newest snapshot tick that the client acknowledged.
-    newest_acked: Option<u64>,
-    refreshed: Option<u64>,
+    pub(super) newest_acked: Option<u64>,
+    /// The tick of the last look at the area, and of the last at all of it.
+    pub(super) looked: Option<u64>,
+    pub(super) looked_at_all: u64,
+    /// Whether it knows so many that only the nearest are followed.
+    pub(super) crowded: bool,
+    /// In a crowd: whose turn is next, below [`Aoi::turn_ticks`].
+    pub(super) turn: u64,
+    /// The slots followed in a crowd, ascending.
+    pub(super) near: Vec<u16>,
 }
 
 impl Replica {
-    /// A client that owns entity `own` and may know `max_known` entities at once.
-    #[must_use]
-    pub fn new(own: EntityId, max_known: u16) -> Self {
+    /// A client that owns entity `own`, from that tick on.
+    pub(super) fn new(own: EntityId, tick: u64) -> Self {
         Self {
             own,
+            epoch: tick,
             slots: Vec::new(),
-            known: 0,
-            max_known: usize::from(max_known.min(MAX_SLOTS)),
+            vacant: SlotSet::default(),
+            order: Vec::new(),
+            pending: SlotSet::default(),
+            pins: Vec::new(),
             sent: SentSnapshots::default(),
             newest_acked: None,
-            refreshed: None,
+            looked: None,
+            looked_at_all: 0,
+            crowded: false,
+            turn: 0,
+            near: Vec::new(),
         }
     }
 
@@ -140,270 +171,242 @@ impl Replica {
         self.own
     }
 
-    /// The client now owns another entity.
-    pub fn set_own(&mut self, own: EntityId) {
-        self.own = own;
+    /// Whether it knows so many entities that only the nearest are followed.
+    #[must_use]
+    pub const fn crowded(&self) -> bool {
+        self.crowded
     }
 
-    /// The entities that the client knows or is being told of, in slot order.
+    /// The entities that the client knows or is being told of, by ascending id.
     pub fn entities(&self) -> impl Iterator<Item = EntityId> + '_ {
-        let present = |known: &Known| known.phase != Phase::Despawning;
-        self.slots.iter().flatten().filter(move |known| present(known)).map(|known| known.id)
+        let present =
+            |slot: u16| self.slots.get(usize::from(slot)).is_some_and(|known| known.phase != Phase::Despawning);
+        self.order.iter().filter(move |(_, slot)| present(*slot)).map(|(id, _)| *id)
+    }
+
+    /// Slots in use.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Slots that wait to be filled.
+    pub(super) fn vacant(&self) -> usize {
+        self.vacant.len()
     }
 
     /// Bytes on the heap.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Option<Known>>() + self.sent.bytes()
+        self.slots.capacity() * size_of::<Known>()
+            + self.vacant.bytes()
+            + self.order.capacity() * size_of::<(EntityId, u16)>()
+            + self.pending.bytes()
+            + self.near.capacity() * 2
+            + self.sent.bytes()
+    }
+
+    /// A tick as the slots hold it.
+    #[inline]
+    pub(super) fn stamp(&self, tick: u64) -> u32 {
+        u32::try_from(tick.saturating_sub(self.epoch)).unwrap_or(NEVER - 1).min(NEVER - 1)
     }
 
     /// Whether the area is to be looked at in this tick; `stagger` spreads the clients over the ticks between.
-    #[must_use]
-    pub fn refresh_due(&self, tick: u64, aoi: &Aoi, stagger: u64) -> bool {
-        let Some(refreshed) = self.refreshed else { return true };
-        (tick + stagger).is_multiple_of(aoi.refresh_ticks) || tick.saturating_sub(refreshed) >= aoi.refresh_ticks
+    pub(super) fn look_due(&self, tick: u64, aoi: &Aoi, stagger: u64) -> bool {
+        let Some(looked) = self.looked else { return true };
+        (tick + stagger).is_multiple_of(aoi.refresh_ticks) || tick.saturating_sub(looked) >= aoi.refresh_ticks
     }
 
-    /// Brings the known entities up to date with the area around the client's own entity.
-    pub fn refresh(&mut self, frame: &Frame, aoi: &Aoi, marks: &mut Marks, stats: &mut ReplicaStats) {
-        let Some(own_row) = frame.row(self.own) else { return };
-        let tick = frame.tick;
-        let [x, _, z] = frame.position_m(own_row);
-        marks.query(frame, [x, z], aoi.leave_m);
-        for known in self.slots.iter_mut().flatten() {
-            if marks.has(known.id.index()) {
-                known.outside_since = None;
-            } else if known.id != self.own {
-                let since = *known.outside_since.get_or_insert(tick);
-                if tick - since >= aoi.grace_ticks {
-                    known.phase = Phase::Despawning;
-                }
+    pub(super) fn whole_look_due(&self, tick: u64, aoi: &Aoi) -> bool {
+        tick.saturating_sub(self.looked_at_all) >= aoi.crowd_refresh_ticks()
+    }
+
+    /// Gives an entity that is not known a slot. In a crowd one whose turn is the entity's own, the same for every
+    /// client: then all of them look at it in the same tick and want the same bits.
+    pub(super) fn insert(&mut self, id: EntityId, tick: u64, turns: u64, crowd: bool) -> Option<u16> {
+        let place = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
+        let now = self.stamp(tick);
+        let relation = self.pins.iter().find(|(pinned, _)| *pinned == id).map_or(Relation::None, |pin| pin.1);
+        let known = Known {
+            id,
+            acked: NEVER,
+            since: now,
+            sent: now,
+            waits: true,
+            outside: NEVER,
+            phase: Phase::Spawning,
+            losses: 0,
+            followed: !crowd,
+            relation,
+        };
+        let turns = turns.max(1);
+        let of_turn = crowd.then(|| self.vacant_of_turn(u64::from(id.index()) % turns, turns, id)).flatten();
+        let slot = of_turn.or_else(|| self.first_vacant(id))?;
+        self.vacant.remove(slot);
+        *self.slots.get_mut(usize::from(slot))? = known;
+        self.order.insert(place, (id, slot));
+        self.pending.insert(slot);
+        Some(slot)
+    }
+
+    /// The same, unless as many are known as may be. It is not followed yet.
+    pub(super) fn insert_if(&mut self, id: EntityId, tick: u64, turns: u64, max_known: usize) -> Option<u16> {
+        if self.known() < max_known { self.insert(id, tick, turns, true) } else { None }
+    }
+
+    /// The lowest vacant slot.
+    fn first_vacant(&mut self, id: EntityId) -> Option<u16> {
+        if let Some(slot) = self.vacant.first_in(0..self.vacant.words()) {
+            return Some(slot);
+        }
+        let slot = u16::try_from(self.slots.len()).ok().filter(|slot| *slot < MAX_SLOTS)?;
+        self.extend_to(slot, id);
+        Some(slot)
+    }
+
+    /// The lowest vacant slot that has that turn.
+    fn vacant_of_turn(&mut self, turn: u64, turns: u64, id: EntityId) -> Option<u16> {
+        for slots in slots_of_turn(turn, turns) {
+            let len = self.slots.len() as u16;
+            if slots.end > len {
+                self.extend_to(slots.start.max(len), id);
+                return Some(slots.start.max(len));
+            }
+            let first = usize::from(slots.start / BLOCK * WORDS_PER_BLOCK);
+            let found = self.vacant.first_in(first..first + usize::from(WORDS_PER_BLOCK));
+            if found.is_some() {
+                return found;
             }
         }
-        // From here on the marks are the entities that have a slot. One that is being despawned gets a new slot only
-        // after that is acknowledged, so that no two slots ever hold the same entity.
-        marks.start();
-        for known in self.slots.iter().flatten() {
-            marks.mark(known.id.index());
-        }
-        let enter2 = aoi.enter_m * aoi.enter_m;
-        let mut newcomers = core::mem::take(&mut marks.newcomers);
-        newcomers.clear();
-        for row in &marks.rows {
-            let [px, _, pz] = frame.position_m(*row as usize);
-            let distance2 = (px - x) * (px - x) + (pz - z) * (pz - z);
-            if distance2 <= enter2 && !marks.has(frame.id(*row as usize).index()) {
-                newcomers.push((distance2, *row));
-            }
-        }
-        // Where not all find a place, the nearest do: the client's own entity before all.
-        if self.known + newcomers.len() > self.max_known {
-            newcomers.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        }
-        for (_, row) in &newcomers {
-            stats.no_slot += u64::from(!self.insert(frame.id(*row as usize), tick));
-        }
-        marks.newcomers = newcomers;
-        self.refreshed = Some(tick);
+        None
     }
 
-    fn insert(&mut self, id: EntityId, tick: u64) -> bool {
-        if self.known >= self.max_known {
-            return false;
-        }
-        let known = Known { id, phase: Phase::Spawning, since: tick, outside_since: None, priority: 0 };
-        let vacant =
-            if self.known == self.slots.len() { None } else { self.slots.iter_mut().find(|slot| slot.is_none()) };
-        if let Some(slot) = vacant {
-            *slot = Some(known);
-        } else {
-            self.slots.push(Some(known));
-        }
-        self.known += 1;
-        true
-    }
-
-    /// Writes the snapshot of the newest frame: everything that differs from what the client acknowledged, or as much
-    /// of it as fits the budget, most urgent first.
-    pub fn write(
-        &mut self,
-        context: &SnapshotContext<'_>,
-        aoi: &Aoi,
-        scratch: &mut Scratch,
-        w: &mut BitWriter<'_>,
-        stats: &mut ReplicaStats,
-    ) {
-        let Some(frame) = context.ring.newest() else { return };
-        self.collect(frame, context.ring, aoi, &mut scratch.candidates);
-        let budget = (context.budget * 8).min(w.remaining_bits());
-        let age0 = self.common_age(frame.tick);
-        let all = scratch.candidates.len();
-        choose(context, frame, budget, age0, &mut scratch.candidates);
-        let complete = scratch.candidates.len() == all;
-        stats.snapshots += 1;
-        stats.cut += u64::from(!complete);
-        let count = u16::try_from(scratch.candidates.len()).unwrap_or(MAX_RECORDS);
-        write_header(w, &Header { margin: context.margin, complete, age0, count });
-        scratch.carried.clear();
-        let mut next_slot = 0;
-        for candidate in &scratch.candidates {
-            write_gap(w, candidate.slot - next_slot);
-            next_slot = candidate.slot + 1;
-            write_record(w, context, frame, age0, candidate.what);
-            match candidate.what {
-                What::Spawn { .. } => stats.spawns += 1,
-                What::Update { .. } => stats.updates += 1,
-                What::Despawn => stats.despawns += 1,
-            }
-            scratch.carried.push(Carried::new(candidate.slot, matches!(candidate.what, What::Despawn)));
-            if let Some(Some(known)) = self.slots.get_mut(usize::from(candidate.slot)) {
-                known.priority = 0;
-            }
+    /// Adds vacant slots up to that one. `id` is soon to be in it, and stands for nobody in the others.
+    fn extend_to(&mut self, slot: u16, id: EntityId) {
+        while self.slots.len() <= usize::from(slot) {
+            self.vacant.insert(self.slots.len() as u16);
+            self.slots.push(Known {
+                id,
+                acked: NEVER,
+                since: NEVER,
+                sent: 0,
+                waits: false,
+                outside: NEVER,
+                phase: Phase::Vacant,
+                losses: 0,
+                followed: false,
+                relation: Relation::None,
+            });
         }
     }
 
-    /// The age that most updates will have: that of the newest acknowledged snapshot.
-    fn common_age(&self, tick: u64) -> u8 {
-        let age = self.newest_acked.map_or(0, |acked| tick.saturating_sub(acked));
-        u8::try_from(age).unwrap_or(MAX_AGE).min(MAX_AGE)
+    /// The client has the despawn of what was in that slot.
+    fn vacate(&mut self, slot: u16) -> Option<Known> {
+        let known = self.slots.get_mut(usize::from(slot))?;
+        let former = core::mem::replace(known, Known { phase: Phase::Vacant, since: NEVER, followed: false, ..*known });
+        if let Ok(at) = self.order.binary_search_by_key(&former.id, |(id, _)| *id) {
+            self.order.remove(at);
+        }
+        self.pending.remove(slot);
+        self.vacant.insert(slot);
+        Some(former)
     }
 
-    /// Every record that the client would need to be up to date, in slot order; priorities grow.
-    fn collect(&mut self, frame: &Frame, ring: &FrameRing, aoi: &Aoi, candidates: &mut Vec<Candidate>) {
-        candidates.clear();
-        let own_position = frame.row(self.own).map(|row| frame.position_m(row));
-        for (slot, entry) in (0u16..).zip(&mut self.slots) {
-            let Some(known) = entry else { continue };
-            let row = if known.phase == Phase::Despawning { None } else { frame.row(known.id) };
-            let Some(row) = row else {
-                known.phase = Phase::Despawning;
-                candidates.push(Candidate { slot, priority: TOP, what: What::Despawn });
-                continue;
-            };
-            let what = match known.phase {
-                Phase::Known { acked } if frame.changed(row) <= acked => continue,
-                Phase::Known { acked } => update_against(frame, ring, known.id, row, acked),
-                Phase::Spawning | Phase::Despawning => What::Spawn { row: row as u32 },
-            };
-            known.priority = known.priority.saturating_add(gain(frame, row, own_position, aoi)).min(TOP - 1);
-            let priority = if known.id == self.own { TOP } else { known.priority };
-            candidates.push(Candidate { slot, priority, what });
+    /// Everybody is looked at when the next snapshot is written.
+    pub(super) fn pend_all(&mut self) {
+        for (_, slot) in &self.order {
+            self.pending.insert(*slot);
         }
     }
 
     /// The snapshot just written went out in packet `pn`.
-    pub fn on_sent(&mut self, pn: u64, tick: u64, scratch: &Scratch) {
-        self.sent.push(pn, tick, &scratch.carried);
+    pub(super) fn on_sent(&mut self, pn: u64, tick: u64, carried: &[Carried]) {
+        let now = self.stamp(tick);
+        for record in carried {
+            if let Some(known) = self.slots.get_mut(usize::from(record.slot())) {
+                known.sent = now;
+                // Who is followed is sent until it is acknowledged. Others have had their turn; if the packet is lost,
+                // they are looked at again.
+                if !known.followed {
+                    self.pending.remove(record.slot());
+                }
+            }
+        }
+        self.sent.push(pn, tick, carried);
     }
 
-    /// The client has what packet `pn` carried.
-    pub fn on_acked(&mut self, pn: u64) {
-        let Self { sent, slots, known: count, .. } = self;
-        let Some(tick) = sent.take(pn, |tick, carried| {
-            let Some(entry) = slots.get_mut(usize::from(carried.slot())) else { return };
+    /// The client has what packet `pn` carried. `left` is told of each slot that is vacant now.
+    pub(super) fn on_acked(&mut self, pn: u64, mut left: impl FnMut(u16, &Known)) {
+        let mut sent = core::mem::take(&mut self.sent);
+        let settled = sent.take(pn, |tick, carried| {
+            let stamp = self.stamp(tick);
+            let Some(known) = self.slots.get_mut(usize::from(carried.slot())) else { return };
             // A slot filled since means another entity.
-            let Some(known) = entry.as_mut().filter(|known| known.since <= tick) else { return };
+            if known.since > stamp {
+                return;
+            }
             match (known.phase, carried.is_despawn()) {
                 (Phase::Despawning, true) => {
-                    *entry = None;
-                    *count -= 1;
+                    if let Some(former) = self.vacate(carried.slot()) {
+                        left(carried.slot(), &former);
+                    }
                 }
-                (Phase::Spawning, false) => known.phase = Phase::Known { acked: tick },
-                (Phase::Known { acked }, false) => known.phase = Phase::Known { acked: acked.max(tick) },
-                (Phase::Despawning, false) | (Phase::Spawning | Phase::Known { .. }, true) => {}
+                (Phase::Spawning, false) => {
+                    (known.phase, known.acked, known.losses) = (Phase::Known, stamp, 0);
+                }
+                (Phase::Known, false) => (known.acked, known.losses) = (known.acked.max(stamp), 0),
+                (Phase::Despawning | Phase::Vacant, false) | (Phase::Spawning | Phase::Known | Phase::Vacant, true) => {
+                }
             }
-        }) else {
-            return;
-        };
-        self.newest_acked = self.newest_acked.max(Some(tick));
+        });
+        self.sent = sent;
+        self.newest_acked = self.newest_acked.max(settled);
     }
 
     /// Packet `pn` is lost: what it carried becomes more urgent.
-    pub fn on_lost(&mut self, pn: u64) {
-        let Self { sent, slots, .. } = self;
+    pub(super) fn on_lost(&mut self, pn: u64) {
+        let Self { sent, slots, pending, .. } = self;
         sent.take(pn, |_, carried| {
-            if let Some(Some(known)) = slots.get_mut(usize::from(carried.slot())) {
-                known.priority = known.priority.saturating_add(LOSS_GAIN).min(TOP - 1);
+            if let Some(known) = slots.get_mut(usize::from(carried.slot())) {
+                known.losses = known.losses.saturating_add(1);
+                pending.insert(carried.slot());
             }
         });
     }
-}
 
-/// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
-/// left can serve as baseline.
-fn update_against(frame: &Frame, ring: &FrameRing, id: EntityId, row: usize, acked: u64) -> What {
-    let refresh = What::Spawn { row: row as u32 };
-    let age_of = |tick: u64| u8::try_from(frame.tick - tick).ok().filter(|age| (1..=MAX_AGE).contains(age));
-    if let Some(age) = age_of(acked)
-        && let Some(base_row) = ring.at(acked).and_then(|base| base.row(id))
-    {
-        return What::Update { row: row as u32, age, base_row: base_row as u32 };
-    }
-    // Too long ago; but if it had not changed since by the oldest frame, the client's state is that frame's as well.
-    let Some(oldest) = ring.oldest() else { return refresh };
-    match (age_of(oldest.tick), oldest.row(id)) {
-        (Some(age), Some(base_row)) if oldest.changed(base_row) <= acked && acked <= oldest.tick => {
-            What::Update { row: row as u32, age, base_row: base_row as u32 }
+    /// Says what an entity is to the client; all but [`Relation::None`] keep it in the area. False if there are
+    /// [`MAX_RELATIONS`] already.
+    pub(super) fn relate(&mut self, id: EntityId, relation: Relation) -> bool {
+        self.pins.retain(|(other, _)| *other != id);
+        if relation != Relation::None {
+            if self.pins.len() >= MAX_RELATIONS {
+                return false;
+            }
+            self.pins.push((id, relation));
         }
-        _ => refresh,
-    }
-}
-
-/// How much more urgent an entity gets per tick, by its distance.
-fn gain(frame: &Frame, row: usize, own: Option<[f32; 3]>, aoi: &Aoi) -> u32 {
-    let Some([ox, _, oz]) = own else { return FAR_GAIN };
-    let [x, _, z] = frame.position_m(row);
-    let distance2 = (x - ox) * (x - ox) + (z - oz) * (z - oz);
-    let near = (1.0 - distance2 / (aoi.leave_m * aoi.leave_m)).max(0.0);
-    FAR_GAIN + (near * (NEAR_GAIN - FAR_GAIN) as f32) as u32
-}
-
-/// Cuts the candidates to what fits `budget` bits, most urgent first; leaves them in slot order.
-fn choose(context: &SnapshotContext<'_>, frame: &Frame, budget: usize, age0: u8, candidates: &mut Vec<Candidate>) {
-    let mut used = MAX_HEADER_BITS;
-    let cost = |candidate: &Candidate| {
-        let mut count = BitCount::default();
-        write_record(&mut count, context, frame, age0, candidate.what);
-        MAX_GAP_BITS + count.0
-    };
-    // Mostly all fit by their upper bounds, and nothing needs to be measured.
-    if used + candidates.len() * context.record_bits <= budget && candidates.len() <= usize::from(MAX_RECORDS) {
-        return;
-    }
-    candidates.sort_unstable_by_key(|candidate| (core::cmp::Reverse(candidate.priority), candidate.slot));
-    candidates.truncate(usize::from(MAX_RECORDS));
-    candidates.retain(|candidate| {
-        let bits = cost(candidate);
-        let fits = used + bits <= budget;
-        used += if fits { bits } else { 0 };
-        fits
-    });
-    candidates.sort_unstable_by_key(|candidate| candidate.slot);
-}
-
-/// The most bits that any record of that schema takes, its gap included.
-#[must_use]
-pub fn max_record_bits(schema: &Schema) -> usize {
-    let spawn = |kind: &Kind| 2 + 36 + kind.fields.iter().map(|field| usize::from(field.bits)).sum::<usize>();
-    let kinds = (0u8..).zip(schema.kinds).map(|(number, kind)| max_update_bits(schema, number).max(spawn(kind)));
-    MAX_GAP_BITS + kinds.max().unwrap_or(0).max(DESPAWN_BITS)
-}
-
-fn write_record(w: &mut impl BitSink, context: &SnapshotContext<'_>, frame: &Frame, age0: u8, what: What) {
-    match what {
-        What::Despawn => write_despawn(w),
-        What::Spawn { row } => {
-            let row = row as usize;
-            write_spawn(w, context.schema, frame.id(row).raw(), frame.kind(row), frame.state(row));
+        if let Ok(at) = self.order.binary_search_by_key(&id, |(id, _)| *id)
+            && let Some((_, slot)) = self.order.get(at)
+            && let Some(known) = self.slots.get_mut(usize::from(*slot))
+        {
+            known.relation = relation;
         }
-        What::Update { row, age, base_row } => {
-            let row = row as usize;
-            let base: &State = match context.ring.at(frame.tick - u64::from(age)) {
-                Some(base) => base.state(base_row as usize),
-                None => unreachable!("the baseline was found in this ring a moment ago"),
-            };
-            write_age(w, age, age0);
-            write_fields(w, context.schema, context.rate, frame.kind(row), age, base, frame.state(row));
+        true
+    }
+
+    /// The client now owns another entity: it is told anew of both, as owner or not.
+    pub(super) fn set_own(&mut self, own: EntityId, tick: u64) {
+        // Snapshots of that tick told it as it was before, and may be acknowledged yet.
+        let since = self.stamp(tick) + 1;
+        for id in [core::mem::replace(&mut self.own, own), own] {
+            if let Ok(at) = self.order.binary_search_by_key(&id, |(id, _)| *id)
+                && let Some((_, slot)) = self.order.get(at)
+                && let Some(known) = self.slots.get_mut(usize::from(*slot))
+                && known.phase != Phase::Despawning
+            {
+                (known.phase, known.acked, known.since) = (Phase::Spawning, NEVER, since);
+                self.pending.insert(*slot);
+            }
         }
     }
 }

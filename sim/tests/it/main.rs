@@ -1,6 +1,8 @@
-//! The simulation from outside: determinism, movement, space, logs.
+//! The simulation from outside: determinism, movement, courses, space, logs.
 
+mod course;
 mod golden;
+mod lone;
 mod motion;
 mod query;
 mod replay;

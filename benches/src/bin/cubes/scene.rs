@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lzma_rust2::XzReader;
-use netcode::schema::{Field, Kind, Predictor, Schema, State};
+use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
 use thiserror::Error;
 
 /// Cubes of a frame; number 0 is the player.
@@ -21,13 +21,35 @@ const PLACES: [usize; 8] = [4, 5, 6, 7, 1, 2, 3, 0];
 
 const fn position(name: &'static str, bits: u8, signed: bool) -> Field {
     let classes = [4, 8];
-    Field { name, bits, signed, wraps: false, scale: 512, unit: "m", predictor: Predictor::Trend, group: 1, classes }
+    Field {
+        name,
+        bits,
+        signed,
+        wraps: false,
+        scale: 512,
+        unit: "m",
+        predictor: Predictor::Trend,
+        group: 1,
+        audience: Audience::Everyone,
+        classes,
+    }
 }
 
 const fn orientation(name: &'static str, part: u8) -> Field {
     let (bits, classes) = if part == 0 { (2, [0, 1]) } else { (9, [3, 6]) };
     let predictor = Predictor::Rotation { part };
-    Field { name, bits, signed: false, wraps: false, scale: 1, unit: "1", predictor, group: 2, classes }
+    Field {
+        name,
+        bits,
+        signed: false,
+        wraps: false,
+        scale: 1,
+        unit: "1",
+        predictor,
+        group: 2,
+        audience: Audience::Everyone,
+        classes,
+    }
 }
 
 /// A cube.
@@ -44,6 +66,7 @@ pub static SCHEMA: Schema = Schema {
                 unit: "1",
                 predictor: Predictor::Hold,
                 group: 0,
+                audience: Audience::Everyone,
                 classes: [0, 0],
             },
             position("position_x", 15, true),

@@ -52,14 +52,28 @@ impl Arena {
         let (roams, key_rolls) = (self.cluster.sum(|stats| stats.roams), self.cluster.sum(|stats| stats.key_rolls));
         self.digest.fold(roams);
         self.digest.fold(key_rolls);
+        let counts = self.checker.counts;
+        let reached = [
+            ("crowded", counts.crowded),
+            ("cut", self.cluster.sum(|stats| stats.replica.cut)),
+            ("refreshed", self.cluster.sum(|stats| stats.replica.refreshes)),
+            ("without_slot", self.cluster.sum(|stats| stats.replica.no_slot)),
+            ("tied", counts.tied),
+            ("possessed", self.cluster.bonds.possessed),
+            ("frames_missed", self.cluster.frames_missed),
+            ("held", counts.held),
+            ("fed", counts.fed),
+        ];
         Report {
             roams,
             key_rolls,
             digest: format!("{:016x}", self.digest.get()),
-            snapshots_checked: self.checker.snapshots,
-            complete_snapshots: self.checker.complete,
-            states_checked: self.checker.states,
-            unchecked: self.checker.unchecked,
+            snapshots_checked: counts.snapshots,
+            complete_snapshots: counts.complete,
+            states_checked: counts.states,
+            unchecked: counts.unchecked,
+            unfeedable: counts.unfeedable,
+            reached: reached.into_iter().collect(),
             faults: faults.into_iter().collect(),
             server_drops: named(&self.cluster.drops()),
             client_drops: named(&client_drops),

@@ -3,16 +3,26 @@
 use super::super::checker::UNKNOWN_CALM_S;
 use super::super::options::calm;
 use super::super::report::Broken;
-use super::{Arena, FAREWELL_S, LIVENESS_S};
+use super::{Arena, FAREWELL_S, LIVENESS_S, allowance, subject};
 use netcode::Time;
+
+/// After all has converged, so many virtual seconds are played on.
+const STRICT_S: u64 = 3;
+/// More bytes than any record has.
+const LONGEST_RECORD: usize = 48;
 
 impl Arena {
     /// Ends all faults of the network, and all churn.
     pub(super) fn heal(&mut self) {
         self.faulty = false;
         self.faults.stop();
+        self.cluster.calm();
         // The others go on: with a good network, they must not keep anybody from playing.
-        self.hostiles.relent();
+        for index in self.hostiles.relent() {
+            if let Some(player) = self.players.get_mut(index) {
+                player.deaf_until = Some(self.now);
+            }
+        }
         self.network.heal();
         self.network.reset_links(calm());
         self.shorten_ways();
@@ -32,13 +42,22 @@ impl Arena {
             self.step_tick();
             if ticks.is_multiple_of(every) && self.missing().is_none() {
                 self.report.converged_after_s = ticks.div_ceil(rate);
-                return;
+                return self.play_on();
             }
         }
         self.report.converged_after_s = LIVENESS_S.into();
         if let Some((client, what)) = self.missing() {
             self.violate(client, what);
         }
+    }
+
+    /// All has converged: for some seconds nobody may starve.
+    fn play_on(&mut self) {
+        self.strict = true;
+        for _ in 0..STRICT_S * u64::from(self.drawn.rate) {
+            self.step_tick();
+        }
+        self.strict = false;
     }
 
     /// The first thing that has not converged.
@@ -51,10 +70,17 @@ impl Arena {
                 return Some((Some(index), Broken::NotConnected { seconds }));
             };
             let fresh = client.view().tick().is_some_and(|newest| newest + 2 >= tick);
-            if !fresh || !client.view().complete() || client.own_entity().is_none() {
+            let Some(subject) = subject(&self.history, &self.cluster, player) else { continue };
+            let allowance = allowance(&self.drawn, &self.cluster, self.now, index, player);
+            let complete = client.view().complete() || {
+                // In a crowd no snapshot is complete, nor is one that the budget cut.
+                let excused = subject.crowded() || player.pace.bytes + LONGEST_RECORD > allowance.room;
+                excused && self.checker.starving(&subject, allowance).is_none()
+            };
+            if !fresh || !complete || client.own_entity().is_none() {
                 return Some((Some(index), Broken::NotComplete { seconds }));
             }
-            if let Some(unknown) = self.checker.unknown(&self.history, client, UNKNOWN_CALM_S) {
+            if let Some(unknown) = self.checker.unknown(&subject, UNKNOWN_CALM_S) {
                 return Some((Some(index), unknown));
             }
         }

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use netcode::channel::SNAPSHOT;
 use netcode::emulator::{Datagram, LinkConfig};
 use netcode::handshake::{ACCEPT, HELLO, REFUSE, RETRY};
 use netcode::packet::{DATA_FLAGS, MAX_DATAGRAM};
@@ -15,6 +16,23 @@ use super::Arena;
 
 /// The delay from a hostile client that copies to the server.
 const NEAR: Duration = Duration::from_micros(500);
+
+/// The snapshots of a datagram.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bodies {
+    snapshots: usize,
+    /// Tick and length of the last.
+    newest: Option<(u64, usize)>,
+}
+
+impl Bodies {
+    fn see(&mut self, channel: u8, tick: Option<u64>, bytes: &[u8]) {
+        if channel == SNAPSHOT {
+            self.snapshots += 1;
+            self.newest = Some((tick.unwrap_or(0), bytes.len()));
+        }
+    }
+}
 
 impl Arena {
     pub(super) fn deliver(&mut self, datagram: Datagram) {
@@ -67,10 +85,12 @@ impl Arena {
         let Some(player) = self.players.get_mut(index) else { return };
         let Some(client) = &mut player.client else { return };
         let digest = &mut self.digest;
+        let mut bodies = Bodies::default();
         let mut tap = |channel: u8, tick: Option<u64>, bytes: &[u8]| {
             digest.fold(channel.into());
             digest.fold(tick.unwrap_or(u64::MAX));
             digest.bytes(bytes);
+            bodies.see(channel, tick, bytes);
         };
         // These two are not sealed: they only echo what the client sent.
         let unsealed = matches!(datagram.bytes.first(), Some(&RETRY | &REFUSE));
@@ -82,7 +102,25 @@ impl Arena {
                 self.violate(Some(index), Broken::ForgeryAccepted { by_server: false });
             }
         }
+        self.check_bodies(index, &bodies);
         self.after(index);
+    }
+
+    /// At most one snapshot comes in a datagram, the whole of it and no longer than it may be.
+    fn check_bodies(&mut self, index: usize, bodies: &Bodies) {
+        let Some((snapshot, bytes)) = bodies.newest else { return };
+        if let Some(player) = self.players.get_mut(index) {
+            player.pace.bytes = bytes;
+        }
+        self.report.snapshot_bytes += bytes as u64;
+        self.report.longest_snapshot = self.report.longest_snapshot.max(bytes as u64);
+        let most = self.drawn.tight.budget(index, self.drawn.snapshot_bytes, self.drawn.rate);
+        if bytes > most {
+            self.violate(Some(index), Broken::BudgetExceeded { snapshot, bytes, most });
+        }
+        if bodies.snapshots != 1 {
+            self.violate(Some(index), Broken::NotOneSnapshot { snapshots: bodies.snapshots });
+        }
     }
 
     fn is_forged(&self, datagram: &[u8], seals: Option<&Seals>) -> bool {

@@ -202,7 +202,7 @@ impl Model {
             let flag = kind.fields.iter().position(|field| field.bits == 1);
             model.kinds.push(KindModel {
                 classes,
-                drifts: kind.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. })),
+                drifts: kind.drifts(),
                 flag: flag.map(|i| i as u8),
                 changed: [Slot::FRESH; 256],
                 flags: [Slot::FRESH; 512],
@@ -230,6 +230,7 @@ fn has_residual(field: &Field) -> bool {
 fn alike(a: &Field, b: &Field) -> bool {
     let predictors = match (a.predictor, b.predictor) {
         (Predictor::Linear { numerator: a, .. }, Predictor::Linear { numerator: b, .. }) => a == b,
+        (Predictor::Fall { .. }, Predictor::Fall { .. }) => true,
         (Predictor::Rotation { part: a }, Predictor::Rotation { part: b }) => (a == 0) == (b == 0),
         (a, b) => a == b,
     };

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use netcode::channel::{Kind as ChannelKind, Overflow, Table};
-use netcode::schema::{Field, Fnv, Kind, Predictor, Schema};
+use netcode::schema::{Audience, Field, Fnv, Kind, Predictor, Schema};
 use serde_json::{Value, json};
 
 use super::{hash, hex};
@@ -18,6 +18,7 @@ const X: Field = Field {
     unit: "m",
     predictor: Predictor::Linear { velocity: 3, numerator: 4 },
     group: 0,
+    audience: Audience::Everyone,
     classes: [3, 9],
 };
 const Y: Field = Field {
@@ -31,7 +32,12 @@ const Y: Field = Field {
 const Z: Field = Field { name: "z", predictor: Predictor::Linear { velocity: 5, numerator: 4 }, ..X };
 const VX: Field =
     Field { name: "vx", bits: 12, scale: 64, unit: "m/s", predictor: Predictor::Hold, classes: [7, 10], ..X };
-const VY: Field = Field { name: "vy", group: 1, ..VX };
+const VY: Field = Field {
+    name: "vy",
+    predictor: Predictor::Fall { gravity: 1280, terminal: 1920, flags: 7, supported: 1 },
+    group: 1,
+    ..VX
+};
 const VZ: Field = Field { name: "vz", ..VX };
 const YAW: Field = Field {
     name: "yaw",
@@ -42,11 +48,22 @@ const YAW: Field = Field {
     unit: "turn",
     predictor: Predictor::Hold,
     group: 2,
+    audience: Audience::Everyone,
     classes: [6, 9],
 };
 const FLAGS: Field =
     Field { name: "flags", bits: 4, wraps: false, scale: 1, unit: "bits", group: 3, classes: [1, 2], ..YAW };
 const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, classes: [2, 4], ..FLAGS };
+const STAMINA: Field = Field {
+    name: "stamina",
+    bits: 6,
+    scale: 63,
+    unit: "full",
+    group: 4,
+    audience: Audience::Owner,
+    classes: [3, 4],
+    ..FLAGS
+};
 const MOVE_X: Field =
     Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, classes: [2, 4], ..FLAGS };
 const MOVE_Z: Field = Field { name: "move_z", ..MOVE_X };
@@ -54,7 +71,7 @@ const MOVE_Z: Field = Field { name: "move_z", ..MOVE_X };
 /// The game's schema.
 pub const SCHEMA: Schema = Schema {
     kinds: &[
-        Kind { name: "player", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS] },
+        Kind { name: "player", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS, STAMINA] },
         Kind { name: "npc", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS, ARCHETYPE] },
     ],
     input: &[MOVE_X, MOVE_Z, Field { group: 1, ..YAW }, Field { name: "buttons", group: 2, ..FLAGS }],
@@ -111,6 +128,13 @@ fn channel_table(name: &str, table: &Table) -> Value {
     json!({ "name": name, "channels": channels, "canonical": hex(canonical), "hash": hash(table.hash()) })
 }
 
+fn audience(field: &Field) -> u8 {
+    match field.audience {
+        Audience::Everyone => 0,
+        Audience::Owner => 1,
+    }
+}
+
 fn canonical_fields(out: &mut Vec<u8>, fields: &[Field]) {
     out.push(fields.len() as u8);
     for field in fields {
@@ -118,13 +142,22 @@ fn canonical_fields(out: &mut Vec<u8>, fields: &[Field]) {
         out.extend_from_slice(&[field.bits, u8::from(field.signed), u8::from(field.wraps)]);
         out.extend_from_slice(&field.scale.to_le_bytes());
         text(out, field.unit);
-        out.extend_from_slice(&[field.group, field.classes[0], field.classes[1]]);
+        out.extend_from_slice(&[field.group, audience(field), field.classes[0], field.classes[1]]);
         match field.predictor {
             Predictor::Hold => out.push(0),
             Predictor::Linear { velocity, numerator } => {
                 out.extend_from_slice(&[1, velocity]);
                 out.extend_from_slice(&numerator.to_le_bytes());
             }
+            Predictor::Fall { gravity, terminal, flags, supported } => {
+                out.push(2);
+                out.extend_from_slice(&gravity.to_le_bytes());
+                out.extend_from_slice(&terminal.to_le_bytes());
+                out.push(flags);
+                out.extend_from_slice(&supported.to_le_bytes());
+            }
+            Predictor::Trend => out.push(3),
+            Predictor::Rotation { part } => out.extend_from_slice(&[4, part]),
         }
     }
 }
@@ -134,6 +167,11 @@ fn fields(fields: &[Field]) -> Value {
         let predictor = match field.predictor {
             Predictor::Hold => json!("hold"),
             Predictor::Linear { velocity, numerator } => json!({ "velocity": velocity, "numerator": numerator }),
+            Predictor::Fall { gravity, terminal, flags, supported } => {
+                json!({ "gravity": gravity, "terminal": terminal, "flags": flags, "supported": supported })
+            }
+            Predictor::Trend => json!("trend"),
+            Predictor::Rotation { part } => json!({ "rotation": part }),
         };
         json!({
             "name": field.name,
@@ -143,6 +181,7 @@ fn fields(fields: &[Field]) -> Value {
             "scale": field.scale,
             "unit": field.unit,
             "group": field.group,
+            "audience": audience(field),
             "classes": field.classes,
             "predictor": predictor,
         })
@@ -178,19 +217,29 @@ pub fn markdown() -> String {
 }
 
 fn rows(out: &mut String, title: &str, fields: &[Field]) {
-    let _ = writeln!(out, "| {title} | bits | signed | wraps | scale | unit | group | classes | predictor |");
-    let _ = writeln!(out, "|---|---|---|---|---|---|---|---|---|");
+    let _ =
+        writeln!(out, "| {title} | bits | signed | wraps | scale | unit | group | audience | classes | predictor |");
+    let _ = writeln!(out, "|---|---|---|---|---|---|---|---|---|---|");
     for (index, field) in fields.iter().enumerate() {
         let yes = |flag| if flag { "yes" } else { "no" };
         let predictor = match field.predictor {
             Predictor::Hold => "hold".to_owned(),
             Predictor::Linear { velocity, numerator } => format!("linear, velocity {velocity}, numerator {numerator}"),
+            Predictor::Fall { gravity, terminal, flags, supported } => {
+                format!("fall, gravity {gravity}, terminal {terminal}, flags {flags}, supported {supported}")
+            }
+            Predictor::Trend => "trend".to_owned(),
+            Predictor::Rotation { part } => format!("rotation, part {part}"),
+        };
+        let audience = match field.audience {
+            Audience::Everyone => "all",
+            Audience::Owner => "owner",
         };
         let Field { name, bits, signed, wraps, scale, unit, group, classes: [small, medium], .. } = field;
         let (signed, wraps) = (yes(*signed), yes(*wraps));
         let _ = writeln!(
             out,
-            "| {index} `{name}` | {bits} | {signed} | {wraps} | {scale} | `{unit}` | {group} | {small}, {medium} | {predictor} |"
+            "| {index} `{name}` | {bits} | {signed} | {wraps} | {scale} | `{unit}` | {group} | {audience} | {small}, {medium} | {predictor} |"
         );
     }
     out.push('\n');

@@ -2,9 +2,10 @@
 //! that do not fit it.
 
 use netcode::bits::BitWriter;
-use netcode::schema::State;
+use netcode::schema::{State, extrapolate};
 use netcode::snapshot::{
-    Event, Header, Limits, View, write_despawn, write_gap, write_header, write_spawn, write_update,
+    Codec, Event, Header, Limits, View, write_age, write_codec, write_despawn, write_fields, write_gap, write_header,
+    write_spawn,
 };
 use serde_json::{Value, json};
 
@@ -18,12 +19,14 @@ enum Record {
         slot: u16,
         id: u32,
         kind: u8,
+        owner: bool,
         state: State,
     },
-    /// Against the state given, which the view holds for `tick - age` or before.
+    /// Against the state given, which the view's course has at `tick - age`.
     Update {
         slot: u16,
         kind: u8,
+        owner: bool,
         age: u8,
         base: State,
         state: State,
@@ -41,18 +44,37 @@ impl Record {
     }
 }
 
+fn spawn(slot: u16, id: u32, kind: u8, state: &State) -> Record {
+    Record::Spawn { slot, id, kind, owner: false, state: *state }
+}
+
+fn update(slot: u16, kind: u8, age: u8, base: &State, state: &State) -> Record {
+    Record::Update { slot, kind, owner: false, age, base: *base, state: *state }
+}
+
+/// The player of slot 0, who is the client's own.
+fn own_spawn(state: &State) -> Record {
+    Record::Spawn { slot: 0, id: 0x0010_0005, kind: 0, owner: true, state: *state }
+}
+
+fn own_update(age: u8, base: &State, state: &State) -> Record {
+    Record::Update { slot: 0, kind: 0, owner: true, age, base: *base, state: *state }
+}
+
 fn body(margin: Option<i8>, complete: bool, age0: u8, records: &[Record]) -> Vec<u8> {
     let mut buffer = [0; 1100];
     let mut w = BitWriter::new(&mut buffer);
+    write_codec(&mut w, Codec::Fast);
     write_header(&mut w, &Header { margin, complete, age0, count: records.len() as u16 });
     let mut next = 0;
     for record in records {
         write_gap(&mut w, record.slot() - next);
         next = record.slot() + 1;
         match record {
-            Record::Spawn { id, kind, state, .. } => write_spawn(&mut w, &SCHEMA, *id, *kind, state),
-            Record::Update { kind, age, base, state, .. } => {
-                write_update(&mut w, &SCHEMA, RATE, *kind, *age, age0, base, state);
+            Record::Spawn { id, kind, owner, state, .. } => write_spawn(&mut w, &SCHEMA, *id, *kind, *owner, state),
+            Record::Update { kind, owner, age, base, state, .. } => {
+                write_age(&mut w, *age, age0);
+                write_fields(&mut w, &SCHEMA, RATE, *kind, *owner, *age, base, state);
             }
             Record::Despawn { .. } => write_despawn(&mut w),
         }
@@ -65,17 +87,29 @@ fn body(margin: Option<i8>, complete: bool, age0: u8, records: &[Record]) -> Vec
 fn by_hand(age0: u8, count: u16, fields: &[(u64, u32)]) -> Vec<u8> {
     let mut buffer = [0; 64];
     let mut w = BitWriter::new(&mut buffer);
+    write_codec(&mut w, Codec::Fast);
     write_header(&mut w, &Header { margin: None, complete: true, age0, count });
     fields.iter().for_each(|(value, bits)| w.write(*value, *bits));
     let len = w.finish();
     buffer[..len].to_vec()
 }
 
-/// x, y, z, vx, vy, vz, yaw, flags, archetype.
+/// x, y, z, vx, vy, vz, yaw, flags, and stamina or archetype.
 fn state(fields: [i32; 9]) -> State {
     let mut state = State::default();
     state[..9].copy_from_slice(&fields);
     state
+}
+
+/// With other values in some fields.
+fn with(mut state: State, fields: &[(usize, i32)]) -> State {
+    fields.iter().for_each(|(field, value)| state[*field] = *value);
+    state
+}
+
+/// So many ticks later, on course.
+fn on(kind: u8, ticks: u32, state: &State) -> State {
+    extrapolate(SCHEMA.kind(kind).unwrap(), RATE, ticks, state)
 }
 
 struct Sequence {
@@ -93,6 +127,7 @@ impl Sequence {
                 "id": entity.id(),
                 "slot": entity.slot(),
                 "kind": entity.kind(),
+                "owner": entity.owner(),
                 "state": entity.state()[..fields],
                 "confirmed": big(entity.confirmed()),
             })
@@ -113,25 +148,92 @@ impl Sequence {
         }));
     }
 
-    /// What does not fit the view of tick 70,014.
+    /// What does not fit the view of tick 70,301.
     fn refuse_all(&mut self, own: &State, npc: &State) {
-        let update = |slot, kind, age, base: &State| Record::Update { slot, kind, age, base: *base, state: *base };
-        let whole = body(None, true, 1, &[update(0, 0, 1, own)]);
-        self.refuse(70_014, &whole);
-        self.refuse(70_015, &whole[..2]);
-        self.refuse(70_015, &[&whole[..], &[0]].concat());
-        self.refuse(70_015, &body(None, true, 1, &[update(3, 0, 1, own)]));
-        self.refuse(70_015, &body(None, true, 1, &[update(80, 1, 5, npc)]));
+        let whole = body(None, true, 1, &[own_update(1, own, own)]);
+        self.refuse(70_301, &whole);
+        self.refuse(70_302, &whole[..2]);
+        self.refuse(70_302, &[&whole[..], &[0]].concat());
+        self.refuse(70_302, &body(None, true, 1, &[update(3, 0, 1, own, own)]));
+        self.refuse(70_302, &body(None, true, 1, &[update(300, 1, 2, npc, npc)]));
         // Gap, op and what follows, where no writer would write it.
         let first: (u64, u32) = (0b0, 1);
         let update: (u64, u32) = (0b0, 1);
-        self.refuse(70_015, &by_hand(0, 1, &[first, update, (1, 1), (0, 4)]));
-        self.refuse(70_015, &by_hand(1, 1, &[first, update, (0, 1), (0, 6), (0, 4)]));
-        self.refuse(70_015, &by_hand(1, 2, &[(0b111 | 4095 << 3, 15), (0b11, 2), (0b0, 1), (0b11, 2)]));
-        self.refuse(70_015, &by_hand(1, 1, &[first, (0b01, 2), (77, 32), (2, 4), (0, 64), (0, 63)]));
+        self.refuse(70_302, &by_hand(0, 1, &[first, update, (1, 1), (0, 5)]));
+        self.refuse(70_302, &by_hand(1, 1, &[first, update, (0, 1), (0, 6), (0, 5)]));
+        self.refuse(70_302, &by_hand(1, 2, &[(0b111 | 4095 << 3, 15), (0b11, 2), (0b0, 1), (0b11, 2)]));
+        self.refuse(70_302, &by_hand(1, 1, &[first, (0b01, 2), (77, 32), (2, 4), (0, 64), (0, 64)]));
         // The x in slot 9 is guessed to be as low as it gets, and 1 is taken from it.
         let slot_9 = (0b011 | 9 << 3, 9);
-        self.refuse(70_015, &by_hand(1, 1, &[slot_9, update, (1, 1), (0b1, 4), (1, 2), (0, 3), (0, 4)]));
+        self.refuse(70_302, &by_hand(1, 1, &[slot_9, update, (1, 1), (0b1, 4), (1, 2), (0, 3), (0, 4)]));
+        // The codec that nobody agreed on.
+        let mut compact = whole;
+        compact[0] |= 1;
+        self.refuse(70_302, &compact);
+    }
+
+    fn courses(&mut self, own: &State, other: &State, npc: &State) {
+        self.apply("an empty one", 70_000, &body(None, true, 0, &[]));
+        let spawns = [own_spawn(own), spawn(1, 9, 0, other), spawn(9, 10, 1, npc)];
+        self.apply("spawns, gaps 0 and 7; the first with the owner's field", 70_001, &body(Some(-3), true, 0, &spawns));
+
+        // 320 / 64 m/s are 64 quanta a tick; -7 is -1.4, and the rest of a half rounds up.
+        let guessed = state([1064, 0, -2001, 320, 0, -7, 4090, 1, 50]);
+        assert_eq!(guessed, on(0, 1, own));
+        let touch = [own_update(1, own, &guessed)];
+        self.apply("an update that says: as guessed", 70_002, &body(Some(2), false, 1, &touch));
+
+        let small = state([1064 + 3 * 64 + 4, 10, -2001 - 3 - 300, 320 + 64, 2, -7, 5, 1, 47]);
+        let sinks = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 2048, 0, 0]);
+        let turned = with(on(1, 4, npc), &[(6, 100 - 33), (7, 3), (8, 7)]);
+        let updates = [own_update(3, &guessed, &small), update(1, 0, 4, other, &sinks), update(9, 1, 4, npc, &turned)];
+        let name = "every class, a cyclic field, saturation, a fall, two ages";
+        self.apply(name, 70_005, &body(Some(127), true, 4, &updates));
+        self.apply("complete and without records: all moved on as guessed", 70_008, &body(Some(1), true, 0, &[]));
+        // The record of 70,005 is not the baseline.
+        let older = with(on(0, 8, &guessed), &[(0, 1064 + 8 * 64 - 5)]);
+        let aged = [own_update(8, &guessed, &older)];
+        self.apply("a baseline older than the newest record", 70_010, &body(None, false, 63, &aged));
+    }
+
+    fn slots(&mut self, own: &State, other: &State, npc: &State) {
+        let mixed = [
+            own_spawn(own),
+            Record::Despawn { slot: 1 },
+            Record::Despawn { slot: 2 },
+            spawn(9, 11, 0, other),
+            spawn(80, 10, 1, npc),
+            spawn(4095, 12, 1, npc),
+        ];
+        let name = "refresh, despawns, another entity in a slot, an entity in another slot";
+        self.apply(name, 70_011, &body(None, true, 0, &mixed));
+        let crowd = (100..118).map(|slot| spawn(slot, u32::from(slot), 1, npc));
+        self.apply("a count of six bits", 70_012, &body(None, false, 0, &crowd.collect::<Vec<_>>()));
+        let mut twice = vec![
+            spawn(100, 100, 0, &SCHEMA.kinds[0].visible(false, own)),
+            Record::Spawn { slot: 101, id: 101, kind: 1, owner: true, state: *npc },
+        ];
+        twice.extend((102..118).map(|slot| Record::Despawn { slot }));
+        twice.extend([spawn(200, 500, 1, npc), spawn(201, 500, 1, npc)]);
+        let name = "the same entity as another kind, and as its owner; one entity in two slots: the later one holds it";
+        self.apply(name, 70_013, &body(Some(-128), true, 0, &twice));
+    }
+
+    fn falls(&mut self, own: &State, npc: &State) {
+        // The course that began at 70,011 led on to 70,012, from where two more ticks are guessed.
+        let (since, leaps) = (on(0, 1, own), with(on(0, 3, own), &[(4, 448), (7, 0), (8, 41)]));
+        let name = "a baseline that began before the age says, an age beside an age0 of 0: a jump";
+        self.apply(name, 70_014, &body(None, true, 0, &[own_update(2, &since, &leaps)]));
+        self.apply("on its course the jump goes up and down", 70_020, &body(Some(0), true, 0, &[]));
+        let lands = with(on(0, 12, &leaps), &[(1, 0), (4, 0), (7, 1)]);
+        let landing = [own_update(6, &on(0, 6, &leaps), &lands)];
+        self.apply("it lands, and was on course until six ticks before", 70_026, &body(Some(3), false, 6, &landing));
+        let drops = with(on(0, 1, &lands), &[(1, 100_000), (4, -100), (7, 0)]);
+        self.apply("it drops from far above", 70_027, &body(Some(4), true, 1, &[own_update(1, &lands, &drops)]));
+        let name = "a fall is followed for 128 ticks, a walk for ever";
+        self.apply(name, 70_300, &body(None, true, 0, &[]));
+        let last = [own_spawn(own), spawn(300, 300, 1, npc)];
+        self.apply("the last", 70_301, &body(None, true, 0, &last));
     }
 
     fn refuse(&mut self, tick: u64, body: &[u8]) {
@@ -143,64 +245,12 @@ impl Sequence {
 pub fn sequence() -> Value {
     let view = View::new(&SCHEMA, RATE, Limits::default());
     let mut sequence = Sequence { view, steps: Vec::new(), errors: Vec::new() };
-    let own = state([1000, 0, -2000, 320, 0, -7, 4090, 1, 0]);
+    let own = state([1000, 0, -2000, 320, 0, -7, 4090, 1, 50]);
     let other = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 0, 15, 0]);
     let npc = state([5, 6, 7, 0, 0, 0, 100, 0, 200]);
-    sequence.apply("an empty one", 70_000, &body(None, true, 0, &[]));
-    let spawns = [
-        Record::Spawn { slot: 0, id: 0x0010_0005, kind: 0, state: own },
-        Record::Spawn { slot: 1, id: 9, kind: 0, state: other },
-        Record::Spawn { slot: 9, id: 10, kind: 1, state: npc },
-    ];
-    sequence.apply("spawns, gaps 0 and 7", 70_001, &body(Some(-3), true, 0, &spawns));
-
-    // Moves on as guessed: 320 / 64 m/s are 64 quanta a tick; -7 is -1.4, and the rest of a half rounds up.
-    let guessed = state([1064, 0, -2001, 320, 0, -7, 4090, 1, 0]);
-    let touch = [Record::Update { slot: 0, kind: 0, age: 1, base: own, state: guessed }];
-    sequence.apply("an update that says: as guessed", 70_002, &body(Some(2), false, 1, &touch));
-
-    let small = state([1064 + 3 * 64 + 4, 10, -2001 - 4 - 300, 320 + 64, 2, -7, 5, 1, 0]);
-    let falls = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 2048, 0, 0]);
-    let turned = state([5, 6, 7, 0, 0, 0, 100 - 33, 3, 7]);
-    let updates = [
-        Record::Update { slot: 0, kind: 0, age: 3, base: guessed, state: small },
-        Record::Update { slot: 1, kind: 0, age: 4, base: other, state: falls },
-        Record::Update { slot: 9, kind: 1, age: 4, base: npc, state: turned },
-    ];
-    sequence.apply("every class, a cyclic field, saturation, two ages", 70_005, &body(Some(127), true, 4, &updates));
-
-    sequence.apply("complete and without records: all hold still", 70_008, &body(Some(1), true, 0, &[]));
-    let older = state([1064 + 8 * 64, 0, -2001 - 11, 320, 0, -7, 4090, 1, 0]);
-    let aged = [Record::Update { slot: 0, kind: 0, age: 8, base: guessed, state: older }];
-    sequence.apply("a baseline older than the newest state", 70_010, &body(None, false, 63, &aged));
-    let mixed = [
-        Record::Spawn { slot: 0, id: 0x0010_0005, kind: 0, state: own },
-        Record::Despawn { slot: 1 },
-        Record::Despawn { slot: 2 },
-        Record::Spawn { slot: 9, id: 11, kind: 0, state: other },
-        Record::Spawn { slot: 80, id: 10, kind: 1, state: npc },
-        Record::Spawn { slot: 4095, id: 12, kind: 1, state: npc },
-    ];
-    sequence.apply(
-        "refresh, despawns, another entity in a slot, an entity in another slot",
-        70_011,
-        &body(None, true, 0, &mixed),
-    );
-    let crowd = (100..118).map(|slot| Record::Spawn { slot, id: u32::from(slot), kind: 1, state: npc });
-    sequence.apply("a count of six bits", 70_012, &body(None, false, 0, &crowd.collect::<Vec<_>>()));
-
-    let twice = [
-        Record::Spawn { slot: 100, id: 100, kind: 0, state: own },
-        Record::Spawn { slot: 200, id: 500, kind: 1, state: npc },
-        Record::Spawn { slot: 201, id: 500, kind: 1, state: npc },
-    ];
-    let name = "the same entity as another kind, one entity in two slots: the later one holds it";
-    sequence.apply(name, 70_013, &body(Some(-128), true, 0, &twice));
-    // The state of 70,011 has stood until 70,012, from where it is guessed for two ticks.
-    let stood = state([1000 + 128, 0, -2000 - 3, 320, 0, -7, 4090, 1, 0]);
-    let since = [Record::Update { slot: 0, kind: 0, age: 2, base: own, state: stood }];
-    let name = "a baseline older than the age says, an age beside an age0 of 0";
-    sequence.apply(name, 70_014, &body(None, true, 0, &since));
+    sequence.courses(&own, &other, &npc);
+    sequence.slots(&own, &other, &npc);
+    sequence.falls(&own, &npc);
     sequence.refuse_all(&own, &npc);
     json!({ "rate": RATE, "sequence": sequence.steps, "refused_after_it": sequence.errors })
 }

@@ -1,0 +1,137 @@
+//! The bits of updates, made once for all clients that want the same.
+//!
+//! What became of an entity since tick `T - age` is the same string of bits for every client that has that
+//! baseline. It is packed when the first one wants it and copied for the others.
+
+use netcode::bits::BitWriter;
+use netcode::schema::{Kind, Predictor, State, extrapolate};
+use netcode::snapshot::{MAX_AGE, write_residuals};
+
+use super::ReplicationSchema;
+
+/// Ages with a place of their own for each entity; two that differ by this displace each other.
+const WAYS: usize = 32;
+/// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their classes and groups.
+const MAX_BYTES: usize = 64;
+
+const _: () = assert!(WAYS.is_power_of_two() && WAYS <= MAX_AGE as usize + 1);
+
+/// Where a string is, and what else is known of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// Number of the frame that it was made for; 0 is none.
+    stamp: u32,
+    at: u32,
+    bits: u16,
+    age: u8,
+    error: u8,
+}
+
+/// One update's string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packed {
+    at: u32,
+    pub bits: u16,
+    /// How far the guess of the place was off, in eighths of a unit.
+    pub error: u8,
+}
+
+/// The strings of one frame.
+#[derive(Debug, Default)]
+pub(super) struct Memo {
+    entries: Vec<Entry>,
+    words: Vec<u64>,
+    stamp: u32,
+    pub hits: u64,
+    pub misses: u64,
+}
+
+/// What an update is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change<'a> {
+    pub row: u32,
+    pub kind: u8,
+    pub age: u8,
+    pub base: &'a State,
+    pub state: &'a State,
+}
+
+impl Memo {
+    /// A new frame of so many entities: what was made for others is forgotten.
+    pub fn start(&mut self, rows: usize) {
+        self.words.clear();
+        self.stamp = self.stamp.wrapping_add(1);
+        if self.stamp == 0 {
+            self.entries.fill(Entry::default());
+            self.stamp = 1;
+        }
+        if self.entries.len() < rows * WAYS {
+            self.entries.resize(rows * WAYS, Entry::default());
+        }
+    }
+
+    /// The string of an update against a baseline so old, if it was made already.
+    #[inline]
+    pub fn get(&mut self, row: u32, age: u8) -> Option<Packed> {
+        let entry = self.entries.get(row as usize * WAYS + usize::from(age) % WAYS)?;
+        let found = entry.stamp == self.stamp && entry.age == age;
+        self.hits += u64::from(found);
+        found.then_some(Packed { at: entry.at, bits: entry.bits, error: entry.error })
+    }
+
+    /// Packs an update as everybody but the owner gets it.
+    pub fn make(&mut self, schema: &ReplicationSchema, change: &Change<'_>) -> Packed {
+        let packed = self.pack(schema, change, false);
+        self.misses += 1;
+        let place = change.row as usize * WAYS + usize::from(change.age) % WAYS;
+        if let Some(entry) = self.entries.get_mut(place) {
+            let Packed { at, bits, error } = packed;
+            *entry = Entry { stamp: self.stamp, at, bits, age: change.age, error };
+        }
+        packed
+    }
+
+    /// Packs an update for one client alone, with or without the owner's fields.
+    pub fn pack(&mut self, schema: &ReplicationSchema, change: &Change<'_>, owner: bool) -> Packed {
+        let mut bytes = [0; MAX_BYTES];
+        let mut w = BitWriter::new(&mut bytes);
+        let Some(kind) = schema.schema.kind(change.kind) else { return Packed { at: 0, bits: 0, error: 0 } };
+        let guess = extrapolate(kind, schema.rate, u32::from(change.age), change.base);
+        write_residuals(&mut w, kind, owner, &guess, change.state);
+        let bits = w.bit_len() as u16;
+        let len = w.finish();
+        let at = self.words.len() as u32;
+        let (words, _) = bytes.as_chunks::<8>();
+        self.words.extend(words.iter().take(len.div_ceil(8)).map(|word| u64::from_le_bytes(*word)));
+        Packed { at, bits, error: worst_miss(kind, &guess, change.state) }
+    }
+
+    /// Copies a string made for this frame.
+    #[inline]
+    pub fn copy(&self, packed: Packed, w: &mut BitWriter<'_>) {
+        let mut left = u32::from(packed.bits);
+        for word in self.words.get(packed.at as usize..).unwrap_or_default() {
+            if left <= 64 {
+                return w.write(*word, left);
+            }
+            w.write(*word, 64);
+            left -= 64;
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.words.capacity() * 8
+    }
+}
+
+/// By how much the client's guess misses the fields that move along a velocity (a place), in eighths of their unit.
+fn worst_miss(kind: &Kind, guess: &State, state: &State) -> u8 {
+    let places = kind.fields.iter().zip(guess.iter().zip(state));
+    let misses = places.filter(|(field, _)| matches!(field.predictor, Predictor::Linear { .. })).map(
+        |(field, (guess, value))| {
+            let eighths = u64::from(guess.abs_diff(*value)) * 8 / u64::from(field.scale.max(1));
+            u8::try_from(eighths).unwrap_or(u8::MAX)
+        },
+    );
+    misses.max().unwrap_or(0)
+}

@@ -1,0 +1,401 @@
+//! What goes into a snapshot: every record that the client needs, or as many as fit, most urgent first.
+
+use netcode::bits::{BitCount, BitWriter};
+use netcode::snapshot::{
+    Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, gap_bits, write_age, write_codec,
+    write_despawn, write_gap, write_header, write_spawn,
+};
+use sim::schema::{X, Z};
+use sim::{EntityId, Frame};
+
+use super::aoi::Aoi;
+use super::frame_ring::FrameRing;
+use super::memo::{Change, Memo, Packed};
+use super::priority::{BUCKETS, Facts, Terms, Tier, Weights, bucket};
+use super::replica::{Known, Phase, Replica, slots_of_turn};
+use super::sent::Carried;
+use super::{Explained, ReplicaStats, ReplicationSchema};
+
+/// Bits set aside for the gap before a record while it is not known which records stay; more than most take.
+const GAP_BITS: usize = 5;
+/// Turns made up for in one tick, by a client in a crowd that had fallen behind.
+const TURNS_AT_ONCE: usize = 2;
+/// A second age is named for more updates than this; for fewer it does not pay.
+const LEAST_SECOND: u16 = 8;
+/// A prime: by so many places a cut begins elsewhere than in the tick before.
+const PLACES_APART: u64 = 61;
+
+/// A record that may go into the snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    slot: u16,
+    /// Bits without the gap.
+    bits: u16,
+    bucket: u8,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Spawn { row: u32, owner: bool, known: bool },
+    Update { row: u32, age: u8, packed: Packed },
+    Despawn,
+}
+
+/// What the choice needs besides the client.
+pub(super) struct Choice<'a> {
+    pub schema: &'a ReplicationSchema,
+    pub frame: &'a Frame,
+    pub ring: &'a FrameRing,
+    pub aoi: &'a Aoi,
+    pub weights: &'a Weights,
+    pub memo: &'a mut Memo,
+    /// The most bits of the body.
+    pub budget: usize,
+    /// Where to explain the choice, if somebody wants to know.
+    pub explained: Option<&'a mut Vec<Explained>>,
+}
+
+/// What was chosen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Chosen {
+    pub ages: Ages,
+    /// Every known entity without a record is on the course that the client has acknowledged.
+    pub complete: bool,
+    pub cut: bool,
+}
+
+/// Fills `candidates` with the records to send, in slot order.
+pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<Candidate>) -> Chosen {
+    candidates.clear();
+    if replica.crowded {
+        take_turns(replica, choice);
+    }
+    let mut ages = Ages { first: collect(replica, choice, candidates), second: None };
+    if replica.crowded {
+        ages.second = second_age(ages.first, candidates);
+    }
+    for candidate in candidates.iter_mut() {
+        if let What::Update { age, .. } = candidate.what {
+            candidate.bits += ages.bits(age) as u16;
+        }
+    }
+    let room = choice.budget.saturating_sub(MAX_HEADER_BITS);
+    let cut = packed_bits(candidates) > room || candidates.len() > usize::from(MAX_RECORDS);
+    if cut || choice.explained.is_some() {
+        rank(replica, choice, candidates);
+    }
+    if cut {
+        keep_first(candidates, room, choice.frame.tick);
+        keep_within(candidates, room);
+    }
+    if let Some(explained) = choice.explained.as_deref_mut() {
+        for entry in explained.iter_mut() {
+            entry.sent = candidates.binary_search_by_key(&entry.slot, |candidate| candidate.slot).is_ok();
+        }
+    }
+    Chosen { ages, complete: !cut && !replica.crowded, cut }
+}
+
+/// In a crowd: those who are not followed and have their turn in this tick are looked at.
+fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
+    let turns = choice.aoi.turn_ticks.max(1);
+    let next = (choice.frame.tick + 1) % turns;
+    let Replica { slots, pending, turn, .. } = replica;
+    // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
+    let most = usize::from(choice.aoi.follow) + 2 * slots.len().div_ceil(turns as usize);
+    for _ in 0..TURNS_AT_ONCE {
+        if *turn == next || pending.len() > most {
+            return;
+        }
+        for range in slots_of_turn(*turn, turns) {
+            let block = slots.get(usize::from(range.start)..).unwrap_or_default();
+            for (slot, known) in range.zip(block) {
+                if known.phase != Phase::Vacant && !known.followed {
+                    pending.insert(slot);
+                }
+            }
+        }
+        *turn = (*turn + 1) % turns;
+    }
+}
+
+/// The age that most updates have whose age is not `first`: in a crowd, that of those whose turn it is.
+fn second_age(first: u8, candidates: &[Candidate]) -> Option<u8> {
+    let mut counts = [0u16; MAX_AGE as usize + 1];
+    for candidate in candidates {
+        if let What::Update { age, .. } = candidate.what
+            && age != first
+            && let Some(count) = counts.get_mut(usize::from(age))
+        {
+            *count += 1;
+        }
+    }
+    let (age, count) = (0u8..).zip(counts).max_by_key(|(_, count)| *count)?;
+    (count > LEAST_SECOND).then_some(age)
+}
+
+/// Every record that the client would need to be up to date about what is pending, in slot order. Returns the age that
+/// most updates have: that of the newest acknowledged snapshot.
+fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<Candidate>) -> u8 {
+    let (frame, epoch, own) = (choice.frame, replica.epoch, replica.own);
+    let now = replica.stamp(frame.tick);
+    let common = replica.newest_acked.and_then(|acked| Some((age_of(frame, acked)?, choice.ring.at(acked)?)));
+    let age0 = common.map_or(0, |(age, _)| age);
+    let Replica { slots, pending, .. } = replica;
+    for at in 0..pending.words() {
+        let mut word = pending.word(at);
+        while word != 0 {
+            let slot = (at * 64) as u16 + word.trailing_zeros() as u16;
+            word &= word - 1;
+            let Some(known) = slots.get_mut(usize::from(slot)) else { continue };
+            let row = if known.phase == Phase::Despawning { None } else { frame.row(known.id) };
+            let (bits, what) = match (known.phase, row) {
+                (Phase::Vacant, _) => {
+                    pending.remove(slot);
+                    continue;
+                }
+                (_, None) => {
+                    known.phase = Phase::Despawning;
+                    (DESPAWN_BITS, What::Despawn)
+                }
+                (Phase::Known, Some(row)) => {
+                    let acked = epoch + u64::from(known.acked);
+                    let owner = known.id == own;
+                    if course(frame, row, owner) <= acked {
+                        pending.remove(slot);
+                        known.waits = false;
+                        continue;
+                    }
+                    if !core::mem::replace(&mut known.waits, true) {
+                        known.sent = now;
+                    }
+                    let (bits, what) = update(choice, common, known.id, row, owner, acked);
+                    // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
+                    // taken for lost), it forgets the older ones now.
+                    if let What::Update { age, .. } = what {
+                        known.acked = known.acked.max(now.saturating_sub(age.into()));
+                    }
+                    (bits, what)
+                }
+                (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
+            };
+            candidates.push(Candidate { slot, bits: bits as u16, bucket: 0, what });
+        }
+    }
+    age0
+}
+
+fn age_of(frame: &Frame, tick: u64) -> Option<u8> {
+    u8::try_from(frame.tick.checked_sub(tick)?).ok().filter(|age| (1..=MAX_AGE).contains(age))
+}
+
+fn course(frame: &Frame, row: usize, owner: bool) -> u64 {
+    if owner { frame.course_own(row) } else { frame.course(row) }
+}
+
+/// The row of an entity that had that row in another frame.
+#[inline]
+fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize> {
+    if frame.ids().get(row) == Some(&id) { Some(row) } else { frame.row(id) }
+}
+
+/// `known`: the client has it, from too long ago.
+fn spawn(choice: &Choice<'_>, row: usize, owner: bool, known: bool) -> (usize, What) {
+    let (frame, mut bits) = (choice.frame, BitCount::default());
+    write_spawn(&mut bits, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, frame.state(row));
+    (bits.0, What::Spawn { row: row as u32, owner, known })
+}
+
+/// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
+/// left can serve as baseline.
+fn update(
+    choice: &mut Choice<'_>,
+    common: Option<(u8, &std::sync::Arc<Frame>)>,
+    id: EntityId,
+    row: usize,
+    owner: bool,
+    acked: u64,
+) -> (usize, What) {
+    let frame = choice.frame;
+    let serves = |base: &Frame| {
+        let base_row = row_like(base, id, row)?;
+        // The client has its state at that tick: it acknowledged that one, or the course that led there.
+        (acked <= base.tick && course(base, base_row, owner) <= acked).then_some(base_row)
+    };
+    let row32 = row as u32;
+    let by_common = common.and_then(|(age, base)| Some((age, serves(base)?, base)));
+    let age = by_common.map(|(age, _, _)| age).or_else(|| age_of(frame, acked));
+    // What is there already needs no baseline any more.
+    if !owner
+        && let Some(age) = age
+        && let Some(packed) = choice.memo.get(row32, age)
+    {
+        return (usize::from(packed.bits), What::Update { row: row32, age, packed });
+    }
+    let by_own = || {
+        let base = choice.ring.at(acked)?;
+        Some((age_of(frame, acked)?, row_like(base, id, row)?, base))
+    };
+    // Too long ago; but it may have been on that course in the oldest frame.
+    let by_oldest = || {
+        let base = choice.ring.oldest()?;
+        Some((age_of(frame, base.tick)?, serves(base)?, base))
+    };
+    let Some((age, base_row, base)) = by_common.or_else(by_own).or_else(by_oldest) else {
+        return spawn(choice, row, owner, true);
+    };
+    let change = Change { row: row32, kind: frame.kind(row), age, base: base.state(base_row), state: frame.state(row) };
+    let packed = if owner {
+        choice.memo.pack(choice.schema, &change, true)
+    } else if let Some(packed) = choice.memo.get(row32, age) {
+        packed
+    } else {
+        choice.memo.make(choice.schema, &change)
+    };
+    (usize::from(packed.bits), What::Update { row: row32, age, packed })
+}
+
+/// Gives every candidate its score.
+fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]) {
+    let frame = choice.frame;
+    let own = frame.row(replica.own).map(|row| frame.state(row));
+    let now = replica.stamp(frame.tick);
+    let radius = (f64::from(choice.aoi.leave_m) * f64::from(sim::schema::QUANTA_PER_M)) as u64;
+    if let Some(explained) = choice.explained.as_deref_mut() {
+        explained.clear();
+    }
+    for candidate in candidates {
+        let Some(known) = replica.slots.get(usize::from(candidate.slot)) else { continue };
+        let row = match candidate.what {
+            What::Spawn { row, .. } | What::Update { row, .. } => Some(row as usize),
+            What::Despawn => None,
+        };
+        let terms = match row {
+            Some(row) if known.id != replica.own => {
+                let state = frame.state(row);
+                let distance2 = own.map_or(0, |own| {
+                    let (dx, dz) = (own[X].abs_diff(state[X]), own[Z].abs_diff(state[Z]));
+                    u64::from(dx) * u64::from(dx) + u64::from(dz) * u64::from(dz)
+                });
+                let followed = replica.crowded && known.followed;
+                let patient = replica.crowded && known.phase == Phase::Spawning;
+                let facts = facts(known, candidate, frame.kind(row), now);
+                choice.weights.terms(&Facts { distance2, radius2: radius * radius, followed, patient, ..facts })
+            }
+            _ => Terms { tier: Tier::First, ..Terms::default() },
+        };
+        candidate.bucket = bucket(&terms);
+        if let Some(explained) = choice.explained.as_deref_mut() {
+            let tick = frame.tick;
+            explained.push(Explained {
+                tick,
+                id: known.id,
+                slot: candidate.slot,
+                terms,
+                bits: candidate.bits,
+                sent: false,
+            });
+        }
+    }
+}
+
+fn facts(known: &Known, candidate: &Candidate, kind: u8, now: u32) -> Facts {
+    let error = match candidate.what {
+        What::Update { packed, .. } => packed.error,
+        What::Spawn { .. } | What::Despawn => 0,
+    };
+    let waited = now.saturating_sub(known.sent);
+    Facts { kind, relation: known.relation, error, losses: known.losses, waited, ..Facts::default() }
+}
+
+/// Cuts the candidates to what fits `room` bits, by the classes of their scores: whole classes first, then of the
+/// class that does not fit whole as many as do, from some place on that is another in each tick: where there is never
+/// room for all, low slots are not better off.
+fn keep_first(candidates: &mut Vec<Candidate>, room: usize, tick: u64) {
+    let mut classes = [0usize; BUCKETS];
+    for candidate in candidates.iter() {
+        if let Some(bits) = classes.get_mut(usize::from(candidate.bucket)) {
+            *bits += GAP_BITS + usize::from(candidate.bits);
+        }
+    }
+    let mut used = 0;
+    let mut last = BUCKETS;
+    while last > 0 && used + classes.get(last - 1).copied().unwrap_or(0) <= room {
+        last -= 1;
+        used += classes.get(last).copied().unwrap_or(0);
+    }
+    let start = (tick.wrapping_mul(PLACES_APART) % candidates.len().max(1) as u64) as usize;
+    for at in (start..candidates.len()).chain(0..start) {
+        let Some(candidate) = candidates.get_mut(at) else { continue };
+        let bits = GAP_BITS + usize::from(candidate.bits);
+        if usize::from(candidate.bucket) + 1 == last && used + bits <= room {
+            used += bits;
+            candidate.bucket = candidate.bucket.saturating_add(1);
+        }
+    }
+    candidates.retain(|candidate| usize::from(candidate.bucket) >= last);
+}
+
+/// Makes sure of it with the gaps as they are: far gaps take more than was set aside.
+fn keep_within(candidates: &mut Vec<Candidate>, room: usize) {
+    candidates.truncate(usize::from(MAX_RECORDS));
+    while packed_bits(candidates) > room {
+        let least = candidates.iter().enumerate().min_by_key(|(_, candidate)| candidate.bucket).map(|(at, _)| at);
+        let Some(at) = least else { return };
+        candidates.remove(at);
+    }
+}
+
+/// The bits that the candidates take, gaps included.
+fn packed_bits(candidates: &[Candidate]) -> usize {
+    let mut next = 0;
+    let gap_and_bits = candidates.iter().map(|candidate| {
+        let gap = gap_bits(candidate.slot - next);
+        next = candidate.slot + 1;
+        gap + usize::from(candidate.bits)
+    });
+    gap_and_bits.sum()
+}
+
+/// Packs what was chosen; `carried` then says what.
+pub(super) fn pack(
+    choice: &Choice<'_>,
+    chosen: Chosen,
+    margin: Option<i8>,
+    candidates: &[Candidate],
+    carried: &mut Vec<Carried>,
+    stats: &mut ReplicaStats,
+    w: &mut BitWriter<'_>,
+) {
+    let count = u16::try_from(candidates.len()).unwrap_or(MAX_RECORDS);
+    let ages = if count == 0 { Ages::default() } else { chosen.ages };
+    write_codec(w, Codec::Fast);
+    write_header(w, &Header { margin, complete: chosen.complete, ages, count });
+    carried.clear();
+    let mut next_slot = 0;
+    for candidate in candidates {
+        write_gap(w, candidate.slot - next_slot);
+        next_slot = candidate.slot + 1;
+        match candidate.what {
+            What::Despawn => {
+                write_despawn(w);
+                stats.despawns += 1;
+            }
+            What::Spawn { row, owner, known } => {
+                let (row, frame) = (row as usize, choice.frame);
+                let state = frame.state(row);
+                write_spawn(w, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, state);
+                stats.spawns += 1;
+                stats.refreshes += u64::from(known);
+            }
+            What::Update { age, packed, .. } => {
+                write_age(w, age, ages);
+                choice.memo.copy(packed, w);
+                stats.updates += 1;
+                stats.update_bits += u64::from(candidate.bits);
+            }
+        }
+        carried.push(Carried::new(candidate.slot, matches!(candidate.what, What::Despawn)));
+    }
+}

@@ -1,0 +1,115 @@
+//! Who is known: near, tied, or in a crowd.
+
+use server::replication::{Aoi, MAX_RELATIONS, Relation, ReplicationConfig};
+use sim::EntityId;
+
+use super::scene::{Motion, PERFECT, RATE, Scene, config};
+
+#[test]
+fn a_client_that_can_know_few_is_told_of_itself_and_the_nearest() {
+    let mut scene = Scene::new(6, 60, 25, &ReplicationConfig { max_known: 8, ..config() });
+    let client = scene.join(7, 1100, PERFECT);
+    scene.serve(client);
+    let by_distance = |ids: &mut Vec<EntityId>| {
+        ids.sort_by(|a, b| scene.distance2(client, *a).total_cmp(&scene.distance2(client, *b)));
+    };
+    let mut expected = scene.frame.ids().to_vec();
+    by_distance(&mut expected);
+    let mut known: Vec<EntityId> = scene.replication.client(client).unwrap().entities().collect();
+    by_distance(&mut known);
+    assert_eq!(known, expected[..8]);
+    assert!(scene.replication.stats().no_slot > 0);
+}
+
+#[test]
+fn whoever_is_tied_to_a_client_stays_known_beyond_the_radius_until_the_tie_ends() {
+    let mut scene = Scene::new(6, 60, 150, &config());
+    let client = scene.join(0, 1100, PERFECT);
+    scene.step();
+    let far = scene
+        .players
+        .iter()
+        .copied()
+        .max_by(|a, b| scene.distance2(client, *a).total_cmp(&scene.distance2(client, *b)));
+    let far = far.unwrap();
+    assert!(scene.distance2(client, far) > 100.0 * 100.0 && scene.view(client).entity(far.raw()).is_none());
+    assert!(scene.replication.relate(client, far, Relation::Party));
+    for _ in 0..100 {
+        scene.step();
+    }
+    assert!(scene.view(client).entity(far.raw()).is_some_and(|entity| entity.confirmed() == scene.frame.tick));
+    assert!(scene.replication.relate(client, far, Relation::None));
+    for _ in 0..20 {
+        scene.step();
+    }
+    assert!(scene.view(client).entity(far.raw()).is_none());
+}
+
+#[test]
+fn ties_are_limited_and_those_that_ended_do_not_count() {
+    let mut scene = Scene::new(6, 100, 25, &config());
+    let client = scene.join(0, 1100, PERFECT);
+    let others = scene.players[1..].to_vec();
+    let mut tie = |at: usize, relation| scene.replication.relate(client, others[at], relation);
+    assert!((0..MAX_RELATIONS).all(|at| tie(at, Relation::Party)));
+    assert!(!tie(MAX_RELATIONS, Relation::Party));
+    assert!(tie(3, Relation::Target), "who is tied may be tied otherwise");
+    assert!(tie(5, Relation::None) && tie(MAX_RELATIONS, Relation::Party));
+    assert!(!scene.replication.relate(99, others[0], Relation::Party), "nobody is there");
+}
+
+fn crowded() -> ReplicationConfig {
+    ReplicationConfig { aoi: Aoi { crowd: 12, follow: 6, ..config().aoi }, ..config() }
+}
+
+#[test]
+fn in_a_crowd_the_nearest_are_told_at_once_and_everybody_has_a_turn() {
+    let config = crowded();
+    let mut scene = Scene::new(3, 60, 16, &config);
+    let client = scene.join(0, 1100, PERFECT);
+    scene.motion = Motion::Dance;
+    for _ in 0..40 {
+        scene.step();
+    }
+    assert!(scene.replication.client(client).unwrap().crowded());
+    let mut told_late = 0;
+    for _ in 0..100 {
+        scene.step();
+        let mut nearest = Vec::new();
+        let [x, _, z] = scene.frame.position_m(scene.frame.row(scene.players[0]).unwrap());
+        scene.frame.nearest([x, z], 100.0, 3, &mut nearest);
+        let nearest: Vec<EntityId> = nearest.iter().map(|one| scene.frame.id(one.row() as usize)).collect();
+        for (id, age) in scene.outdated(client) {
+            assert!(!nearest.contains(&id), "{id:?} is among the three nearest");
+            assert!(age <= config.aoi.turn_ticks, "{id:?} has waited for {age} ticks");
+            told_late += 1;
+        }
+    }
+    assert!(told_late > 1000, "nobody has to wait here");
+    // In a turn all clients look at the same ones, and each is looked at once, not in every tick.
+    let stats = scene.replication.stats();
+    assert!(stats.cut < 5 && stats.updates < stats.snapshots * 20, "{stats:?}");
+}
+
+#[test]
+fn a_crowd_that_disperses_is_followed_as_before() {
+    let mut scene = Scene::new(3, 60, 16, &crowded());
+    let client = scene.join(0, 1100, PERFECT);
+    for _ in 0..40 {
+        scene.step();
+    }
+    assert!(!scene.view(client).complete(), "nobody in a crowd is told everything");
+    while scene.players.len() > 3 {
+        let gone = scene.players.pop().unwrap();
+        assert!(scene.world.despawn(gone));
+        scene.step();
+    }
+    for _ in 0..2 * RATE {
+        scene.step();
+    }
+    let replica = scene.replication.client(client).unwrap();
+    assert!(replica.known() < 16);
+    if !replica.crowded() {
+        assert!(scene.view(client).complete());
+    }
+}
