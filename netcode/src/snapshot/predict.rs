@@ -65,26 +65,26 @@ impl Guess {
     fn set_moving(&mut self, kind: &Kind, history: &History<'_>) {
         self.held = *history.base;
         self.motion = [0; MAX_GROUPS];
-        let mut turns = 0;
-        for (i, field) in kind.fields.iter().enumerate() {
+        let (mut turns, age) = (0, i64::from(history.age));
+        // The length is an array's, so that none of the places below needs a check.
+        for i in 0..kind.fields.len().min(MAX_FIELDS) {
+            let field = &kind.fields[i];
             match field.predictor {
                 Predictor::Hold => {}
                 Predictor::Linear { velocity, numerator } => {
-                    let travel = value(history.base, usize::from(velocity)) * i64::from(numerator);
-                    let (travel, rate) = (travel * i64::from(history.age), i64::from(history.rate.max(1)));
+                    let velocity = history.base.get(usize::from(velocity)).map_or(0, |velocity| i64::from(*velocity));
+                    let (travel, rate) = (velocity * i64::from(numerator) * age, i64::from(history.rate.max(1)));
                     self.travel(field, i, (travel + rate / 2).div_euclid(rate));
                 }
                 Predictor::Trend => {
-                    if let Some((older, ticks)) = history.older {
-                        let moved = value(history.base, i) - value(older, i);
-                        let moved = if field.wraps { shorter(field, moved) } else { moved };
-                        let travel = moved * i64::from(history.age);
-                        if ticks > 1 {
-                            let ticks = i64::from(ticks);
-                            self.travel(field, i, (2 * travel + ticks).div_euclid(2 * ticks));
-                        } else {
-                            self.travel(field, i, travel);
-                        }
+                    let Some((older, ticks)) = history.older else { continue };
+                    let moved = i64::from(history.base[i]) - i64::from(older[i]);
+                    let moved = if field.wraps { shorter(field, moved) } else { moved };
+                    if ticks > 1 {
+                        let ticks = i64::from(ticks);
+                        self.travel(field, i, (2 * moved * age + ticks).div_euclid(2 * ticks));
+                    } else {
+                        self.travel(field, i, moved * age);
                     }
                 }
                 Predictor::Rotation { part: 0 } => {
@@ -99,37 +99,41 @@ impl Guess {
     /// Moves field `i` on.
     #[inline]
     fn travel(&mut self, field: &Field, i: usize, by: i64) {
-        if let Some(place) = self.state.get_mut(i)
-            && by != 0
+        if by != 0
+            && let Some(place) = self.state.get_mut(i)
         {
-            let from = *place;
-            *place = field.fit(i64::from(from) + by);
+            *place = field.fit(i64::from(*place) + by);
             self.stir(field, by.unsigned_abs().min(u64::from(u32::MAX)) as u32);
         }
     }
 
     /// Turns the quaternion that begins at field `i` on.
+    #[inline]
     fn turn(&mut self, kind: &Kind, i: usize, number: usize, history: &History<'_>) {
-        let Some(component) = kind.fields.get(i + 1) else { return };
-        let four = |state: &State| state.get(i..).and_then(|rest| rest.first_chunk::<4>()).copied().unwrap_or([0; 4]);
-        let base = four(history.base);
-        let older = history.older.map(|(state, ticks)| (four(state), ticks));
-        let turn = Turn::new(base, older, history.age, component.bits);
-        if older.is_some_and(|(older, _)| older != base) {
-            let guess = turn.fields();
-            let held = turn.base_parts(guess[0] as u8);
-            let stirred = guess[1..].iter().zip(held).fold(0, |or, (g, h)| or | g.abs_diff(h));
-            for (place, value) in self.state.iter_mut().skip(i).zip(guess) {
-                *place = value;
-            }
-            for (place, value) in self.held.iter_mut().skip(i + 1).zip(held) {
-                *place = value;
-            }
-            self.stir(component, stirred);
+        let (Some(component), Some(place)) = (kind.fields.get(i + 1), self.turns.get_mut(number)) else { return };
+        let base = four(history.base, i);
+        let older = history.older.map(|(state, ticks)| (four(state, i), ticks));
+        *place = Turn::new(base, older, history.age, component.bits);
+        if older.is_none_or(|(older, _)| older == base) {
+            return;
         }
-        if let Some(place) = self.turns.get_mut(number) {
-            *place = turn;
+        let (guess, mut held) = (place.fields(), base);
+        if guess[0] != base[0] {
+            let [a, b, c] = place.base_parts(guess[0] as u8);
+            held = [guess[0], a, b, c];
         }
+        let [a, b, c] = [1, 2, 3].map(|k: usize| guess[k].abs_diff(held[k]));
+        set_four(&mut self.state, i, guess);
+        set_four(&mut self.held, i, held);
+        self.stir(component, a | b | c);
+    }
+
+    /// Has the quaternion that begins at field `i` leave out another component than guessed.
+    pub(super) fn leave_out(&mut self, i: usize, turn: &Turn, index: u8) {
+        let four = |[a, b, c]: [i32; 3]| [i32::from(index), a, b, c];
+        set_four(&mut self.state, i, four(turn.parts(index)));
+        // At rest the two are the same, and only the state is looked at.
+        set_four(&mut self.held, i, four(turn.base_parts(index)));
     }
 
     #[inline]
@@ -154,9 +158,7 @@ impl Guess {
     /// The quaternion of that number, in the order of the fields, which begins at field `i`.
     pub(super) fn turns(&self, number: usize, i: usize, bits: u8) -> Turn {
         if self.still {
-            let rest = self.state.get(i..).and_then(|rest| rest.first_chunk::<4>());
-            let four = rest.copied().unwrap_or([0; 4]);
-            return Turn::new(four, None, 1, bits);
+            return Turn::new(four(&self.state, i), None, 1, bits);
         }
         self.turns.get(number).copied().unwrap_or_default()
     }
@@ -184,9 +186,17 @@ pub(super) fn same(a: &State, b: &State) -> bool {
     a.iter().zip(b).fold(0, |or, (a, b)| or | (a ^ b)) == 0
 }
 
+/// The fields of the quaternion that begins at field `i`; zeros if there is none.
 #[inline]
-fn value(state: &State, i: usize) -> i64 {
-    i64::from(state.get(i).copied().unwrap_or(0))
+fn four(state: &State, i: usize) -> [i32; 4] {
+    state.get(i..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; 4])
+}
+
+#[inline]
+fn set_four(state: &mut State, i: usize, fields: [i32; 4]) {
+    if let Some(place) = state.get_mut(i..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = fields;
+    }
 }
 
 /// The representative of a cyclic difference that is nearest 0.

@@ -141,6 +141,6 @@ impl<'m, B: Binary> Coder<'m, B> {
                 return Ok(*self.guess.state());
             }
         }
-        record::fields(&mut self.binary, self.model, usize::from(number), kind, &self.guess, state)
+        record::fields(&mut self.binary, self.model, usize::from(number), kind, &mut self.guess, state)
     }
 }

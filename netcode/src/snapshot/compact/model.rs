@@ -19,12 +19,12 @@ const COARSE: i32 = 64;
 pub(super) const MOST_SENT: i32 = 2048 / COARSE;
 /// How many decisions a fresh probability counts as having seen.
 const FRESH: u32 = 1;
+/// The smallest probability of either bit, in 1/65536.
+const RAREST: u32 = 24;
 /// The learning rate of the mixers, as a shift.
 const LEARN: u32 = 14;
 /// A weight of 1.
 pub(super) const ONE: i32 = 1 << 16;
-/// The largest magnitude of a weight; two times that, times the largest log-odds, fits 32 bits.
-const MOST_WEIGHT: i32 = (8 << 16) - 1;
 
 /// One adaptive probability: the upper 22 bits are that of a set bit, the lower 10 count decisions up to [`Binary::LIMIT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +47,10 @@ impl Slot {
     /// Even odds, quick to learn.
     pub const FRESH: Self = Self(1 << 31 | FRESH);
 
-    /// The probability, 0..=65535 in 1/65536.
+    /// The probability, [`RAREST`] to 65536 less that, in 1/65536.
     #[inline]
     pub const fn p(self) -> u32 {
         self.0 >> 16
-    }
-
-    /// The probability as one that the range coder takes.
-    #[inline]
-    fn sure(self) -> u32 {
-        self.p().clamp(24, 65_536 - 24)
     }
 
     /// The log-odds in the steps that tables have, `-MOST_SENT..=MOST_SENT`; `None` if nothing is known.
@@ -67,15 +61,16 @@ impl Slot {
 
     /// The probability that tables with that log-odds mean.
     pub fn from_sent(odds: i32) -> Self {
-        Self(squash(odds.clamp(-MOST_SENT, MOST_SENT) * COARSE) << 16 | TRUSTED)
+        let p = squash(odds.clamp(-MOST_SENT, MOST_SENT) * COARSE);
+        Self(p.clamp(RAREST, 65_536 - RAREST) << 16 | TRUSTED)
     }
 
     #[inline(always)]
     fn learn(&mut self, bit: bool, limit: u32) {
         let (p, n) = ((self.0 >> 10) as i32, self.0 & 1023);
-        let target = -i32::from(bit) & ((1 << 22) - 1);
+        let target = if bit { (65_536 - RAREST) << 6 } else { RAREST << 6 } as i32;
         let rate = i32::from(RATE[n as usize & 255]);
-        // Within 22 + 16 - 8 bits, so nothing wraps; the plain operators would check.
+        // A step leads towards the target and never beyond it. Nothing wraps; the plain operators would check.
         let step = (i64::from(target.wrapping_sub(p)).wrapping_mul(i64::from(rate)) >> 16) as i32;
         self.0 = (p.wrapping_add(step) as u32) << 10 | n.wrapping_add(u32::from(n < limit));
     }
@@ -84,7 +79,7 @@ impl Slot {
 /// Codes one bit by one probability.
 #[inline(always)]
 pub(super) fn direct<B: Binary>(binary: &mut B, slot: &mut Slot, bit: bool) -> bool {
-    let bit = binary.code(bit, slot.sure());
+    let bit = binary.code(bit, slot.p());
     slot.learn(bit, B::LIMIT);
     bit
 }
@@ -94,14 +89,14 @@ pub(super) fn direct<B: Binary>(binary: &mut B, slot: &mut Slot, bit: bool) -> b
 #[inline(always)]
 pub(super) fn mixed<B: Binary>(binary: &mut B, a: &mut Slot, b: &mut Slot, weights: &mut [i32; 2], bit: bool) -> bool {
     let odds = [stretch(a.p()), stretch(b.p())];
-    // Within 32 bits by the bounds of both, so nothing wraps; the plain operators would check.
+    // Weights stay near 1. Were one ever to leave what 32 bits hold, both sides would agree on what it wraps to.
     let sum = weights[0].wrapping_mul(odds[0]).wrapping_add(weights[1].wrapping_mul(odds[1]));
     let p = squash(sum >> 16);
     let bit = binary.code(bit, p);
     let error = (i32::from(bit) << 16).wrapping_sub(p as i32);
     for (weight, odds) in weights.iter_mut().zip(odds) {
         let step = error.wrapping_mul(odds) >> LEARN;
-        *weight = weight.wrapping_add(step).clamp(-MOST_WEIGHT, MOST_WEIGHT);
+        *weight = weight.wrapping_add(step);
     }
     a.learn(bit, B::LIMIT);
     b.learn(bit, B::LIMIT);

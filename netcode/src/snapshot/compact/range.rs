@@ -21,6 +21,8 @@ pub struct BadLength;
 pub trait Binary {
     /// After so many decisions a probability adapts no slower.
     const LIMIT: u32 = 30;
+    /// Whether the bits given do not matter.
+    const DECODES: bool = false;
 
     /// Codes one bit, set with probability `p` (1..=65535, in 1/65536). An encoder gives back `bit`; a decoder ignores it
     /// and gives what it read.
@@ -184,6 +186,8 @@ impl<'a> RangeDecoder<'a> {
 }
 
 impl Binary for RangeDecoder<'_> {
+    const DECODES: bool = true;
+
     #[inline(always)]
     fn code(&mut self, _bit: bool, p: u32) -> bool {
         let bound = (self.range >> PROBABILITY_BITS).wrapping_mul(u64::from(p));

@@ -2,7 +2,7 @@
 
 use super::model::{Class, KindModel, Model, OWN, PATH, WIDTHS, direct, mixed};
 use super::range::Binary;
-use crate::schema::{Kind, Predictor, State};
+use crate::schema::{Kind, MAX_FIELDS, State};
 use crate::snapshot::DecodeError;
 use crate::snapshot::field::{difference, moved};
 use crate::snapshot::predict::Guess;
@@ -75,58 +75,47 @@ pub(super) fn surprised(binary: &mut impl Binary, model: &mut KindModel, flag: b
     direct(binary, &mut model.changed[128 + (usize::from(flag) << 5 | motion.min(31) as usize)], bit)
 }
 
-/// Codes the fields of a record, given the guess; `state` matters to an encoder only.
+/// Codes the fields of a record, given the guess, which is spent; `state` matters to an encoder only.
 ///
 /// # Errors
 /// If the sum of guess and residual lies outside a field's range. An encoder's never does.
-pub(super) fn fields(
-    binary: &mut impl Binary,
+pub(super) fn fields<B: Binary>(
+    binary: &mut B,
     model: &mut Model,
     number: usize,
     kind: &Kind,
-    guess: &Guess,
+    guess: &mut Guess,
     state: &State,
 ) -> Result<State, DecodeError> {
     let mut out = State::default();
     let Some(others) = model.kinds.get_mut(number) else { return Ok(out) };
-    let (mut path, mut turns, mut held) = (Path::default(), 0, *guess.held());
-    let mut from = *guess.state();
-    for (i, field) in kind.fields.iter().enumerate() {
-        let at = |state: &State| state.get(i).copied().unwrap_or(0);
-        let (guessed, value) = (at(&from), at(state));
+    let (mut path, mut turns) = (Path::default(), 0);
+    // The length is an array's, so that none of the places below needs a check.
+    for i in 0..kind.fields.len().min(MAX_FIELDS) {
+        let field = &kind.fields[i];
+        let (guessed, value) = (guess.state()[i], state[i]);
         path.enter(field.group);
-        let value = if field.bits == 1 {
-            let motion = guess.any_motion().min(15) as usize;
-            let context = (i & 15) << 5 | usize::from(guessed != 0) << 4 | motion;
-            let flip = value != guessed;
-            let flip = others.flags.get_mut(context).map_or(flip, |slot| direct(binary, slot, flip));
-            guessed ^ i32::from(flip)
-        } else if field.predictor == (Predictor::Rotation { part: 0 }) {
-            let component = kind.fields.get(i + 1).map_or(0, |field| field.bits);
-            let turn = guess.turns(turns, i, component);
-            let motion = guess.motion(field.group).min(15) as usize;
-            let index = index(binary, others, &turn, motion, guessed, value);
-            if i32::from(index) != guessed {
-                for (k, (g, h)) in turn.parts(index).into_iter().zip(turn.base_parts(index)).enumerate() {
-                    if let (Some(from), Some(held)) = (from.get_mut(i + 1 + k), held.get_mut(i + 1 + k)) {
-                        (*from, *held) = (g, h);
-                    }
-                }
-            }
-            turns += 1;
-            i32::from(index)
-        } else {
-            let class = others.classes.get(i).and_then(|class| model.classes.get_mut(usize::from(*class)));
-            let Some(class) = class else { return Ok(out) };
-            let step = difference(field, guessed, at(&held));
+        out[i] = if let Some(class) = model.classes.get_mut(usize::from(others.classes[i])) {
+            let step = difference(field, guessed, guess.held()[i]);
             let context = path.context(guess.motion(field.group));
             let residual = residual(binary, class, own(step), context, difference(field, guessed, value));
             path.note(residual);
-            moved(field, guessed, residual)?
+            if B::DECODES { moved(field, guessed, residual)? } else { value }
+        } else if field.bits == 1 {
+            let motion = guess.any_motion().min(15) as usize;
+            let context = i << 5 | usize::from(guessed != 0) << 4 | motion;
+            guessed ^ i32::from(direct(binary, &mut others.flags[context], value != guessed))
+        } else {
+            let component = kind.fields.get(i + 1).map_or(0, |field| field.bits);
+            let turn = guess.turns(turns, i, component);
+            turns += 1;
+            let motion = guess.motion(field.group).min(15) as usize;
+            let index = index(binary, others, &turn, motion, guessed, value);
+            if i32::from(index) != guessed {
+                guess.leave_out(i, &turn, index);
+            }
+            i32::from(index)
         };
-        if let Some(place) = out.get_mut(i) {
-            *place = value;
-        }
     }
     Ok(out)
 }
