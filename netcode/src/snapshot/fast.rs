@@ -14,7 +14,7 @@
 //! after `n - k` ones and a zero; as everywhere the lowest bit goes first.
 
 use super::DecodeError;
-use super::field::{difference, moved, unzigzag, zigzag};
+use super::field::{difference, flipped, moved, unzigzag, zigzag};
 use super::predict::{Guess, same};
 use crate::bits::{BitReader, BitSink, low_mask};
 use crate::schema::{Field, Kind, Predictor, State};

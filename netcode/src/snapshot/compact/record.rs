@@ -4,7 +4,7 @@ use super::model::{Class, KindModel, Model, OWN, PATH, WIDTHS, direct, mixed};
 use super::range::Binary;
 use crate::schema::{Kind, MAX_FIELDS, State};
 use crate::snapshot::DecodeError;
-use crate::snapshot::field::{difference, moved};
+use crate::snapshot::field::{difference, flipped, moved};
 use crate::snapshot::predict::Guess;
 use crate::snapshot::rotation::Turn;
 
@@ -104,7 +104,7 @@ pub(super) fn fields<B: Binary>(
         } else if field.bits == 1 {
             let motion = guess.any_motion().min(15) as usize;
             let context = i << 5 | usize::from(guessed != 0) << 4 | motion;
-            guessed ^ i32::from(direct(binary, &mut others.flags[context], value != guessed))
+            flipped(field, guessed, direct(binary, &mut others.flags[context], value != guessed))
         } else {
             let component = kind.fields.get(i + 1).map_or(0, |field| field.bits);
             let turn = guess.turns(turns, i, component);
