@@ -122,18 +122,21 @@ pub struct Schema {
 
 impl Field {
     /// The smallest value.
+    #[inline]
     #[must_use]
     pub const fn min(&self) -> i32 {
         if self.signed { (-1i64 << (self.bits - 1)) as i32 } else { 0 }
     }
 
     /// The largest value (an unsigned field has at most 31 bits).
+    #[inline]
     #[must_use]
     pub const fn max(&self) -> i32 {
         if self.signed { ((1i64 << (self.bits - 1)) - 1) as i32 } else { ((1i64 << self.bits) - 1) as i32 }
     }
 
     /// Brings a value into range: cyclic fields wrap, others saturate.
+    #[inline]
     #[must_use]
     pub const fn fit(&self, value: i64) -> i32 {
         let (min, max) = (self.min() as i64, self.max() as i64);

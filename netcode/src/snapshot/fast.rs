@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | group | 0, 1 | before the first field of a run of one group that the guess leaves where it was: whether any field of it differs |
 //! | flag (a field of one bit) | 1 | whether it differs from the guess |
-//! | index of a quaternion | 1, 3 | `0` as guessed; `1` + 2 bits: its rank among the guess's components by size |
+//! | index of a quaternion | 1, 3 | `0` as guessed; `1` + 2 bits: the index |
 //! | other field | | `zigzag(residual)` as an exponential Golomb code of order `k` |
 //!
 //! The order of the first field of a group is the width of the group's step from baseline to guess less 3 (at least 0); that of a
@@ -17,7 +17,7 @@ use super::DecodeError;
 use super::field::{difference, flipped, moved, unzigzag, zigzag};
 use super::predict::{Guess, same};
 use crate::bits::{BitReader, BitSink, low_mask};
-use crate::schema::{Field, Kind, Predictor, State};
+use crate::schema::{Field, Kind, MAX_FIELDS, Predictor, State};
 
 /// The longest run of ones of an order-0 code: `zigzag` of 33 bits' residuals.
 const MAX_ONES: u32 = 34;
@@ -25,21 +25,23 @@ const MAX_ONES: u32 = 34;
 /// The order of the next code, as the table above has it.
 #[derive(Clone, Copy, Debug)]
 struct Order {
-    group: Option<u8>,
+    /// The group, [`u8::MAX`] at the start.
+    group: u8,
     first: u32,
     next: u32,
 }
 
 impl Order {
-    const START: Self = Self { group: None, first: 0, next: 0 };
+    const START: Self = Self { group: u8::MAX, first: 0, next: 0 };
 
     /// Whether a run of another group begins, which `field` is the first of.
+    #[inline]
     fn enters(&mut self, guess: &Guess, field: &Field) -> bool {
-        if self.group == Some(field.group) {
+        if self.group == field.group {
             return false;
         }
         let first = guess.motion(field.group).saturating_sub(3);
-        *self = Self { group: Some(field.group), first, next: first };
+        *self = Self { group: field.group, first, next: first };
         true
     }
 
@@ -49,92 +51,132 @@ impl Order {
     }
 }
 
-/// The fields that follow `i`, it included, in one group.
-fn run(kind: &Kind, i: usize, field: &Field) -> usize {
-    kind.fields.iter().skip(i).take_while(|other| other.group == field.group).count()
+/// Gathers short codes, so that the sink is called once for many.
+struct Gather<'w, W: BitSink> {
+    sink: &'w mut W,
+    bits: u64,
+    held: u32,
 }
 
-/// Writes the fields of a record, given the guess.
-///
-/// # Panics
-/// If a field is out of range, or a state is no quaternion where one belongs.
-pub fn write_fields(w: &mut impl BitSink, kind: &Kind, guess: &Guess, state: &State) {
-    let (mut from, mut order, mut turns) = (*guess.state(), Order::START, 0);
-    let mut skip = 0;
-    for (i, field) in kind.fields.iter().enumerate() {
-        if skip > 0 {
-            skip -= 1;
-            continue;
+impl<W: BitSink> Gather<'_, W> {
+    #[inline]
+    fn put(&mut self, value: u64, bits: u32) {
+        if self.held + bits > 64 {
+            self.flush();
         }
-        if order.enters(guess, field) && asks(guess, field) {
-            let fields = run(kind, i, field);
-            let differs = from[i..i + fields] != state[i..i + fields];
-            w.put(u64::from(differs), 1);
-            if !differs {
-                skip = fields - 1;
-                continue;
-            }
-        }
-        let value = state[i];
-        if field.bits == 1 {
-            w.put(u64::from(value != from[i]), 1);
-        } else if field.predictor == (Predictor::Rotation { part: 0 }) {
-            let turn = guess.turns(turns, i, kind.fields[i + 1].bits);
-            turns += 1;
-            if value == from[i] {
-                w.put(0, 1);
-            } else {
-                w.put(1 | (value as u64) << 1, 3);
-                from[i + 1..i + 4].copy_from_slice(&turn.parts(value as u8));
-            }
+        // Nothing of 64 bits comes, so the shift is below that.
+        self.bits |= value << self.held;
+        self.held += bits;
+    }
+
+    #[inline]
+    fn golomb(&mut self, code: u64, order: u32) {
+        let value = code + (1 << order);
+        let bits = u64::BITS - 1 - value.leading_zeros();
+        let ones = bits - order;
+        let low = value & low_mask(bits);
+        if ones + bits < 56 {
+            self.put(low << (ones + 1) | low_mask(ones), ones + 1 + bits);
         } else {
-            let residual = difference(field, from[i], value);
-            write_golomb(w, zigzag(residual), order.next);
-            order.note(residual);
+            self.put(low_mask(ones), ones + 1);
+            self.put(low, bits);
         }
+    }
+
+    fn flush(&mut self) {
+        self.sink.put(self.bits, self.held);
+        (self.bits, self.held) = (0, 0);
     }
 }
 
-/// Whether a bit says that a group differs at all: where the guess leaves it as it was, and it is more than one bit.
-fn asks(guess: &Guess, field: &Field) -> bool {
-    guess.motion(field.group) == 0 && field.bits > 1
+/// How many fields from `i` on are of one group.
+fn run(kind: &Kind, i: usize) -> usize {
+    let rest = kind.fields.get(i..).unwrap_or_default();
+    rest.first().map_or(0, |first| rest.iter().take_while(|field| field.group == first.group).count())
 }
 
-/// Reads what [`write_fields`] wrote, given the same guess.
+/// Writes the fields of a record, given the guess, which is spent.
+///
+/// # Panics
+/// If a field is out of range.
+pub fn write_fields(w: &mut impl BitSink, kind: &Kind, guess: &mut Guess, state: &State) {
+    let (mut order, mut turns, mut i) = (Order::START, 0, 0);
+    let mut w = Gather { sink: w, bits: 0, held: 0 };
+    let fields = kind.fields.len().min(MAX_FIELDS);
+    while i < fields {
+        let field = &kind.fields[i];
+        let (guessed, value) = (guess.state()[i], state[i]);
+        assert!(field.min() <= value && value <= field.max(), "the value lies outside its field's range");
+        if order.enters(guess, field) && asks(guess, field) {
+            let run = run(kind, i);
+            let differs = guess.state()[i..i + run] != state[i..i + run];
+            w.put(u64::from(differs), 1);
+            if !differs {
+                i += run;
+                continue;
+            }
+        }
+        if field.bits == 1 {
+            w.put(u64::from(value != guessed), 1);
+        } else if field.predictor == (Predictor::Rotation { part: 0 }) {
+            if value == guessed {
+                w.put(0, 1);
+            } else {
+                let turn = guess.turns(turns, i, kind.fields[i + 1].bits);
+                w.put(1 | (value as u64) << 1, 3);
+                guess.leave_out(i, &turn, value as u8);
+            }
+            turns += 1;
+        } else {
+            let residual = difference(field, guessed, value);
+            w.golomb(zigzag(residual), order.next);
+            order.note(residual);
+        }
+        i += 1;
+    }
+    w.flush();
+}
+
+/// Whether a bit says that a group differs at all: where the guess leaves it as it was, and it is more than one bit.
+#[inline]
+fn asks(guess: &Guess, field: &Field) -> bool {
+    field.bits > 1 && guess.motion(field.group) == 0
+}
+
+/// Reads what [`write_fields`] wrote, given the same guess, which is spent.
 ///
 /// # Errors
 /// If the data ends early, or a value is out of its field's range.
-pub fn read_fields(r: &mut BitReader<'_>, kind: &Kind, guess: &Guess) -> Result<State, DecodeError> {
-    let (mut state, mut order, mut turns) = (*guess.state(), Order::START, 0);
-    let mut skip = 0;
-    for (i, field) in kind.fields.iter().enumerate() {
-        if skip > 0 {
-            skip -= 1;
-            continue;
-        }
+pub fn read_fields(r: &mut BitReader<'_>, kind: &Kind, guess: &mut Guess) -> Result<State, DecodeError> {
+    let mut state = *guess.state();
+    let (mut order, mut turns, mut i) = (Order::START, 0, 0);
+    let fields = kind.fields.len().min(MAX_FIELDS);
+    while i < fields {
+        let field = &kind.fields[i];
         if order.enters(guess, field) && asks(guess, field) && !r.read_bool()? {
-            skip = run(kind, i, field) - 1;
+            i += run(kind, i);
             continue;
         }
-        let Some(rest) = state.get_mut(i..) else { break };
-        let Some((place, next)) = rest.split_first_mut() else { break };
-        if field.bits == 1 {
-            *place ^= i32::from(r.read_bool()?);
+        let guessed = guess.state()[i];
+        state[i] = if field.bits == 1 {
+            guessed ^ i32::from(r.read_bool()?)
         } else if field.predictor == (Predictor::Rotation { part: 0 }) {
-            let bits = kind.fields.get(i + 1).map_or(0, |field| field.bits);
-            let turn = guess.turns(turns, i, bits);
             turns += 1;
             if r.read_bool()? {
-                *place = r.read(2)? as i32;
-                for (place, part) in next.iter_mut().zip(turn.parts(*place as u8)) {
-                    *place = part;
-                }
+                let index = r.read(2)? as u8;
+                let component = kind.fields.get(i + 1).map_or(0, |field| field.bits);
+                let turn = guess.turns(turns - 1, i, component);
+                guess.leave_out(i, &turn, index);
+                i32::from(index)
+            } else {
+                guessed
             }
         } else {
             let residual = unzigzag(read_golomb(r, order.next)?);
             order.note(residual);
-            *place = moved(field, *place, residual)?;
-        }
+            moved(field, guessed, residual)?
+        };
+        i += 1;
     }
     Ok(state)
 }
@@ -146,26 +188,20 @@ pub fn differs(guess: &Guess, state: &State) -> bool {
 }
 
 #[inline]
-fn write_golomb(w: &mut impl BitSink, code: u64, order: u32) {
-    let value = code + (1 << order);
-    let bits = u64::BITS - 1 - value.leading_zeros();
-    let ones = bits - order;
-    w.put(low_mask(ones), ones + 1);
-    w.put(value & low_mask(bits), bits);
-}
-
-#[inline]
 fn read_golomb(r: &mut BitReader<'_>, order: u32) -> Result<u64, DecodeError> {
-    let ones = r.peek().trailing_ones();
-    if ones > MAX_ONES {
-        return Err(DecodeError::ValueOutOfRange);
-    }
-    r.skip(ones + 1)?;
+    let ahead = r.peek();
+    let ones = ahead.trailing_ones();
     let bits = ones + order;
     if bits > MAX_ONES + 1 {
         // Wider than the code of any field in range.
         return Err(DecodeError::ValueOutOfRange);
     }
-    let low = r.read(bits)?;
+    let low = if ones + bits < 56 {
+        r.skip(ones + 1 + bits)?;
+        ahead >> (ones + 1) & low_mask(bits)
+    } else {
+        r.skip(ones + 1)?;
+        r.read(bits)?
+    };
     Ok((1 << bits | low) - (1 << order))
 }

@@ -127,7 +127,7 @@ impl Codec for Fast {
                 next = cube + 1;
             }
             if differs {
-                fast::write_fields(&mut records, kind, &self.guess, state);
+                fast::write_fields(&mut records, kind, &mut self.guess, state);
             }
         }
         write_distance(&mut head, CUBES - next);
@@ -171,7 +171,7 @@ impl Codec for Fast {
             state[cube] = if moving.has(cube) && surprises.has(cube) {
                 *self.guess.state()
             } else {
-                fast::read_fields(&mut r, kind, &self.guess)?
+                fast::read_fields(&mut r, kind, &mut self.guess)?
             };
         }
         r.finish_zero_padded()?;
