@@ -159,7 +159,7 @@ pub fn read_fields(r: &mut BitReader<'_>, kind: &Kind, guess: &mut Guess) -> Res
         }
         let guessed = guess.state()[i];
         state[i] = if field.bits == 1 {
-            guessed ^ i32::from(r.read_bool()?)
+            flipped(field, guessed, r.read_bool()?)
         } else if field.predictor == (Predictor::Rotation { part: 0 }) {
             turns += 1;
             if r.read_bool()? {
