@@ -48,6 +48,19 @@ pub enum Predictor {
         /// While one of these bits is set there, the velocity keeps its value.
         supported: i32,
     },
+    /// The field moves on as it moved between the two newest acknowledged states.
+    ///
+    /// The guess `n` ticks after the newer one, `m` ticks after the older one, is
+    /// `newer + round((newer - older) * n / m)`; without an older state the field keeps its value.
+    Trend,
+    /// Four fields in a row are a unit quaternion, *smallest three*: part 0 is the number (2 bits) of the
+    /// component x, y, z, w of the largest magnitude, which is left out and positive; parts 1, 2, 3 are the
+    /// others in order, unsigned, where 0 is -1/√2 and the largest value +1/√2. It turns on as it turned between
+    /// the two newest acknowledged states.
+    Rotation {
+        /// Which of the four fields, 0..=3.
+        part: u8,
+    },
 }
 
 /// Who gets a field.
@@ -60,6 +73,9 @@ pub enum Audience {
     /// another of the owner's.
     Owner,
 }
+
+/// The narrowest and the widest component of a [`Predictor::Rotation`], in bits.
+pub const ROTATION_BITS: [u8; 2] = [4, 14];
 
 /// One replicated (or input) field: an integer with a range and a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,18 +122,21 @@ pub struct Schema {
 
 impl Field {
     /// The smallest value.
+    #[inline]
     #[must_use]
     pub const fn min(&self) -> i32 {
         if self.signed { (-1i64 << (self.bits - 1)) as i32 } else { 0 }
     }
 
     /// The largest value (an unsigned field has at most 31 bits).
+    #[inline]
     #[must_use]
     pub const fn max(&self) -> i32 {
         if self.signed { ((1i64 << (self.bits - 1)) - 1) as i32 } else { ((1i64 << self.bits) - 1) as i32 }
     }
 
     /// Brings a value into range: cyclic fields wrap, others saturate.
+    #[inline]
     #[must_use]
     pub const fn fit(&self, value: i64) -> i32 {
         let (min, max) = (self.min() as i64, self.max() as i64);
@@ -140,7 +159,7 @@ impl Field {
             Predictor::Fall { flags, supported, .. } => {
                 state.get(usize::from(flags)).is_some_and(|flags| flags & supported == 0)
             }
-            Predictor::Hold | Predictor::Linear { .. } => false,
+            _ => false,
         }
     }
 
@@ -187,6 +206,13 @@ impl Kind {
         out
     }
 
+    /// Whether a field moves on by what one state says, so that a body may move which did not before.
+    #[inline]
+    #[must_use]
+    pub fn drifts(&self) -> bool {
+        self.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. } | Predictor::Fall { .. }))
+    }
+
     /// Whether gravity has hold of it.
     #[inline]
     #[must_use]
@@ -200,7 +226,8 @@ impl Kind {
 /// brought into their fields' ranges: cyclic ones wrap, others saturate.
 ///
 /// Additive: `extrapolate(m + n) == extrapolate(n, extrapolate(m))`, for a body that falls up to
-/// [`MAX_FALL_TICKS`] in all. What is beyond the kind's fields is returned as it is. All integers. Costs a division
+/// [`MAX_FALL_TICKS`] in all. A [`Predictor::Trend`] or [`Predictor::Rotation`] holds its value here: what it follows
+/// is not in one state. What is beyond the kind's fields is returned as it is. All integers. Costs a division
 /// for each field that moves; one that moves along a fall costs one a tick, so at most [`MAX_FALL_TICKS`].
 #[inline]
 #[must_use]
@@ -213,7 +240,7 @@ pub fn extrapolate(kind: &Kind, rate: u16, ticks: u32, state: &State) -> State {
     // What a field becomes follows from values before the move alone: no velocity moves along another.
     for (field, (value, moved)) in kind.fields.iter().zip(state.iter().zip(&mut out)) {
         match field.predictor {
-            Predictor::Hold => {}
+            Predictor::Hold | Predictor::Trend | Predictor::Rotation { .. } => {}
             Predictor::Linear { velocity, numerator } => {
                 let velocity = state.get(usize::from(velocity)).copied().unwrap_or(0);
                 if velocity != 0 {
@@ -236,7 +263,7 @@ fn extrapolate_fall(kind: &Kind, rate: i64, ticks: u32, state: &State) -> State 
     let mut out = *state;
     for (field, (value, moved)) in kind.fields.iter().zip(state.iter().zip(&mut out)) {
         match field.predictor {
-            Predictor::Hold => {}
+            Predictor::Hold | Predictor::Trend | Predictor::Rotation { .. } => {}
             Predictor::Linear { velocity, numerator } => {
                 let at = usize::from(velocity);
                 let velocity = state.get(at).copied().unwrap_or(0);
@@ -370,7 +397,8 @@ const fn fields_valid(fields: &[Field]) -> bool {
             return false;
         }
         let sound = match field.predictor {
-            Predictor::Hold => true,
+            Predictor::Hold | Predictor::Trend => true,
+            Predictor::Rotation { part } => rotation_valid(fields, i, part),
             Predictor::Linear { velocity, numerator } => {
                 // A velocity that moved along another would make the order of fields matter.
                 let bounded = numerator.unsigned_abs() <= MAX_NUMERATOR as u32;
@@ -393,6 +421,30 @@ const fn fields_valid(fields: &[Field]) -> bool {
     true
 }
 
+/// Whether field `i` has its place in a whole quaternion: the four parts in order, in one group.
+const fn rotation_valid(fields: &[Field], i: usize, part: u8) -> bool {
+    if part > 3 || (part as usize) > i || i - part as usize + 4 > fields.len() {
+        return false;
+    }
+    let first = i - part as usize;
+    let (index, one, me) = (&fields[first], &fields[first + 1], &fields[i]);
+    let follows = matches!(fields[first].predictor, Predictor::Rotation { part: 0 });
+    let next = match (part, fields[first + if part == 3 { 3 } else { part as usize + 1 }].predictor) {
+        (3, _) => true,
+        (_, Predictor::Rotation { part: next }) => next == part + 1,
+        _ => false,
+    };
+    let width = if part == 0 { me.bits == 2 } else { me.bits == one.bits };
+    follows
+        && next
+        && width
+        && !me.signed
+        && !me.wraps
+        && me.group == index.group
+        && ROTATION_BITS[0] <= one.bits
+        && one.bits <= ROTATION_BITS[1]
+}
+
 /// A group has one audience. What everybody sees does not follow from what only the owner does, and what is 0 to others
 /// stays so: a field moves along one of its own audience, and what falls is for everyone.
 const fn audience_valid(fields: &[Field], at: usize) -> bool {
@@ -406,7 +458,7 @@ const fn audience_valid(fields: &[Field], at: usize) -> bool {
     match fields[at].predictor {
         Predictor::Linear { velocity, .. } => fields[velocity as usize].audience as u8 == fields[at].audience as u8,
         Predictor::Fall { .. } => matches!(fields[at].audience, Audience::Everyone),
-        Predictor::Hold => true,
+        Predictor::Hold | Predictor::Trend | Predictor::Rotation { .. } => true,
     }
 }
 
@@ -470,6 +522,8 @@ impl Fnv {
                 Predictor::Fall { gravity, terminal, flags, supported } => {
                     hash.byte(2).u32(gravity as u32).u32(terminal as u32).byte(flags).u32(supported as u32)
                 }
+                Predictor::Trend => hash.byte(3),
+                Predictor::Rotation { part } => hash.byte(4).byte(part),
             };
             i += 1;
         }

@@ -85,8 +85,8 @@ pub(super) fn read_residual(r: &mut BitReader<'_>, field: &Field, guess: i32) ->
 }
 
 /// The guess plus a residual.
-#[inline]
-fn moved(field: &Field, guess: i32, residual: i64) -> Result<i32, DecodeError> {
+#[inline(always)]
+pub(super) fn moved(field: &Field, guess: i32, residual: i64) -> Result<i32, DecodeError> {
     // A class has at most 31 bits and a guess 32, so nothing here can overflow.
     let value = i64::from(guess) + residual;
     if i64::from(field.min()) <= value && value <= i64::from(field.max()) {
@@ -100,7 +100,7 @@ fn moved(field: &Field, guess: i32, residual: i64) -> Result<i32, DecodeError> {
 
 /// `value - guess`; for a cyclic field the shorter way round.
 #[inline]
-fn difference(field: &Field, guess: i32, value: i32) -> i64 {
+pub(super) fn difference(field: &Field, guess: i32, value: i32) -> i64 {
     let plain = i64::from(value) - i64::from(guess);
     if !field.wraps {
         return plain;
@@ -109,14 +109,21 @@ fn difference(field: &Field, guess: i32, value: i32) -> i64 {
     (plain << unused) >> unused
 }
 
+/// The value of a field of one bit if `flip`, else the one it has: 0 or 1, or 0 or -1 if it is signed.
+#[inline]
+pub(super) fn flipped(field: &Field, value: i32, flip: bool) -> i32 {
+    let bit = if field.signed { -1 } else { 1 };
+    if flip { value ^ bit } else { value }
+}
+
 /// -1, 1, -2, 2, … to 1, 2, 3, 4, …; 0 to 0.
 #[inline]
-const fn zigzag(value: i64) -> u64 {
+pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 #[inline]
-const fn unzigzag(code: u64) -> i64 {
+pub(super) const fn unzigzag(code: u64) -> i64 {
     (code >> 1) as i64 ^ -((code & 1) as i64)
 }
 

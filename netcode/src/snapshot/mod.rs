@@ -109,9 +109,13 @@
 //! - A despawn may be repeated until it is acknowledged: on an empty slot it means nothing.
 
 mod codec;
+pub mod compact;
 mod entity;
+pub mod fast;
 mod field;
 mod history;
+pub mod predict;
+mod rotation;
 mod view;
 
 use thiserror::Error;

@@ -3,6 +3,7 @@
 mod bits;
 mod blocks;
 mod channels;
+mod compact;
 mod connection;
 mod emulator;
 mod fiend;

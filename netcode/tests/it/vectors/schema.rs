@@ -156,6 +156,8 @@ fn canonical_fields(out: &mut Vec<u8>, fields: &[Field]) {
                 out.push(flags);
                 out.extend_from_slice(&supported.to_le_bytes());
             }
+            Predictor::Trend => out.push(3),
+            Predictor::Rotation { part } => out.extend_from_slice(&[4, part]),
         }
     }
 }
@@ -168,6 +170,8 @@ fn fields(fields: &[Field]) -> Value {
             Predictor::Fall { gravity, terminal, flags, supported } => {
                 json!({ "gravity": gravity, "terminal": terminal, "flags": flags, "supported": supported })
             }
+            Predictor::Trend => json!("trend"),
+            Predictor::Rotation { part } => json!({ "rotation": part }),
         };
         json!({
             "name": field.name,
@@ -224,6 +228,8 @@ fn rows(out: &mut String, title: &str, fields: &[Field]) {
             Predictor::Fall { gravity, terminal, flags, supported } => {
                 format!("fall, gravity {gravity}, terminal {terminal}, flags {flags}, supported {supported}")
             }
+            Predictor::Trend => "trend".to_owned(),
+            Predictor::Rotation { part } => format!("rotation, part {part}"),
         };
         let audience = match field.audience {
             Audience::Everyone => "all",

@@ -1,0 +1,210 @@
+//! Start tables: a model trained on what was sent so far, coarse enough to be pushed.
+
+use thiserror::Error;
+
+use super::model::{Class, MOST_SENT, Model, Slot, Widths, direct};
+use super::range::{Binary, RangeDecoder, RangeEncoder};
+use super::{BadLength, Coder};
+use crate::schema::Schema;
+
+/// The most bytes of serialised tables.
+pub const MAX_TABLE_BYTES: usize = 1 << 16;
+
+/// Why bytes are no tables.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum TablesError {
+    /// More than [`MAX_TABLE_BYTES`].
+    #[error("more than {MAX_TABLE_BYTES} bytes")]
+    TooLong,
+    /// Shorter or longer than what they code.
+    #[error(transparent)]
+    Length(#[from] BadLength),
+}
+
+/// A model to start packets from that both sides agreed on, by its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    version: u32,
+    model: Model,
+}
+
+impl Tables {
+    /// The number they were made under.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// What packets start from.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Appends the serialised form and gives its length in bytes.
+    pub fn write(&self, out: &mut Vec<u8>) -> usize {
+        let mut binary = RangeEncoder::new(out);
+        number(&mut binary, self.version, 32);
+        // The model is coarse already, so coding it leaves it as it is.
+        code(&mut binary, &mut self.model.clone());
+        binary.finish()
+    }
+
+    /// Reads what [`Tables::write`] wrote for the same schema. Any other bytes give an error or some tables.
+    ///
+    /// # Errors
+    /// If there are more or fewer bytes than needed.
+    pub fn read(schema: &Schema, data: &[u8]) -> Result<Self, TablesError> {
+        if data.len() > MAX_TABLE_BYTES {
+            return Err(TablesError::TooLong);
+        }
+        let mut binary = RangeDecoder::new(data);
+        let version = number(&mut binary, 0, 32);
+        let mut model = Model::new(schema);
+        code(&mut binary, &mut model);
+        binary.finish()?;
+        Ok(Self { version, model })
+    }
+}
+
+/// Learns tables from the records that are sent.
+#[derive(Clone, Debug)]
+pub struct Trainer<'s> {
+    schema: &'s Schema,
+    model: Model,
+}
+
+impl<'s> Trainer<'s> {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new(schema: &'s Schema) -> Self {
+        Self { schema, model: Model::new(schema) }
+    }
+
+    /// Learns from a body: whatever is coded by this is learned instead of written.
+    pub fn body(&mut self) -> Coder<'_, Counting> {
+        Coder::with(self.schema, &mut self.model, Counting)
+    }
+
+    /// What was learned, as tables of that version.
+    #[must_use]
+    pub fn tables(&self, version: u32) -> Tables {
+        // Through the coarse form, so that both sides have the same.
+        let mut bytes = Vec::new();
+        let mut binary = RangeEncoder::new(&mut bytes);
+        let mut model = self.model.clone();
+        code(&mut binary, &mut model);
+        Tables { version, model }
+    }
+}
+
+/// Codes nothing; only the model learns, and more slowly, since tables are to hold for long.
+#[derive(Debug)]
+pub struct Counting;
+
+impl Binary for Counting {
+    const LIMIT: u32 = 255;
+
+    #[inline]
+    fn code(&mut self, bit: bool, _p: u32) -> bool {
+        bit
+    }
+
+    #[inline]
+    fn raw(&mut self, value: u32, _bits: u32) -> u32 {
+        value
+    }
+}
+
+/// The probabilities that tables themselves are coded with.
+struct Coding {
+    known: [Slot; 4],
+    equal: [Slot; 2],
+    sign: Slot,
+    size: [Slot; 64],
+    /// Whether the slot before was known.
+    before: bool,
+    /// The last known log-odds.
+    last: i32,
+}
+
+/// Codes a model; a decoder replaces it, an encoder makes it coarse.
+fn code(binary: &mut impl Binary, model: &mut Model) {
+    let mut coding = Coding {
+        known: [Slot::FRESH; 4],
+        equal: [Slot::FRESH; 2],
+        sign: Slot::FRESH,
+        size: [Slot::FRESH; 64],
+        before: false,
+        last: 0,
+    };
+    for kind in &mut model.kinds {
+        let slots = kind.changed.iter_mut().chain(&mut kind.flags).chain(&mut kind.index).chain(&mut kind.rank);
+        slots.for_each(|slot| coding.slot(binary, slot));
+    }
+    for class in &mut model.classes {
+        coding.class(binary, class);
+    }
+    model.free.iter_mut().for_each(|slot| coding.slot(binary, slot));
+}
+
+impl Coding {
+    fn class(&mut self, binary: &mut impl Binary, class: &mut Class) {
+        for widths in class.own.iter_mut().chain(&mut class.path) {
+            for slots in [&mut widths.least, &mut widths.up, &mut widths.down] {
+                slots.iter_mut().for_each(|slot| self.slot(binary, slot));
+            }
+        }
+        class.sign.iter_mut().chain(&mut class.mantissa).for_each(|slot| self.slot(binary, slot));
+        // In half widths.
+        let mut last = 6;
+        for mean in class.own_width.iter_mut().chain(&mut class.path_width) {
+            let now = (i32::from(*mean) + 4) >> 3;
+            last = self.step(binary, 0, last, now).clamp(0, 30);
+            *mean = (last << 3) as u16;
+        }
+        let Widths { least, up, down } = &mut class.weights;
+        for weight in least.iter_mut().chain(up).chain(down).flatten() {
+            // In sixteenths, against the weight that fresh ones have.
+            let now = (*weight + (1 << 11)) >> 12;
+            *weight = self.step(binary, 1, 9, now).clamp(-64, 64) << 12;
+        }
+    }
+
+    fn slot(&mut self, binary: &mut impl Binary, slot: &mut Slot) {
+        let sent = slot.sent();
+        let context = usize::from(self.before);
+        self.before = direct(binary, &mut self.known[context], sent.is_some());
+        if self.before {
+            self.last = self.step(binary, 2, self.last, sent.unwrap_or(0)).clamp(-MOST_SENT, MOST_SENT);
+            *slot = Slot::from_sent(self.last);
+        } else {
+            *slot = Slot::FRESH;
+        }
+    }
+
+    /// Codes a number by its step from `from`.
+    fn step(&mut self, binary: &mut impl Binary, what: usize, from: i32, to: i32) -> i32 {
+        let step = to.wrapping_sub(from);
+        let equal = if what == 2 { &mut self.known[2] } else { &mut self.equal[what & 1] };
+        if direct(binary, equal, step == 0) {
+            return from;
+        }
+        let negative = direct(binary, &mut self.sign, step < 0);
+        let size = step.unsigned_abs();
+        let mut n = 1;
+        for slot in &mut self.size {
+            if !direct(binary, slot, n < size) {
+                break;
+            }
+            n += 1;
+        }
+        if negative { from - n as i32 } else { from + n as i32 }
+    }
+}
+
+/// Codes a number of `bits` bits, all equally likely.
+fn number(binary: &mut impl Binary, value: u32, bits: u32) -> u32 {
+    let high = binary.raw(value >> 16, bits - 16);
+    high << 16 | binary.raw(value & 0xffff, 16)
+}

@@ -1,0 +1,223 @@
+//! Unit quaternions in *smallest three* form, turned on in integers.
+//!
+//! A component of `b` bits counts in steps of `√2 / (2^b - 1)`. Here all components are integers in which the
+//! unit is `√2 (2^b - 1) 2^(14 - b)`: a step is an even number of them, and the square of the unit is an
+//! integer below 2³¹, so that the component left out is one integer square root away.
+
+use std::num::Wrapping;
+
+use crate::schema::ROTATION_BITS;
+
+/// Fraction bits of cosines and polynomials.
+const ONE_BITS: usize = 28;
+const ONE: Wrapping<i64> = Wrapping(1 << ONE_BITS);
+
+/// What a product of two quaternions is multiplied by, and then shifted by, to have [`ONE_BITS`] fraction bits, by width.
+static FACTORS: [i64; 15] = {
+    let mut table = [0; 15];
+    let mut bits = ROTATION_BITS[0];
+    while bits <= ROTATION_BITS[1] {
+        table[bits as usize] = (1 << (FACTOR_SHIFT + ONE_BITS)) / unit(bits) as i64;
+        bits += 1;
+    }
+    table
+};
+const FACTOR_SHIFT: usize = 30;
+
+/// A quaternion, x, y, z, w, in the unit of its width.
+type Quat = [i32; 4];
+
+/// What a rotation is guessed to become, and what it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Turn {
+    guess: Quat,
+    base: Quat,
+    bits: u8,
+}
+
+impl Turn {
+    /// Turns `base` on for `age` ticks as it turned from `older` to `base`, which took `ticks`.
+    ///
+    /// The fields are index, a, b, c of `bits` bits a component. Total: fields that are no unit quaternion give some
+    /// guess.
+    pub fn new(base: [i32; 4], older: Option<([i32; 4], u8)>, age: u8, bits: u8) -> Self {
+        let bits = bits.clamp(ROTATION_BITS[0], ROTATION_BITS[1]);
+        let from = unpack(base, bits);
+        let guess = match older {
+            Some((older, ticks)) if older != base => turned(from, unpack(older, bits), age, ticks.max(1), bits),
+            _ => from,
+        };
+        Self { guess, base: from, bits }
+    }
+
+    /// The guess as fields: index, a, b, c.
+    pub fn fields(&self) -> [i32; 4] {
+        let mut index = 0;
+        let mut most = 0;
+        for (i, c) in (0..4).zip(self.guess) {
+            if c.unsigned_abs() > most {
+                (index, most) = (i, c.unsigned_abs());
+            }
+        }
+        let [a, b, c] = self.parts(index);
+        [i32::from(index), a, b, c]
+    }
+
+    /// The guess's components without number `index`, as fields.
+    pub fn parts(&self, index: u8) -> [i32; 3] {
+        pack(self.guess, index, self.bits)
+    }
+
+    /// The same of the baseline.
+    pub fn base_parts(&self, index: u8) -> [i32; 3] {
+        pack(self.base, index, self.bits)
+    }
+
+    /// The numbers of the components, the largest of the guess first.
+    pub fn order(&self) -> [u8; 4] {
+        let size = |i: u8| self.guess.get(usize::from(i)).map_or(0, |c| c.unsigned_abs());
+        let mut order = [0, 1, 2, 3];
+        // Insertion, stable: equal ones stay in the order x, y, z, w.
+        for i in 1..4 {
+            let mut k = i;
+            while k > 0 && size(order[k]) > size(order[k - 1]) {
+                order.swap(k, k - 1);
+                k -= 1;
+            }
+        }
+        order
+    }
+
+    /// How clearly the first of the order is larger than the second: 0 (hardly) to 7.
+    #[inline]
+    pub fn margin(&self, order: [u8; 4]) -> usize {
+        let size = |i: u8| self.guess.get(usize::from(i)).map_or(0, |c| c.unsigned_abs());
+        (size(order[0]).saturating_sub(size(order[1])) >> 10).min(7) as usize
+    }
+}
+
+/// The square of the unit; below 2^29.
+const fn unit(bits: u8) -> i32 {
+    let most = (1i32 << bits) - 1;
+    (2 * most * most) << (2 * (14 - bits as u32))
+}
+
+/// Square roots of the multiples of 2^21, with 8 fraction bits.
+static ROOTS: [u32; 258] = {
+    let mut table = [0; 258];
+    let mut i = 0;
+    while i < 258 {
+        table[i] = ((i as u64) << (21 + 16)).isqrt() as u32;
+        i += 1;
+    }
+    table
+};
+
+/// The square root of a number below 2^29 by linear interpolation: for numbers above an eighth of that off by less than
+/// one, and only such are the squares of a quaternion's largest component.
+#[inline]
+fn root(square: i32) -> i32 {
+    let square = square.max(0) as u32;
+    let i = (square >> 21) as usize;
+    let (Some(from), Some(to)) = (ROOTS.get(i), ROOTS.get(i + 1)) else { return 0 };
+    let part = (square & ((1 << 21) - 1)) >> 5;
+    ((from << 8 | 1 << 15).wrapping_add((to - from).wrapping_mul(part) >> 8) >> 16) as i32
+}
+
+#[inline]
+fn unpack(fields: [i32; 4], bits: u8) -> Quat {
+    let [index, a, b, c] = fields;
+    let (most, shift) = ((1 << bits) - 1, 14 - u32::from(bits));
+    let part = |field: i32| (2 * field.clamp(0, most) - most) << shift;
+    let (a, b, c) = (part(a), part(b), part(c));
+    // Each square is at most half of the unit's.
+    let large = root(unit(bits) - a * a - b * b - c * c);
+    match index {
+        0 => [large, a, b, c],
+        1 => [a, large, b, c],
+        2 => [a, b, large, c],
+        _ => [a, b, c, large],
+    }
+}
+
+#[inline]
+fn pack(quat: Quat, index: u8, bits: u8) -> [i32; 3] {
+    let [x, y, z, w] = quat;
+    let (large, small) = match index {
+        0 => (x, [y, z, w]),
+        1 => (y, [x, z, w]),
+        2 => (z, [x, y, w]),
+        _ => (w, [x, y, z]),
+    };
+    let shift = 14 - u32::from(bits);
+    let most = (1 << bits) - 1;
+    let middle = (most << shift) + (1 << shift);
+    // A quaternion and its negative are the same rotation; the one that counts has the large component positive.
+    let sign = if large < 0 { -1 } else { 1 };
+    let part = |c: i32| ((c * sign + middle) >> (shift + 1)).clamp(0, most);
+    let [a, b, c] = small;
+    [part(a), part(b), part(c)]
+}
+
+/// The quaternion `age` ticks after `base`, on the great circle from `older`, which was `ticks` before `base`: a rotation of
+/// constant speed is one (Shoemake, "Animating rotation with quaternion curves", 1985).
+///
+/// With the cosine c of the angle between the two, the n-th after them is `U(n) · base - U(n-1) · older`, where U are the
+/// Chebyshev polynomials of the second kind in c, `U(n) = 2c · U(n-1) - U(n-2)`: no angle is needed. If several ticks lie between
+/// the two, `older` is first replaced by the one a tick before `base`, by the series of the sines.
+///
+/// Nothing wraps: fields that are no unit quaternion are up to 1.5 units long, but c is brought to at most 1, so that
+/// `U(n)` is at most n + 1.
+fn turned(base: Quat, older: Quat, age: u8, ticks: u8, bits: u8) -> Quat {
+    let dot = dot(base, older);
+    // A quaternion and its negative are the same rotation.
+    let sign = Wrapping(if dot < Wrapping(0) { -1 } else { 1 });
+    let factor = FACTORS.get(usize::from(bits)).copied().unwrap_or(0);
+    let mut cosine = ((dot * sign * Wrapping(factor)) >> FACTOR_SHIFT).min(ONE);
+    let mut older = older.map(|c| wide(c) * sign);
+    if ticks > 1 {
+        (cosine, older) = nearer(base, older, cosine, i64::from(ticks));
+    }
+    let (mut before, mut u) = (Wrapping(0), ONE);
+    for _ in 0..age {
+        (before, u) = (u, ((cosine * u) >> (ONE_BITS - 1)) - before);
+    }
+    let [x, y, z, w] = base;
+    let [ox, oy, oz, ow] = older;
+    let sum = |base: i32, older: Wrapping<i64>| ((wide(base) * u - older * before) >> ONE_BITS).0 as i32;
+    [sum(x, ox), sum(y, oy), sum(z, oz), sum(w, ow)]
+}
+
+/// The cosine and the quaternion of one tick before `base`, given those of `ticks` before it.
+#[cold]
+fn nearer(
+    base: Quat,
+    older: [Wrapping<i64>; 4],
+    cosine: Wrapping<i64>,
+    ticks: i64,
+) -> (Wrapping<i64>, [Wrapping<i64>; 4]) {
+    let one = ONE.0;
+    // φ² from 1 - cos φ = φ²/2 - φ⁴/24; sin(kφ) / sin φ = k (1 + (1 - k²) φ²/6) for k = 1/m and (m - 1)/m.
+    let versine = one - cosine.0;
+    let square = 2 * versine + ((versine * versine) >> ONE_BITS) / 3;
+    let squares = ticks * ticks;
+    let near = (one + square * (squares - 1) / (6 * squares)) / ticks;
+    let far = one + square * (2 * ticks - 1) / (6 * squares);
+    let far = far / ticks * (ticks - 1);
+    let small = square / squares;
+    let cosine = one - small / 2 + ((small * small) >> ONE_BITS) / 24;
+    let sum = |base: i32, older: Wrapping<i64>| (wide(base) * Wrapping(far) + older * Wrapping(near)) >> ONE_BITS;
+    let [x, y, z, w] = base;
+    let [ox, oy, oz, ow] = older;
+    (Wrapping(cosine), [sum(x, ox), sum(y, oy), sum(z, oz), sum(w, ow)])
+}
+
+#[inline(always)]
+fn wide(c: i32) -> Wrapping<i64> {
+    Wrapping(i64::from(c))
+}
+
+#[inline(always)]
+fn dot(a: Quat, b: Quat) -> Wrapping<i64> {
+    wide(a[0]) * wide(b[0]) + wide(a[1]) * wide(b[1]) + wide(a[2]) * wide(b[2]) + wide(a[3]) * wide(b[3])
+}

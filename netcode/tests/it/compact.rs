@@ -1,0 +1,331 @@
+//! Both codecs' records over schemas, states and histories at random, and both decoders against garbage.
+
+use netcode::bits::{BitCount, BitReader, BitWriter};
+use netcode::rng::Rng;
+use netcode::schema::{Audience, Field, Kind, MAX_FIELDS, Predictor, ROTATION_BITS, Schema, State, extrapolate};
+use netcode::snapshot::compact::{Coder, Decoder, Encoder, FREE_CONTEXTS, MAX_TABLE_BYTES, Model, Tables, Trainer};
+use netcode::snapshot::fast;
+use netcode::snapshot::predict::{Guess, History};
+use proptest::prelude::*;
+
+const PLAIN: Field = Field {
+    name: "x",
+    bits: 14,
+    signed: true,
+    wraps: false,
+    scale: 1,
+    unit: "1",
+    predictor: Predictor::Hold,
+    group: 0,
+    audience: Audience::Everyone,
+    classes: [0, 1],
+};
+
+const fn part(part: u8, bits: u8) -> Field {
+    let bits = if part == 0 { 2 } else { bits };
+    Field { bits, signed: false, predictor: Predictor::Rotation { part }, group: 7, ..PLAIN }
+}
+
+/// Fields of any width, predictor and group, as far as the rules of a schema let them be together.
+fn kind(rng: &mut Rng) -> Kind {
+    let mut fields = Vec::new();
+    if rng.chance(0.5) {
+        let bits = ROTATION_BITS[0] + rng.below(u64::from(ROTATION_BITS[1] - ROTATION_BITS[0]) + 1) as u8;
+        fields.extend((0..4).map(|number| part(number, bits)));
+    }
+    // What the others follow: flags, a velocity.
+    let flags = fields.len() as u8;
+    fields.push(Field { bits: 2, signed: false, ..PLAIN });
+    let falls = Predictor::Fall { gravity: 700, terminal: 2000, flags, supported: 1 };
+    fields.push(Field { bits: 12, predictor: if rng.chance(0.5) { falls } else { Predictor::Trend }, ..PLAIN });
+    for _ in 0..rng.below((MAX_FIELDS - fields.len()) as u64 + 1) {
+        let (signed, wraps) = (rng.chance(0.5), rng.chance(0.3));
+        let bits = 1 + rng.below(if signed { 32 } else { 31 }) as u8;
+        let numerator = rng.below(2000) as i32 - 1000;
+        let predictor = match rng.below(3) {
+            0 => Predictor::Hold,
+            1 => Predictor::Trend,
+            _ => Predictor::Linear { velocity: flags + 1, numerator },
+        };
+        fields.push(Field { bits, signed, wraps, predictor, group: rng.below(4) as u8, ..PLAIN });
+    }
+    for field in fields.iter_mut().filter(|field| field.bits == 2) {
+        field.classes = [0, 1];
+    }
+    Kind { name: "any", fields: fields.leak() }
+}
+
+fn schema(rng: &mut Rng) -> &'static Schema {
+    let kinds: Vec<_> = (0..1 + rng.below(3)).map(|_| kind(rng)).collect();
+    let schema: &Schema = Box::leak(Box::new(Schema { kinds: kinds.leak(), input: &[] }));
+    assert!(schema.is_valid());
+    schema
+}
+
+/// Any value in range; the ends are likelier than the rest.
+fn value(rng: &mut Rng, field: &Field) -> i32 {
+    match rng.below(8) {
+        0 => field.min(),
+        1 => field.max(),
+        _ => field.fit(rng.next_u64() as i64 >> rng.below(64)),
+    }
+}
+
+fn state(rng: &mut Rng, kind: &Kind) -> State {
+    let mut state = State::default();
+    state.iter_mut().zip(kind.fields).for_each(|(place, field)| *place = value(rng, field));
+    state
+}
+
+/// A state that differs from another in some fields.
+fn near(rng: &mut Rng, kind: &Kind, from: &State) -> State {
+    let mut state = *from;
+    let much = rng.chance(0.2);
+    for (place, field) in state.iter_mut().zip(kind.fields) {
+        if rng.chance(0.4) {
+            *place = if much {
+                value(rng, field)
+            } else {
+                (*place).saturating_add(rng.below(9) as i32 - 4).clamp(field.min(), field.max())
+            };
+        }
+    }
+    state
+}
+
+/// One body's past and present.
+struct Case {
+    number: u8,
+    older: Option<(State, u8)>,
+    base: State,
+    age: u8,
+    rate: u16,
+    now: State,
+}
+
+impl Case {
+    fn new(rng: &mut Rng, schema: &Schema) -> Self {
+        let number = rng.below(schema.kinds.len() as u64) as u8;
+        let kind = schema.kind(number).unwrap();
+        let older = state(rng, kind);
+        let base = if rng.chance(0.3) { older } else { near(rng, kind, &older) };
+        let now = if rng.chance(0.3) { base } else { near(rng, kind, &base) };
+        // Beyond what a header can say, too: the guess is total.
+        let (ticks, age) = (1 + rng.below(255) as u8, rng.below(256) as u8);
+        let older = rng.chance(0.8).then_some((older, ticks));
+        Self { number, older, base, age, rate: rng.below(129) as u16, now }
+    }
+
+    fn history(&self) -> History<'_> {
+        let older = self.older.as_ref().map(|(state, ticks)| (state, *ticks));
+        History { base: &self.base, older, age: self.age, rate: self.rate }
+    }
+}
+
+fn cases(seed: u64) -> (&'static Schema, Vec<Case>) {
+    let mut rng = Rng::new(seed);
+    let schema = schema(&mut rng);
+    let count = rng.below(40);
+    (schema, (0..count).map(|_| Case::new(&mut rng, schema)).collect())
+}
+
+fn encode(schema: &Schema, model: &mut Model, cases: &[Case]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = Encoder::new(schema, model, &mut out);
+    for (i, case) in cases.iter().enumerate() {
+        assert_eq!(encoder.record(case.number, &case.history(), &case.now), Ok(case.now));
+        encoder.exp(i % FREE_CONTEXTS, case.now[0] as u32);
+        encoder.raw(case.now[0] as u32, 32);
+        encoder.tree(500, case.now[1] as u32 & 0xff, 8);
+        encoder.pass(i as u32);
+    }
+    let len = encoder.finish();
+    assert_eq!(len, out.len());
+    out
+}
+
+fn decode(schema: &Schema, model: &mut Model, data: &[u8], cases: &[Case]) {
+    let mut decoder = Decoder::new(schema, model, data);
+    for (i, case) in cases.iter().enumerate() {
+        assert_eq!(decoder.record(case.number, &case.history(), &State::default()), Ok(case.now));
+        assert_eq!(decoder.exp(i % FREE_CONTEXTS, 0), case.now[0] as u32);
+        assert_eq!(decoder.raw(0, 32), case.now[0] as u32);
+        assert_eq!(decoder.tree(500, 0, 8), case.now[1] as u32 & 0xff);
+        decoder.pass(i as u32);
+    }
+    decoder.finish().unwrap();
+}
+
+fn trained(schema: &Schema, cases: &[Case]) -> Tables {
+    let mut trainer = Trainer::new(schema);
+    for _ in 0..3 {
+        let mut body = trainer.body();
+        for case in cases {
+            body.record(case.number, &case.history(), &case.now).unwrap();
+        }
+    }
+    trainer.tables(7)
+}
+
+proptest! {
+    #[test]
+    fn compact_records_come_back_and_both_models_end_alike(seed: u64) {
+        let (schema, cases) = cases(seed);
+        let (mut server, mut client) = (Model::new(schema), Model::new(schema));
+        for _ in 0..3 {
+            let data = encode(schema, &mut server, &cases);
+            decode(schema, &mut client, &data, &cases);
+            prop_assert_eq!(&server, &client);
+        }
+    }
+
+    #[test]
+    fn fast_records_come_back(seed: u64) {
+        let (schema, cases) = cases(seed);
+        for case in cases {
+            let kind = schema.kind(case.number).unwrap();
+            let guess = || Guess::new(kind, &case.history());
+            let mut buf = [0; 256];
+            let mut w = BitWriter::new(&mut buf);
+            fast::write_fields(&mut w, kind, &mut guess(), &case.now);
+            let (bits, len) = (w.bit_len(), w.finish());
+            let mut count = BitCount::default();
+            fast::write_fields(&mut count, kind, &mut guess(), &case.now);
+            prop_assert_eq!(count.0, bits);
+            let mut r = BitReader::new(&buf[..len]);
+            prop_assert_eq!(fast::read_fields(&mut r, kind, &mut guess()), Ok(case.now));
+            r.finish_zero_padded().unwrap();
+        }
+    }
+
+    #[test]
+    fn tables_come_back_and_both_sides_start_alike_from_them(seed: u64) {
+        let (schema, cases) = cases(seed);
+        let tables = trained(schema, &cases);
+        let mut bytes = vec![1, 2, 3];
+        let len = tables.write(&mut bytes);
+        prop_assert_eq!(len + 3, bytes.len());
+        prop_assert!(len <= MAX_TABLE_BYTES);
+        let received = Tables::read(schema, &bytes[3..]).unwrap();
+        prop_assert_eq!(&received, &tables);
+        prop_assert_eq!(received.version(), 7);
+        let (mut server, mut client) = (tables.model().clone(), received.model().clone());
+        let data = encode(schema, &mut server, &cases);
+        decode(schema, &mut client, &data, &cases);
+    }
+
+    #[test]
+    fn garbage_gives_states_in_range_or_an_error(seed: u64, data in prop::collection::vec(any::<u8>(), 0..200)) {
+        let (schema, cases) = cases(seed);
+        let mut model = Model::new(schema);
+        let mut decoder = Decoder::new(schema, &mut model, &data);
+        for case in &cases {
+            let kind = schema.kind(case.number).unwrap();
+            if let Ok(state) = decoder.record(case.number, &case.history(), &State::default()) {
+                prop_assert!(in_range(kind, &state));
+            }
+            decoder.exp(case.base[0] as usize % 2000, 0);
+            let mut r = BitReader::new(&data);
+            let mut guess = Guess::new(kind, &case.history());
+            if let Ok(state) = fast::read_fields(&mut r, kind, &mut guess) {
+                prop_assert!(in_range(kind, &state));
+            }
+        }
+        let _ = decoder.finish();
+    }
+
+    #[test]
+    fn tables_of_garbage_are_refused_or_work(seed: u64, data in prop::collection::vec(any::<u8>(), 0..3000)) {
+        let (schema, cases) = cases(seed);
+        if let Ok(tables) = Tables::read(schema, &data) {
+            let (mut server, mut client) = (tables.model().clone(), tables.model().clone());
+            let body = encode(schema, &mut server, &cases);
+            decode(schema, &mut client, &body, &cases);
+        }
+    }
+
+    #[test]
+    fn damaged_tables_are_refused_or_work(seed: u64, place: prop::sample::Index, flip in 1u8..) {
+        let (schema, cases) = cases(seed);
+        let mut bytes = Vec::new();
+        trained(schema, &cases).write(&mut bytes);
+        let place = place.index(bytes.len());
+        bytes[place] ^= flip;
+        if let Ok(tables) = Tables::read(schema, &bytes) {
+            let (mut server, mut client) = (tables.model().clone(), tables.model().clone());
+            let body = encode(schema, &mut server, &cases);
+            decode(schema, &mut client, &body, &cases);
+        }
+    }
+
+    #[test]
+    fn a_damaged_body_gives_states_in_range_or_an_error(seed: u64, place: prop::sample::Index, flip in 1u8..) {
+        let (schema, cases) = cases(seed);
+        let mut data = encode(schema, &mut Model::new(schema), &cases);
+        prop_assume!(!data.is_empty());
+        let place = place.index(data.len());
+        data[place] ^= flip;
+        let mut model = Model::new(schema);
+        let mut decoder = Decoder::new(schema, &mut model, &data);
+        for case in &cases {
+            let Ok(state) = decoder.record(case.number, &case.history(), &State::default()) else { break };
+            prop_assert!(in_range(schema.kind(case.number).unwrap(), &state));
+        }
+    }
+
+    #[test]
+    fn what_one_state_foretells_is_guessed_as_its_course(seed: u64) {
+        let (schema, cases) = cases(seed);
+        for case in cases {
+            let kind = schema.kind(case.number).unwrap();
+            let guess = Guess::new(kind, &case.history());
+            let course = extrapolate(kind, case.rate, u32::from(case.age), &case.base);
+            for (i, field) in kind.fields.iter().enumerate() {
+                if !matches!(field.predictor, Predictor::Trend | Predictor::Rotation { .. }) {
+                    prop_assert_eq!(guess.state()[i], course[i]);
+                }
+            }
+            prop_assert!(in_range(kind, guess.state()));
+        }
+    }
+}
+
+fn in_range(kind: &Kind, state: &State) -> bool {
+    state.iter().zip(kind.fields).all(|(value, field)| (field.min()..=field.max()).contains(value))
+}
+
+#[test]
+fn a_kind_that_the_schema_lacks_is_an_error_not_a_record() {
+    let (schema, _) = cases(1);
+    let mut model = Model::new(schema);
+    let mut decoder = Decoder::new(schema, &mut model, &[0; 8]);
+    let base = State::default();
+    let history = History { base: &base, older: None, age: 1, rate: 20 };
+    assert!(decoder.record(200, &history, &base).is_err());
+}
+
+#[test]
+fn a_body_that_is_cut_or_goes_on_is_refused() {
+    let (schema, cases) = (0..).map(cases).find(|(_, cases)| cases.len() > 20).unwrap();
+    let data = encode(schema, &mut Model::new(schema), &cases);
+    let longer: Vec<u8> = data.iter().copied().chain([1; 9]).collect();
+    for data in [&data[..data.len() / 2], &longer] {
+        let mut model = Model::new(schema);
+        let mut decoder: Coder<'_, _> = Decoder::new(schema, &mut model, data);
+        let read = cases.iter().all(|case| {
+            let record = decoder.record(case.number, &case.history(), &State::default());
+            decoder.exp(0, 0);
+            decoder.raw(0, 32);
+            decoder.tree(500, 0, 8);
+            record.is_ok()
+        });
+        assert!(!read || decoder.finish().is_err());
+    }
+}
+
+#[test]
+fn more_bytes_than_tables_may_have_are_refused() {
+    let (schema, _) = cases(1);
+    assert!(Tables::read(schema, &vec![0; MAX_TABLE_BYTES + 1]).is_err());
+    assert!(Tables::read(schema, &[]).is_err());
+}
