@@ -1,11 +1,13 @@
 //! The two codecs of a whole frame: which cubes have a record, and the records.
 
+use std::sync::LazyLock;
+
 use netcode::bits::{BitReader, BitWriter};
 use netcode::schema::State;
 use netcode::snapshot::DecodeError;
 use netcode::snapshot::compact::{Binary, Coder, Decoder, Encoder, Model, RangeDecoder, RangeEncoder, Tables, Trainer};
 use netcode::snapshot::fast;
-use netcode::snapshot::predict::{Guess, History};
+use netcode::snapshot::predict::{Guess, History, Plan, Plans};
 
 use crate::scene::{CUBES, SCHEMA};
 
@@ -91,6 +93,7 @@ pub trait Codec {
 /// rest, it changed) by its distance from the one before, then the records of all that are not as guessed.
 pub struct Fast {
     usual: Ages,
+    plan: Plan,
     guess: Guess,
     head: Vec<u8>,
     records: Vec<u8>,
@@ -102,13 +105,12 @@ const DISTANCE_BITS: u32 = 5;
 impl Fast {
     pub fn new(age: usize) -> Self {
         let (head, records) = (vec![0; CUBES * 8], vec![0; CUBES * 64]);
-        Self { usual: Ages::usual(age), guess: Guess::default(), head, records }
+        Self { usual: Ages::usual(age), plan: Plan::new(&SCHEMA.kinds[0]), guess: Guess::default(), head, records }
     }
 }
 
 impl Codec for Fast {
     fn encode(&mut self, _frame: usize, ages: Ages, frames: Frames<'_>, now: Now<'_>, out: &mut Vec<u8>) {
-        let kind = &SCHEMA.kinds[0];
         let (mut head, mut records) = (BitWriter::new(&mut self.head), BitWriter::new(&mut self.records));
         head.write_bool(ages != self.usual);
         if ages != self.usual {
@@ -120,14 +122,14 @@ impl Codec for Fast {
             if still && same(state, &frames.base[cube]) {
                 continue;
             }
-            self.guess.set(kind, &frames.history(ages, cube));
+            self.guess.set(&self.plan, &frames.history(ages, cube));
             let differs = fast::differs(&self.guess, state);
             if differs == still {
                 write_distance(&mut head, cube - next);
                 next = cube + 1;
             }
             if differs {
-                fast::write_fields(&mut records, kind, &mut self.guess, state);
+                fast::write_fields(&mut records, &self.plan, &mut self.guess, state);
             }
         }
         write_distance(&mut head, CUBES - next);
@@ -145,7 +147,6 @@ impl Codec for Fast {
         frames: &dyn Fn(Ages) -> Option<Frames<'f>>,
         state: &mut Vec<State>,
     ) -> Result<(Ages, Cubes), DecodeError> {
-        let kind = &SCHEMA.kinds[0];
         let mut r = BitReader::new(data);
         let mut ages = self.usual;
         if r.read_bool()? {
@@ -167,11 +168,11 @@ impl Codec for Fast {
         let moving = frames.moving();
         let active = moving.or(surprises);
         for cube in active.iter() {
-            self.guess.set(kind, &frames.history(ages, cube));
+            self.guess.set(&self.plan, &frames.history(ages, cube));
             state[cube] = if moving.has(cube) && surprises.has(cube) {
                 *self.guess.state()
             } else {
-                fast::read_fields(&mut r, kind, &mut self.guess)?
+                fast::read_fields(&mut r, &self.plan, &mut self.guess)?
             };
         }
         r.finish_zero_padded()?;
@@ -253,11 +254,14 @@ pub enum Start {
     Tables,
 }
 
+static PLANS: LazyLock<Plans> = LazyLock::new(|| Plans::new(&SCHEMA));
+
 /// When tables are pushed, by frame.
 const PUSHES: [usize; 5] = [60, 150, 400, 1000, 2000];
 
 /// The range coder.
 pub struct Compact {
+    plans: &'static Plans,
     usual: Ages,
     start: Start,
     fresh: Model,
@@ -298,9 +302,10 @@ impl End {
 
 impl Compact {
     pub fn new(age: usize, start: Start) -> Self {
+        let plans = &*PLANS;
         let fresh = Model::new(&SCHEMA);
         let (server, client) = (End::new(&fresh), End::new(&fresh));
-        Self { usual: Ages::usual(age), start, fresh, server, client, trainer: Trainer::new(&SCHEMA) }
+        Self { plans, usual: Ages::usual(age), start, fresh, server, client, trainer: Trainer::new(plans) }
     }
 }
 
@@ -309,7 +314,7 @@ impl Codec for Compact {
         let model = self.server.start(&self.fresh, self.start, frame, ages);
         let mut binary = RangeEncoder::new(out);
         code_ages(&mut binary, self.usual, ages);
-        let mut encoder: Encoder<'_, '_> = Coder::with(&SCHEMA, model, binary);
+        let mut encoder: Encoder<'_, '_> = Coder::with(self.plans, model, binary);
         write_cubes(&mut encoder, ages, frames, now);
         encoder.finish();
     }
@@ -325,7 +330,7 @@ impl Codec for Compact {
         let ages = code_ages(&mut binary, self.usual, self.usual);
         let frames = frames(ages).ok_or(DecodeError::UnknownBaseline)?;
         let model = self.client.start(&self.fresh, self.start, frame, ages);
-        let mut decoder: Decoder<'_, '_> = Coder::with(&SCHEMA, model, binary);
+        let mut decoder: Decoder<'_, '_> = Coder::with(self.plans, model, binary);
         state.clear();
         state.extend_from_slice(frames.base);
         let moving = frames.moving();

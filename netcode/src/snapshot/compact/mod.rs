@@ -10,15 +10,15 @@ pub use self::model::{FREE_CONTEXTS, Model};
 pub use self::range::{BadLength, Binary, RangeDecoder, RangeEncoder};
 pub use self::tables::{Counting, MAX_TABLE_BYTES, Tables, TablesError, Trainer};
 use super::DecodeError;
-use super::predict::{Guess, History, same};
-use crate::schema::{Schema, State};
+use super::predict::{Guess, History, Plans, same};
+use crate::schema::State;
 
 /// Codes a body: an encoder if `B` is one, else a decoder.
 #[derive(Debug)]
 pub struct Coder<'m, B> {
     binary: B,
     model: &'m mut Model,
-    schema: &'m Schema,
+    plans: &'m Plans,
     guess: Guess,
     recent: u32,
 }
@@ -30,8 +30,8 @@ pub type Decoder<'a, 'm> = Coder<'m, RangeDecoder<'a>>;
 
 impl<'a, 'm> Encoder<'a, 'm> {
     /// Appends to `out`, starting from `model` and leaving it as the body ends.
-    pub fn new(schema: &'m Schema, model: &'m mut Model, out: &'a mut Vec<u8>) -> Self {
-        Self::with(schema, model, RangeEncoder::new(out))
+    pub fn new(plans: &'m Plans, model: &'m mut Model, out: &'a mut Vec<u8>) -> Self {
+        Self::with(plans, model, RangeEncoder::new(out))
     }
 
     /// Ends the body and gives its length in bytes.
@@ -42,8 +42,8 @@ impl<'a, 'm> Encoder<'a, 'm> {
 
 impl<'a, 'm> Decoder<'a, 'm> {
     /// Reads `data`, which is all of the body, starting from `model` and leaving it as the body ends.
-    pub fn new(schema: &'m Schema, model: &'m mut Model, data: &'a [u8]) -> Self {
-        Self::with(schema, model, RangeDecoder::new(data))
+    pub fn new(plans: &'m Plans, model: &'m mut Model, data: &'a [u8]) -> Self {
+        Self::with(plans, model, RangeDecoder::new(data))
     }
 
     /// Checks that the data ended with the last record.
@@ -57,8 +57,8 @@ impl<'a, 'm> Decoder<'a, 'm> {
 
 impl<'m, B: Binary> Coder<'m, B> {
     /// Goes on with a range coder that may have coded something else before, for instance which model to start from.
-    pub fn with(schema: &'m Schema, model: &'m mut Model, binary: B) -> Self {
-        Self { binary, model, schema, guess: Guess::default(), recent: 0 }
+    pub fn with(plans: &'m Plans, model: &'m mut Model, binary: B) -> Self {
+        Self { binary, model, plans, guess: Guess::default(), recent: 0 }
     }
 
     /// Codes one bit in the free context `context` (taken modulo [`FREE_CONTEXTS`]).
@@ -118,29 +118,22 @@ impl<'m, B: Binary> Coder<'m, B> {
     /// # Errors
     /// If the schema has no such kind, or (decoding) a value is out of its field's range.
     pub fn record(&mut self, number: u8, history: &History<'_>, state: &State) -> Result<State, DecodeError> {
-        let kind = self.schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
+        let plan = self.plans.kind(number)?;
         let Some(others) = self.model.kinds.get_mut(usize::from(number)) else {
             return Err(DecodeError::UnknownKind(number));
         };
-        let flag = others.flag.and_then(|i| history.base.get(usize::from(i))).is_some_and(|value| *value != 0);
-        if !others.drifts && history.still() {
-            let differs = !same(history.base, state);
-            let differs = record::stirred(&mut self.binary, others, flag, self.recent, differs);
-            self.recent = self.recent << 1 | u32::from(differs);
-            if !differs {
-                return Ok(*history.base);
-            }
-            self.guess.set(kind, history);
+        let flag = plan.flag(history.base);
+        self.guess.set(plan, history);
+        let differs = !same(self.guess.state(), state);
+        let differs = if self.guess.still() {
+            record::stirred(&mut self.binary, others, flag, self.recent, differs)
         } else {
-            self.guess.set(kind, history);
-            let differs = !same(self.guess.state(), state);
-            let motion = self.guess.any_motion();
-            let differs = record::surprised(&mut self.binary, others, flag, motion, differs);
-            self.recent = self.recent << 1 | u32::from(differs);
-            if !differs {
-                return Ok(*self.guess.state());
-            }
+            record::surprised(&mut self.binary, others, flag, self.guess.any_motion(), differs)
+        };
+        self.recent = self.recent << 1 | u32::from(differs);
+        if !differs {
+            return Ok(*self.guess.state());
         }
-        record::fields(&mut self.binary, self.model, usize::from(number), kind, &mut self.guess, state)
+        record::fields(&mut self.binary, self.model, usize::from(number), plan, &mut self.guess, state)
     }
 }

@@ -158,10 +158,6 @@ impl Class {
 pub(super) struct KindModel {
     /// The class of each field.
     pub classes: [u8; MAX_FIELDS],
-    /// Whether a state may move on that is equal to the one before it.
-    pub drifts: bool,
-    /// The first field of one bit, if there is one.
-    pub flag: Option<u8>,
     pub changed: [Slot; 256],
     pub flags: [Slot; 512],
     pub index: [Slot; 128],
@@ -199,11 +195,8 @@ impl Model {
                     *place = class;
                 }
             }
-            let flag = kind.fields.iter().position(|field| field.bits == 1);
             model.kinds.push(KindModel {
                 classes,
-                drifts: kind.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. })),
-                flag: flag.map(|i| i as u8),
                 changed: [Slot::FRESH; 256],
                 flags: [Slot::FRESH; 512],
                 index: [Slot::FRESH; 128],

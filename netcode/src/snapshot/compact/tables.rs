@@ -6,6 +6,7 @@ use super::model::{Class, MOST_SENT, Model, Slot, Widths, direct};
 use super::range::{Binary, RangeDecoder, RangeEncoder};
 use super::{BadLength, Coder};
 use crate::schema::Schema;
+use crate::snapshot::predict::Plans;
 
 /// The most bytes of serialised tables.
 pub const MAX_TABLE_BYTES: usize = 1 << 16;
@@ -70,20 +71,20 @@ impl Tables {
 /// Learns tables from the records that are sent.
 #[derive(Clone, Debug)]
 pub struct Trainer<'s> {
-    schema: &'s Schema,
+    plans: &'s Plans,
     model: Model,
 }
 
 impl<'s> Trainer<'s> {
     /// Knows nothing yet.
     #[must_use]
-    pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, model: Model::new(schema) }
+    pub fn new(plans: &'s Plans) -> Self {
+        Self { plans, model: Model::new(plans.schema()) }
     }
 
     /// Learns from a body: whatever is coded by this is learned instead of written.
     pub fn body(&mut self) -> Coder<'_, Counting> {
-        Coder::with(self.schema, &mut self.model, Counting)
+        Coder::with(self.plans, &mut self.model, Counting)
     }
 
     /// What was learned, as tables of that version.
