@@ -370,4 +370,44 @@ mod tests {
         assert!(!wide.is_valid());
         assert!(!loops.is_valid());
     }
+
+    const fn turn(part: u8) -> Field {
+        let (bits, classes) = if part == 0 { (2, [0, 1]) } else { (9, [3, 6]) };
+        Field { bits, signed: false, classes, predictor: Predictor::Rotation { part }, ..X }
+    }
+
+    #[test]
+    fn a_quaternion_is_four_fields_in_order() {
+        const WHOLE: [Field; 6] = [X, turn(0), turn(1), turn(2), turn(3), YAW];
+        let valid = |fields: [Field; 6]| fields_valid(&fields);
+        assert!(valid(WHOLE));
+        let mut swapped = WHOLE;
+        swapped.swap(2, 3);
+        assert!(!valid(swapped));
+        for i in 1..5 {
+            let mut broken = WHOLE;
+            broken[i] = X;
+            assert!(!valid(broken), "without part {}", i - 1);
+            for field in [
+                Field { bits: 3, ..WHOLE[i] },
+                Field { signed: true, ..WHOLE[i] },
+                Field { wraps: true, ..WHOLE[i] },
+                Field { group: 1, ..WHOLE[i] },
+            ] {
+                broken[i] = field;
+                assert!(!valid(broken), "{field:?}");
+            }
+        }
+        assert!(!fields_valid(&[turn(0), turn(1), turn(2)]));
+        assert!(!fields_valid(&[turn(1), turn(2), turn(3), X]));
+    }
+
+    #[test]
+    fn the_hash_tells_predictors_apart() {
+        let hash = |predictor| Fnv::new().fields(&[Field { predictor, ..X }]).0;
+        let all = [Predictor::Hold, Predictor::Trend, Predictor::Rotation { part: 0 }, Predictor::Rotation { part: 1 }];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all.iter().skip(i + 1).all(|b| hash(*a) != hash(*b)));
+        }
+    }
 }

@@ -207,3 +207,55 @@ fn read_golomb(r: &mut BitReader<'_>, order: u32) -> Result<u64, DecodeError> {
     };
     Ok((1 << bits | low) - (1 << order))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bits::{BitCount, BitWriter};
+    use crate::snapshot::samples::{Sample, plans, samples};
+
+    proptest! {
+        #[test]
+        fn records_come_back_as_they_went((plans, samples) in samples()) {
+            let plan = plans.kind(0).unwrap();
+            let guess = |sample: &Sample| Guess::new(plan, &sample.history());
+            let mut buffer = vec![0; 4096];
+            let (mut w, mut count) = (BitWriter::new(&mut buffer), BitCount::default());
+            for sample in &samples {
+                write_fields(&mut w, plan, &mut guess(sample), &sample.state);
+                write_fields(&mut count, plan, &mut guess(sample), &sample.state);
+            }
+            prop_assert_eq!(count.0, w.bit_len());
+            let len = w.finish();
+            let mut r = BitReader::new(&buffer[..len]);
+            for sample in &samples {
+                prop_assert_eq!(read_fields(&mut r, plan, &mut guess(sample)), Ok(sample.state));
+            }
+            prop_assert_eq!(r.finish_zero_padded(), Ok(()));
+        }
+
+        #[test]
+        fn whatever_is_read_is_in_range_or_an_error((plans, samples) in samples(), data: Vec<u8>) {
+            let plan = plans.kind(0).unwrap();
+            let mut r = BitReader::new(&data);
+            for sample in &samples {
+                let Ok(state) = read_fields(&mut r, plan, &mut Guess::new(plan, &sample.history())) else { break };
+                for (step, value) in plan.steps().iter().zip(state) {
+                    prop_assert!(step.holds(value));
+                }
+            }
+        }
+
+        #[test]
+        fn a_body_at_rest_costs_a_bit_for_each_group(plans in plans()) {
+            let plan = plans.kind(0).unwrap();
+            let state = State::default().map(|_| 0);
+            let sample = Sample { older: Some(state), ticks: 1, base: state, age: 6, state };
+            let mut count = BitCount::default();
+            write_fields(&mut count, plan, &mut Guess::new(plan, &sample.history()), &state);
+            prop_assert!(count.0 <= plan.steps().len());
+        }
+    }
+}

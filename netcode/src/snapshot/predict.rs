@@ -112,11 +112,7 @@ impl Step {
     /// Brings a value into range.
     #[inline]
     fn fit(&self, value: i64) -> i32 {
-        if self.unused == 0 {
-            value.clamp(i64::from(self.min), i64::from(self.max)) as i32
-        } else {
-            self.wrap(value)
-        }
+        if self.unused == 0 { value.clamp(i64::from(self.min), i64::from(self.max)) as i32 } else { self.wrap(value) }
     }
 }
 
@@ -369,5 +365,93 @@ fn four(state: &State, i: usize) -> [i32; 4] {
 fn set_four(state: &mut State, i: usize, fields: [i32; 4]) {
     if let Some(place) = state.get_mut(i..).and_then(|rest| rest.first_chunk_mut()) {
         *place = fields;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::schema::MAX_NUMERATOR;
+    use crate::snapshot::samples::samples;
+
+    const PLAIN: Field = Field {
+        name: "x",
+        bits: 12,
+        signed: true,
+        wraps: false,
+        scale: 1,
+        unit: "m",
+        predictor: Predictor::Trend,
+        group: 0,
+        classes: [2, 5],
+    };
+
+    fn guess(fields: &'static [Field], base: &[i32], older: Option<(&[i32], u8)>, age: u8, rate: u16) -> i32 {
+        let state = |values: &[i32]| {
+            let mut state = State::default();
+            state[..values.len()].copy_from_slice(values);
+            state
+        };
+        let (base, older) = (state(base), older.map(|(values, ticks)| (state(values), ticks)));
+        let history = History { base: &base, older: older.as_ref().map(|(older, ticks)| (older, *ticks)), age, rate };
+        Guess::new(&Plan::new(&Kind { name: "kind", fields }), &history).state()[0]
+    }
+
+    #[test]
+    fn a_trend_goes_on_rounds_and_saturates() {
+        let trend = |base, older, ticks, age| guess(&[PLAIN], &[base], Some((&[older], ticks)), age, 60);
+        assert_eq!(trend(100, 90, 1, 6), 160);
+        assert_eq!(trend(100, 90, 4, 6), 115);
+        assert_eq!((trend(0, -1, 2, 1), trend(0, 1, 2, 1)), (1, 0));
+        assert_eq!((trend(2000, 1000, 1, 63), trend(-2000, -1000, 1, 63)), (2047, -2048));
+        assert_eq!(trend(100, 90, 0, 6), 160);
+        assert_eq!(guess(&[PLAIN], &[100], None, 6, 60), 100);
+    }
+
+    #[test]
+    fn a_cyclic_trend_takes_the_shorter_way_round() {
+        const ANGLE: Field = Field { bits: 8, signed: false, wraps: true, ..PLAIN };
+        assert_eq!(guess(&[ANGLE], &[3], Some((&[253], 1)), 2, 60), 15);
+        assert_eq!(guess(&[ANGLE], &[253], Some((&[3], 1)), 2, 60), 241);
+    }
+
+    #[test]
+    fn a_linear_guess_rounds_and_saturates() {
+        const MOVES: Field = Field { predictor: Predictor::Linear { velocity: 1, numerator: 4 }, ..PLAIN };
+        let moved = |velocity, age| guess(&[MOVES, PLAIN], &[100, velocity], None, age, 20);
+        assert_eq!([moved(5, 1), moved(2, 1), moved(3, 1), moved(-2, 1), moved(-3, 1)], [101, 100, 101, 100, 99]);
+        assert_eq!((moved(1000, 63), moved(-1000, 63)), (2047, -2048));
+    }
+
+    #[test]
+    fn the_widest_guess_does_not_overflow() {
+        const WIDE: Field = Field { bits: 32, ..PLAIN };
+        const FAST: Field = Field { predictor: Predictor::Linear { velocity: 1, numerator: -MAX_NUMERATOR }, ..WIDE };
+        const ROUND: Field = Field { wraps: true, ..FAST };
+        assert_eq!(guess(&[FAST, WIDE], &[i32::MAX, i32::MIN], None, 63, 1), i32::MAX);
+        assert_eq!(guess(&[FAST, WIDE], &[i32::MIN, i32::MAX], None, 63, 0), i32::MIN);
+        assert_eq!(guess(&[ROUND, WIDE], &[7, i32::MIN], None, 63, 1), 7);
+        assert_eq!(guess(&[WIDE], &[i32::MAX], Some((&[i32::MIN], 1)), 255, 1), i32::MAX);
+        assert_eq!(guess(&[WIDE], &[i32::MIN], Some((&[i32::MAX], 255)), 255, 1), i32::MIN);
+    }
+
+    proptest! {
+        #[test]
+        fn a_guess_is_in_range_and_a_used_one_as_good_as_new((plans, samples) in samples()) {
+            let plan = plans.kind(0).unwrap();
+            let mut used = Guess::default();
+            for sample in &samples {
+                used.set(plan, &sample.history());
+                let new = Guess::new(plan, &sample.history());
+                prop_assert_eq!(used.state(), new.state());
+                prop_assert_eq!(used.held(), new.held());
+                prop_assert_eq!(used.any_motion(), new.any_motion());
+                for (step, value) in plan.steps().iter().zip(new.state()) {
+                    prop_assert!(step.holds(*value));
+                }
+            }
+        }
     }
 }

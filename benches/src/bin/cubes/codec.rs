@@ -334,12 +334,19 @@ impl Codec for Compact {
         state.clear();
         state.extend_from_slice(frames.base);
         let moving = frames.moving();
-        let active = code_cubes(&mut decoder, ages, frames, moving, |_| false, |decoder, history, cube| {
-            let now = decoder.record(0, history, &State::default())?;
-            let changed = !same(&now, history.base);
-            state[cube] = now;
-            Ok(changed)
-        })?;
+        let active = code_cubes(
+            &mut decoder,
+            ages,
+            frames,
+            moving,
+            |_| false,
+            |decoder, history, cube| {
+                let now = decoder.record(0, history, &State::default())?;
+                let changed = !same(&now, history.base);
+                state[cube] = now;
+                Ok(changed)
+            },
+        )?;
         decoder.finish().map_err(|_| DecodeError::ValueOutOfRange)?;
         Ok((ages, active))
     }

@@ -97,8 +97,7 @@ static NOTHING: [State; CUBES] = [[0; 12]; CUBES];
 pub fn run(scene: &Scene, codec: &mut dyn Codec, age: usize, loss: f64, seed: u64) -> Report {
     let first = age.max(SKIPPED);
     let mut rng = Rng::new(seed);
-    let nothing =
-        Arrived { number: usize::MAX, state: Vec::new(), from: [usize::MAX; 2], active: Cubes::all() };
+    let nothing = Arrived { number: usize::MAX, state: Vec::new(), from: [usize::MAX; 2], active: Cubes::all() };
     let mut held = Held { frames: vec![nothing; HELD] };
     for number in 0..first {
         let state = scene.frame(number).to_vec();
