@@ -166,7 +166,13 @@ pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess) -> Res
                 order.note(residual);
                 step.moved(guessed, residual)?
             }
-            Role::Flag => guessed ^ i32::from(r.read_bool()?),
+            Role::Flag => {
+                if r.read_bool()? {
+                    step.flipped(guessed)
+                } else {
+                    guessed
+                }
+            }
             Role::Index(bits) => {
                 turns += 1;
                 if r.read_bool()? {

@@ -98,6 +98,13 @@ impl Step {
         }
     }
 
+    /// The other value of a flag.
+    #[inline]
+    pub const fn flipped(&self, value: i32) -> i32 {
+        // Of one bit in two's complement, if signed: -1 or 0.
+        if value == self.min { self.max } else { self.min }
+    }
+
     /// Whether the value is in the field's range.
     #[inline]
     pub const fn holds(&self, value: i32) -> bool {

@@ -121,7 +121,7 @@ fn root(square: i32) -> i32 {
     let i = (square >> 21) as usize;
     let (Some(from), Some(to)) = (ROOTS.get(i), ROOTS.get(i + 1)) else { return 0 };
     let part = (square & ((1 << 21) - 1)) >> 5;
-    ((from << 8 | 1 << 15).wrapping_add((to - from).wrapping_mul(part) >> 8) >> 16) as i32
+    (((from << 8) + (1 << 15) + ((to - from).wrapping_mul(part) >> 8)) >> 16) as i32
 }
 
 #[inline]

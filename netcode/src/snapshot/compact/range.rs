@@ -174,10 +174,10 @@ impl<'a> RangeDecoder<'a> {
         }
     }
 
-    /// Checks that the data ended with the last symbol.
+    /// Checks that the data ended with the last symbol. Up to 8 bytes more than needed pass, as another way to end the string.
     ///
     /// # Errors
-    /// If bytes are left that no symbol needed, or symbols were read that the data cannot have held.
+    /// If more bytes are left, or symbols were read that the data cannot have held.
     pub fn finish(self) -> Result<(), BadLength> {
         // The encoder moves four bytes as soon as the range is below 2^32 and then ends within 8 bytes more: all that follows the 8
         // bytes in `code` is too much, and so is a stream of which none of those was there.
@@ -317,7 +317,7 @@ mod tests {
         };
         assert_eq!(read(&out), Ok(()));
         assert_eq!(read(&out[..out.len() - 12]), Err(BadLength));
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&[0; 12]);
         assert_eq!(read(&out), Err(BadLength));
     }
 }

@@ -104,7 +104,11 @@ pub(super) fn fields<B: Binary>(
             Role::Flag => {
                 let motion = guess.any_motion().min(15) as usize;
                 let context = i << 5 | usize::from(guessed != 0) << 4 | motion;
-                guessed ^ i32::from(direct(binary, &mut others.flags[context], value != guessed))
+                if direct(binary, &mut others.flags[context], value != guessed) {
+                    step.flipped(guessed)
+                } else {
+                    guessed
+                }
             }
             Role::Index(bits) => {
                 let turn = guess.turns(turns, i, bits);

@@ -125,6 +125,8 @@ fn canonical_fields(out: &mut Vec<u8>, fields: &[Field]) {
                 out.extend_from_slice(&[1, velocity]);
                 out.extend_from_slice(&numerator.to_le_bytes());
             }
+            Predictor::Trend => out.push(2),
+            Predictor::Rotation { part } => out.extend_from_slice(&[3, part]),
         }
     }
 }
@@ -134,6 +136,8 @@ fn fields(fields: &[Field]) -> Value {
         let predictor = match field.predictor {
             Predictor::Hold => json!("hold"),
             Predictor::Linear { velocity, numerator } => json!({ "velocity": velocity, "numerator": numerator }),
+            Predictor::Trend => json!("trend"),
+            Predictor::Rotation { part } => json!({ "rotation": part }),
         };
         json!({
             "name": field.name,
@@ -185,6 +189,8 @@ fn rows(out: &mut String, title: &str, fields: &[Field]) {
         let predictor = match field.predictor {
             Predictor::Hold => "hold".to_owned(),
             Predictor::Linear { velocity, numerator } => format!("linear, velocity {velocity}, numerator {numerator}"),
+            Predictor::Trend => "trend".to_owned(),
+            Predictor::Rotation { part } => format!("rotation, part {part}"),
         };
         let Field { name, bits, signed, wraps, scale, unit, group, classes: [small, medium], .. } = field;
         let (signed, wraps) = (yes(*signed), yes(*wraps));
