@@ -224,10 +224,7 @@ const fn rotation_valid(fields: &[Field], i: usize, part: u8) -> bool {
     }
     let first = i - part as usize;
     let (index, one, me) = (&fields[first], &fields[first + 1], &fields[i]);
-    let follows = match fields[first].predictor {
-        Predictor::Rotation { part: 0 } => true,
-        _ => false,
-    };
+    let follows = matches!(index.predictor, Predictor::Rotation { part: 0 });
     let next = match (part, fields[first + if part == 3 { 3 } else { part as usize + 1 }].predictor) {
         (3, _) => true,
         (_, Predictor::Rotation { part: next }) => next == part + 1,

@@ -90,27 +90,23 @@ fn near(fields: &'static [Field], from: State, steps: [i8; MAX_FIELDS], far: [i6
     state
 }
 
+/// What a state is drawn from: steps from another, other values, and which of the two each field has.
+type Drawn = ([i8; MAX_FIELDS], [i32; MAX_FIELDS], u16);
+
 /// Plans and records of their kind, from those that rest to those that jump.
 pub(super) fn samples() -> impl Strategy<Value = (Plans, Vec<Sample>)> {
     let state = (any::<[i8; MAX_FIELDS]>(), any::<[i32; MAX_FIELDS]>(), prop_oneof![Just(u16::MAX), any::<u16>()]);
     let sample = (any::<[i32; MAX_FIELDS]>(), state.clone(), state, 0..4u8, 1..=63u8, 0..=63u8);
     (plans(), vec(sample, 1..12)).prop_map(|(plans, drawn)| {
         let fields = plans.schema().kinds[0].fields;
-        let sample = |(first, second, third, older, ticks, age): (
-            _,
-            (_, [i32; MAX_FIELDS], _),
-            (_, [i32; MAX_FIELDS], _),
-            u8,
-            u8,
-            u8,
-        )| {
-            let wide = |values: [i32; MAX_FIELDS]| values.map(i64::from);
-            let from = near(fields, State::default(), [0; MAX_FIELDS], wide(first), 0);
-            let base = if older == 1 { from } else { near(fields, from, second.0, wide(second.1), second.2) };
-            let state = near(fields, base, third.0, wide(third.1), third.2);
-            let state = if age % 4 == 1 { base } else { state };
-            Sample { older: (older > 0).then_some(from), ticks, base, age, state }
-        };
-        (plans, drawn.into_iter().map(sample).collect())
+        let next = |from, (steps, values, how): Drawn| near(fields, from, steps, values.map(i64::from), how);
+        let mut samples = Vec::new();
+        for (first, second, third, older, ticks, age) in drawn {
+            let from = next(State::default(), ([0; MAX_FIELDS], first, 0));
+            let base = if older == 1 { from } else { next(from, second) };
+            let state = if age % 4 == 1 { base } else { next(base, third) };
+            samples.push(Sample { older: (older > 0).then_some(from), ticks, base, age, state });
+        }
+        (plans, samples)
     })
 }

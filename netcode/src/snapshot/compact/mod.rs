@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(coder.raw(value(n * 77_777), 27), n * 77_777);
             assert_eq!(coder.tree(0, value(n % 8), 3), n % 8);
             assert_eq!(coder.exp(8, value(n * n * 1000)), n * n * 1000);
-            assert_eq!(coder.bit(40, write && n % 3 == 0), n.is_multiple_of(3));
+            assert_eq!(coder.bit(40, write && n.is_multiple_of(3)), n.is_multiple_of(3));
             coder.pass(n % 3);
             states.push(coder.record(0, &sample.history(), if write { &sample.state } else { &[0; 12] })?);
         }

@@ -14,6 +14,8 @@ struct Path {
     fields: usize,
     /// Magnitudes of the last two residuals of this group, in bits.
     last: [u32; 2],
+    /// The largest of this group.
+    most: u32,
     /// The largest of earlier groups, if there were any.
     earlier: Option<u32>,
     group: u8,
@@ -33,15 +35,15 @@ impl Path {
     fn enter(&mut self, group: u8) {
         if group != self.group || self.fields == 0 && self.earlier.is_none() {
             if self.fields > 0 {
-                let most = self.last[0].max(self.last[1]);
-                self.earlier = Some(self.earlier.unwrap_or(0).max(most));
+                self.earlier = Some(self.earlier.unwrap_or(0).max(self.most));
             }
-            (self.fields, self.last, self.group) = (0, [0; 2], group);
+            (self.fields, self.last, self.most, self.group) = (0, [0; 2], 0, group);
         }
     }
 
     fn note(&mut self, residual: i64) {
         self.last = [bits(residual), self.last[0]];
+        self.most = self.most.max(self.last[0]);
         self.fields += 1;
     }
 }
