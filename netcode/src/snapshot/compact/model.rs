@@ -68,7 +68,7 @@ impl Slot {
     #[inline(always)]
     fn learn(&mut self, bit: bool, limit: u32) {
         let (p, n) = ((self.0 >> 10) as i32, self.0 & 1023);
-        let target = if bit { (65_536 - RAREST) << 6 } else { RAREST << 6 } as i32;
+        let target = (RAREST << 6) as i32 + (-i32::from(bit) & ((65_536 - 2 * RAREST) << 6) as i32);
         let rate = i32::from(RATE[n as usize & 255]);
         // A step leads towards the target and never beyond it. Nothing wraps; the plain operators would check.
         let step = (i64::from(target.wrapping_sub(p)).wrapping_mul(i64::from(rate)) >> 16) as i32;
@@ -127,7 +127,7 @@ impl Adaptive for Cell {
     #[inline(always)]
     fn learn(&mut self, bit: bool, _limit: u32) {
         let (p, n) = (i32::from(self.0 | 4), u32::from(self.0 & 7));
-        let target = if bit { 65_528 } else { 8 };
+        let target = 8 + (-i32::from(bit) & 65_520);
         // Towards the target, never beyond it, so that it stays in 16 bits; the plain operators would check.
         let p = p.wrapping_add(i32::wrapping_sub(target, p) >> (n.wrapping_add(4) >> 1));
         self.0 = (p as u16 & !7) | (n.wrapping_add(u32::from(n < 7))) as u16;

@@ -107,12 +107,10 @@ impl Binary for RangeEncoder<'_> {
     fn code(&mut self, bit: bool, p: u32) -> bool {
         debug_assert!(0 < p && p < 1 << PROBABILITY_BITS, "a probability is out of range");
         let bound = (self.range >> PROBABILITY_BITS).wrapping_mul(u64::from(p));
-        if bit {
-            self.range = bound;
-        } else {
-            self.add(bound);
-            self.range = self.range.wrapping_sub(bound);
-        }
+        // Without a branch: half of all bits would be mispredicted.
+        let set = u64::from(bit).wrapping_neg();
+        self.add(bound & !set);
+        self.range = pick(set, bound, self.range.wrapping_sub(bound));
         self.renormalise();
         bit
     }
@@ -125,6 +123,12 @@ impl Binary for RangeEncoder<'_> {
         self.renormalise();
         value
     }
+}
+
+/// `yes` where `set` has ones, else `no`.
+#[inline(always)]
+const fn pick(set: u64, yes: u64, no: u64) -> u64 {
+    no ^ ((no ^ yes) & set)
 }
 
 /// Reads what a [`RangeEncoder`] wrote. Any bytes decode to something.
@@ -192,12 +196,9 @@ impl Binary for RangeDecoder<'_> {
     fn code(&mut self, _bit: bool, p: u32) -> bool {
         let bound = (self.range >> PROBABILITY_BITS).wrapping_mul(u64::from(p));
         let bit = self.code < bound;
-        if bit {
-            self.range = bound;
-        } else {
-            self.code = self.code.wrapping_sub(bound);
-            self.range = self.range.wrapping_sub(bound);
-        }
+        let set = u64::from(bit).wrapping_neg();
+        self.code = self.code.wrapping_sub(bound & !set);
+        self.range = pick(set, bound, self.range.wrapping_sub(bound));
         self.renormalise();
         bit
     }
