@@ -17,8 +17,6 @@ const RATE: u16 = 60;
 pub const MAX_AGE: usize = 63;
 /// The odds that a header tells of no surprise, in 1/65536.
 const USUAL: u32 = 65_000;
-/// Packets whose models are kept for later ones to go on from.
-const KEPT: usize = MAX_AGE + 1;
 /// Of so many frames the trainer learns one.
 const SAMPLE: usize = 3;
 
@@ -272,31 +270,36 @@ pub struct Compact {
 
 /// What one end keeps.
 struct End {
-    /// The models as the last packets ended, by frame modulo their number.
-    kept: Vec<Model>,
+    /// The models as packets ended, with their frames.
+    kept: Vec<(usize, Model)>,
     /// Tables, and the first frame they are for.
     tables: Vec<(usize, Tables)>,
 }
 
 impl End {
-    fn new(fresh: &Model) -> Self {
-        Self { kept: vec![fresh.clone(); KEPT], tables: Vec::new() }
+    const fn new() -> Self {
+        Self { kept: Vec::new(), tables: Vec::new() }
     }
 
-    /// The model that `frame` is coded with, set to where that starts.
+    /// The model that `frame` is coded with, set to where that starts. Baselines never go back, so what is older than this
+    /// one's is forgotten.
     fn start(&mut self, fresh: &Model, start: Start, frame: usize, ages: Ages) -> &mut Model {
-        let place = frame % KEPT;
-        if start == Start::Acknowledged && ages.base != 0 {
-            // Never the same: a baseline is at most 63 frames old.
-            let from = (frame - usize::from(ages.base)) % KEPT;
-            if let Ok([place, from]) = self.kept.get_disjoint_mut([place, from]) {
-                place.copy_from(from);
+        let base = frame - usize::from(ages.base);
+        let free = self.kept.iter().position(|(kept, _)| *kept < base);
+        let place = free.unwrap_or_else(|| {
+            self.kept.push((frame, fresh.clone()));
+            self.kept.len() - 1
+        });
+        let from = self.kept.iter().position(|(kept, _)| *kept == base && base != frame);
+        match from.map(|from| self.kept.get_disjoint_mut([place, from])) {
+            Some(Ok([(_, model), (_, from)])) if start == Start::Acknowledged => model.copy_from(from),
+            _ => {
+                let tables = self.tables.iter().rev().find(|(first, _)| *first <= frame);
+                self.kept[place].1.copy_from(tables.map_or(fresh, |(_, tables)| tables.model()));
             }
-        } else {
-            let tables = self.tables.iter().rev().find(|(first, _)| *first <= frame);
-            self.kept[place].copy_from(tables.map_or(fresh, |(_, tables)| tables.model()));
         }
-        &mut self.kept[place]
+        self.kept[place].0 = frame;
+        &mut self.kept[place].1
     }
 }
 
@@ -304,7 +307,7 @@ impl Compact {
     pub fn new(age: usize, start: Start) -> Self {
         let plans = &*PLANS;
         let fresh = Model::new(&SCHEMA);
-        let (server, client) = (End::new(&fresh), End::new(&fresh));
+        let (server, client) = (End::new(), End::new());
         Self { plans, usual: Ages::usual(age), start, fresh, server, client, trainer: Trainer::new(plans) }
     }
 }
