@@ -428,7 +428,7 @@ const fn rotation_valid(fields: &[Field], i: usize, part: u8) -> bool {
     }
     let first = i - part as usize;
     let (index, one, me) = (&fields[first], &fields[first + 1], &fields[i]);
-    let follows = matches!(fields[first].predictor, Predictor::Rotation { part: 0 });
+    let follows = matches!(index.predictor, Predictor::Rotation { part: 0 });
     let next = match (part, fields[first + if part == 3 { 3 } else { part as usize + 1 }].predictor) {
         (3, _) => true,
         (_, Predictor::Rotation { part: next }) => next == part + 1,
@@ -726,5 +726,45 @@ mod tests {
         assert_eq!((MINE.groups(true), MINE.groups(false)), (0b1001, 0b0001));
         assert_eq!(MINE.visible(false, &body(5, 6, 7)), body(5, 0, 7));
         assert_eq!(MINE.visible(true, &body(5, 6, 7)), body(5, 6, 7));
+    }
+
+    const fn turn(part: u8) -> Field {
+        let (bits, classes) = if part == 0 { (2, [0, 1]) } else { (9, [3, 6]) };
+        Field { bits, signed: false, classes, predictor: Predictor::Rotation { part }, ..X }
+    }
+
+    #[test]
+    fn a_quaternion_is_four_fields_in_order() {
+        const WHOLE: [Field; 6] = [X, turn(0), turn(1), turn(2), turn(3), YAW];
+        let valid = |fields: [Field; 6]| fields_valid(&fields);
+        assert!(valid(WHOLE));
+        let mut swapped = WHOLE;
+        swapped.swap(2, 3);
+        assert!(!valid(swapped));
+        for i in 1..5 {
+            let mut broken = WHOLE;
+            broken[i] = X;
+            assert!(!valid(broken), "without part {}", i - 1);
+            for field in [
+                Field { bits: 3, ..WHOLE[i] },
+                Field { signed: true, ..WHOLE[i] },
+                Field { wraps: true, ..WHOLE[i] },
+                Field { group: 1, ..WHOLE[i] },
+            ] {
+                broken[i] = field;
+                assert!(!valid(broken), "{field:?}");
+            }
+        }
+        assert!(!fields_valid(&[turn(0), turn(1), turn(2)]));
+        assert!(!fields_valid(&[turn(1), turn(2), turn(3), X]));
+    }
+
+    #[test]
+    fn the_hash_tells_predictors_apart() {
+        let hash = |predictor| Fnv::new().fields(&[Field { predictor, ..X }]).0;
+        let all = [Predictor::Hold, Predictor::Trend, Predictor::Rotation { part: 0 }, Predictor::Rotation { part: 1 }];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all.iter().skip(i + 1).all(|b| hash(*a) != hash(*b)));
+        }
     }
 }

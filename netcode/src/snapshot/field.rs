@@ -109,13 +109,6 @@ pub(super) fn difference(field: &Field, guess: i32, value: i32) -> i64 {
     (plain << unused) >> unused
 }
 
-/// The value of a field of one bit if `flip`, else the one it has: 0 or 1, or 0 or -1 if it is signed.
-#[inline]
-pub(super) fn flipped(field: &Field, value: i32, flip: bool) -> i32 {
-    let bit = if field.signed { -1 } else { 1 };
-    if flip { value ^ bit } else { value }
-}
-
 /// -1, 1, -2, 2, … to 1, 2, 3, 4, …; 0 to 0.
 #[inline]
 pub(super) const fn zigzag(value: i64) -> u64 {

@@ -116,6 +116,8 @@ mod field;
 mod history;
 pub mod predict;
 mod rotation;
+#[cfg(test)]
+mod samples;
 mod view;
 
 use thiserror::Error;

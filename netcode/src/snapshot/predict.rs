@@ -2,9 +2,9 @@
 //!
 //! Integers only: the encoder's guess and the decoder's are the same, bit for bit, on every target.
 
-use super::field::difference;
+use super::DecodeError;
 use super::rotation::Turn;
-use crate::schema::{Field, Kind, MAX_FIELDS, MAX_GROUPS, Predictor, State, extrapolate};
+use crate::schema::{Field, Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
 
 /// The most quaternions of one kind.
 const MAX_TURNS: usize = MAX_FIELDS / 4;
@@ -31,6 +31,179 @@ impl History<'_> {
     }
 }
 
+/// What a field is to the codecs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One bit, guessed to stay.
+    Flag,
+    /// A residual.
+    Number,
+    /// The index of a quaternion whose components have that many bits.
+    Index(u8),
+}
+
+/// One field, with what is derived from its line of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub role: Role,
+    pub group: u8,
+    /// Fields from this one on that are of the same group.
+    pub run: u8,
+    predictor: Predictor,
+    /// For a cyclic field 64 minus its width, else 0.
+    unused: u8,
+    min: i32,
+    max: i32,
+}
+
+impl Step {
+    const NONE: Self =
+        Self { role: Role::Number, group: 0, run: 1, predictor: Predictor::Hold, unused: 0, min: 0, max: 0 };
+
+    fn new(fields: &[Field]) -> Self {
+        let [field, rest @ ..] = fields else { return Self::NONE };
+        let role = match (field.predictor, rest) {
+            (Predictor::Rotation { part: 0 }, [component, ..]) => Role::Index(component.bits),
+            _ if field.bits == 1 => Role::Flag,
+            _ => Role::Number,
+        };
+        Self {
+            role,
+            group: field.group,
+            run: fields.iter().take_while(|other| other.group == field.group).count() as u8,
+            predictor: field.predictor,
+            unused: if field.wraps { 64 - field.bits } else { 0 },
+            min: field.min(),
+            max: field.max(),
+        }
+    }
+
+    /// `value - guess`; for a cyclic field the shorter way round.
+    #[inline]
+    pub fn difference(&self, guess: i32, value: i32) -> i64 {
+        let plain = i64::from(value).wrapping_sub(i64::from(guess));
+        (plain << self.unused) >> self.unused
+    }
+
+    /// The guess plus a residual of at most 36 bits.
+    #[inline]
+    pub fn moved(&self, guess: i32, residual: i64) -> Result<i32, DecodeError> {
+        let value = i64::from(guess).wrapping_add(residual);
+        if i64::from(self.min) <= value && value <= i64::from(self.max) {
+            Ok(value as i32)
+        } else if self.unused != 0 {
+            Ok(self.wrap(value))
+        } else {
+            Err(DecodeError::ValueOutOfRange)
+        }
+    }
+
+    /// The other value of a flag.
+    #[inline]
+    pub const fn flipped(&self, value: i32) -> i32 {
+        // Of one bit in two's complement, if signed: -1 or 0.
+        if value == self.min { self.max } else { self.min }
+    }
+
+    /// Whether the value is in the field's range.
+    #[inline]
+    pub const fn holds(&self, value: i32) -> bool {
+        self.min <= value && value <= self.max
+    }
+
+    fn wrap(&self, value: i64) -> i32 {
+        let (min, max) = (i64::from(self.min), i64::from(self.max));
+        ((value - min).rem_euclid(max - min + 1) + min) as i32
+    }
+
+    /// Brings a value into range.
+    #[inline]
+    fn fit(&self, value: i64) -> i32 {
+        if self.unused == 0 { value.clamp(i64::from(self.min), i64::from(self.max)) as i32 } else { self.wrap(value) }
+    }
+}
+
+/// One kind, with what is derived from its table.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    kind: Kind,
+    steps: [Step; MAX_FIELDS],
+    fields: u8,
+    /// Whether a state may move on that is equal to the one before it.
+    drifts: bool,
+    /// The first flag, or [`MAX_FIELDS`].
+    flag: u8,
+}
+
+impl Plan {
+    /// The plan for a kind.
+    #[must_use]
+    pub fn new(kind: &Kind) -> Self {
+        let mut steps = [Step::NONE; MAX_FIELDS];
+        for (i, step) in steps.iter_mut().enumerate() {
+            *step = Step::new(kind.fields.get(i..).unwrap_or_default());
+        }
+        let flag = kind.fields.iter().position(|field| field.bits == 1).unwrap_or(MAX_FIELDS);
+        let drifts = kind.drifts();
+        Self {
+            kind: *kind,
+            steps,
+            fields: kind.fields.len().min(MAX_FIELDS) as u8,
+            drifts,
+            flag: flag.min(MAX_FIELDS) as u8,
+        }
+    }
+
+    /// The fields, in order.
+    #[inline]
+    pub(super) fn steps(&self) -> &[Step] {
+        self.steps.get(..usize::from(self.fields)).unwrap_or_default()
+    }
+
+    /// Whether the guess is the newest acknowledged state, so that nothing need be worked out.
+    #[inline]
+    #[must_use]
+    pub fn rests(&self, history: &History<'_>) -> bool {
+        !self.drifts && history.still()
+    }
+
+    /// The first flag of a state; false if there is none.
+    #[inline]
+    pub(super) fn flag(&self, state: &State) -> bool {
+        state.get(usize::from(self.flag)).is_some_and(|value| *value != 0)
+    }
+}
+
+/// The plans for all kinds of a schema, which must be valid; made once.
+#[derive(Clone, Debug)]
+pub struct Plans {
+    schema: &'static Schema,
+    kinds: Vec<Plan>,
+}
+
+impl Plans {
+    /// The plans for a schema.
+    #[must_use]
+    pub fn new(schema: &'static Schema) -> Self {
+        Self { schema, kinds: schema.kinds.iter().take(MAX_KINDS).map(Plan::new).collect() }
+    }
+
+    /// What they were made for.
+    #[must_use]
+    pub const fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
+    /// The plan for the kind of that number.
+    ///
+    /// # Errors
+    /// If the schema has none.
+    #[inline]
+    pub fn kind(&self, number: u8) -> Result<&Plan, DecodeError> {
+        self.kinds.get(usize::from(number)).ok_or(DecodeError::UnknownKind(number))
+    }
+}
+
 /// A guessed state, and what else the codecs want to know of where it came from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Guess {
@@ -38,85 +211,81 @@ pub struct Guess {
     held: State,
     turns: [Turn; MAX_TURNS],
     motion: [u32; MAX_GROUPS],
-    /// Nothing moves: the guess is the baseline, and `turns` is not filled.
+    /// Nothing moves: the guess is the baseline, and the others are not filled.
     still: bool,
 }
 
 impl Guess {
     /// The guess for `history`.
     #[must_use]
-    pub fn new(kind: &Kind, history: &History<'_>) -> Self {
+    pub fn new(plan: &Plan, history: &History<'_>) -> Self {
         let mut guess = Self::default();
-        guess.set(kind, history);
+        guess.set(plan, history);
         guess
     }
 
     /// Replaces the guess by the one for `history`; cheaper than a new one.
     #[inline]
-    pub fn set(&mut self, kind: &Kind, history: &History<'_>) {
+    pub fn set(&mut self, plan: &Plan, history: &History<'_>) {
         self.state = *history.base;
-        self.still = history.still();
-        let drifts = kind.drifts();
-        if self.still && !drifts {
-            return;
+        self.still = plan.rests(history);
+        if !self.still {
+            if plan.drifts {
+                self.state = extrapolate(&plan.kind, history.rate, u32::from(history.age), history.base);
+            }
+            self.set_moving(plan, history);
         }
-        self.still = false;
-        if drifts {
-            self.state = extrapolate(kind, history.rate, u32::from(history.age), history.base);
-        }
-        self.set_moving(kind, history);
     }
 
-    fn set_moving(&mut self, kind: &Kind, history: &History<'_>) {
+    fn set_moving(&mut self, plan: &Plan, history: &History<'_>) {
         self.held = *history.base;
         self.motion = [0; MAX_GROUPS];
         let (mut turns, age) = (0, i64::from(history.age));
-        // The length is an array's, so that none of the places below needs a check.
-        for i in 0..kind.fields.len().min(MAX_FIELDS) {
-            let field = &kind.fields[i];
-            match field.predictor {
+        for (i, step) in plan.steps().iter().enumerate() {
+            match step.predictor {
                 Predictor::Hold => {}
                 Predictor::Linear { .. } | Predictor::Fall { .. } => {
-                    let moved = difference(field, history.base[i], self.state[i]);
-                    self.stir(field, moved.unsigned_abs().min(u64::from(u32::MAX)) as u32);
+                    let moved = step.difference(field(history.base, i), field(&self.state, i));
+                    self.stir(step, moved.unsigned_abs().min(u64::from(u32::MAX)) as u32);
                 }
                 Predictor::Trend => {
                     let Some((older, ticks)) = history.older else { continue };
-                    let moved = difference(field, older[i], history.base[i]);
+                    let moved = step.difference(field(older, i), field(history.base, i));
                     if ticks > 1 {
                         let ticks = i64::from(ticks);
-                        self.travel(field, i, (2 * moved * age + ticks).div_euclid(2 * ticks));
+                        self.travel(step, i, (2 * moved * age + ticks).div_euclid(2 * ticks));
                     } else {
-                        self.travel(field, i, moved * age);
+                        self.travel(step, i, moved.wrapping_mul(age));
                     }
                 }
-                Predictor::Rotation { part: 0 } => {
-                    self.turn(kind, i, turns, history);
-                    turns += 1;
+                Predictor::Rotation { .. } => {
+                    if let Role::Index(bits) = step.role {
+                        self.turn(step, i, bits, turns, history);
+                        turns += 1;
+                    }
                 }
-                Predictor::Rotation { .. } => {}
             }
         }
     }
 
     /// Moves field `i` on.
-    #[inline]
-    fn travel(&mut self, field: &Field, i: usize, by: i64) {
+    #[inline(always)]
+    fn travel(&mut self, step: &Step, i: usize, by: i64) {
         if by != 0
             && let Some(place) = self.state.get_mut(i)
         {
-            *place = field.fit(i64::from(*place) + by);
-            self.stir(field, by.unsigned_abs().min(u64::from(u32::MAX)) as u32);
+            *place = step.fit(i64::from(*place).wrapping_add(by));
+            self.stir(step, by.unsigned_abs().min(u64::from(u32::MAX)) as u32);
         }
     }
 
     /// Turns the quaternion that begins at field `i` on.
     #[inline]
-    fn turn(&mut self, kind: &Kind, i: usize, number: usize, history: &History<'_>) {
-        let (Some(component), Some(place)) = (kind.fields.get(i + 1), self.turns.get_mut(number)) else { return };
+    fn turn(&mut self, step: &Step, i: usize, bits: u8, number: usize, history: &History<'_>) {
+        let Some(place) = self.turns.get_mut(number) else { return };
         let base = four(history.base, i);
         let older = history.older.map(|(state, ticks)| (four(state, i), ticks));
-        *place = Turn::new(base, older, history.age, component.bits);
+        *place = Turn::new(base, older, history.age, bits);
         if older.is_none_or(|(older, _)| older == base) {
             return;
         }
@@ -125,10 +294,10 @@ impl Guess {
             let [a, b, c] = place.base_parts(guess[0] as u8);
             held = [guess[0], a, b, c];
         }
-        let [a, b, c] = [1, 2, 3].map(|k: usize| guess[k].abs_diff(held[k]));
+        let steps = guess[1].abs_diff(held[1]) | guess[2].abs_diff(held[2]) | guess[3].abs_diff(held[3]);
         set_four(&mut self.state, i, guess);
         set_four(&mut self.held, i, held);
-        self.stir(component, a | b | c);
+        self.stir(step, steps);
     }
 
     /// Has the quaternion that begins at field `i` leave out another component than guessed.
@@ -139,9 +308,9 @@ impl Guess {
         set_four(&mut self.held, i, four(turn.base_parts(index)));
     }
 
-    #[inline]
-    fn stir(&mut self, field: &Field, by: u32) {
-        if let Some(motion) = self.motion.get_mut(usize::from(field.group)) {
+    #[inline(always)]
+    fn stir(&mut self, step: &Step, by: u32) {
+        if let Some(motion) = self.motion.get_mut(usize::from(step.group)) {
             *motion |= by;
         }
     }
@@ -153,12 +322,20 @@ impl Guess {
         &self.state
     }
 
+    /// Whether it is the newest acknowledged state for lack of any motion.
+    #[inline]
+    pub(super) const fn still(&self) -> bool {
+        self.still
+    }
+
     /// The newest acknowledged state; a quaternion leaves out the component that the guess leaves out.
+    #[inline]
     pub(super) const fn held(&self) -> &State {
         if self.still { &self.state } else { &self.held }
     }
 
     /// The quaternion of that number, in the order of the fields, which begins at field `i`.
+    #[inline]
     pub(super) fn turns(&self, number: usize, i: usize, bits: u8) -> Turn {
         if self.still {
             return Turn::new(four(&self.state, i), None, 1, bits);
@@ -189,6 +366,11 @@ pub(super) fn same(a: &State, b: &State) -> bool {
     a.iter().zip(b).fold(0, |or, (a, b)| or | (a ^ b)) == 0
 }
 
+#[inline(always)]
+fn field(state: &State, i: usize) -> i32 {
+    state.get(i).copied().unwrap_or(0)
+}
+
 /// The fields of the quaternion that begins at field `i`; zeros if there is none.
 #[inline]
 fn four(state: &State, i: usize) -> [i32; 4] {
@@ -199,5 +381,94 @@ fn four(state: &State, i: usize) -> [i32; 4] {
 fn set_four(state: &mut State, i: usize, fields: [i32; 4]) {
     if let Some(place) = state.get_mut(i..).and_then(|rest| rest.first_chunk_mut()) {
         *place = fields;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::schema::{Audience, MAX_NUMERATOR};
+    use crate::snapshot::samples::samples;
+
+    const PLAIN: Field = Field {
+        name: "x",
+        bits: 12,
+        signed: true,
+        wraps: false,
+        scale: 1,
+        unit: "m",
+        predictor: Predictor::Trend,
+        group: 0,
+        audience: Audience::Everyone,
+        classes: [2, 5],
+    };
+
+    fn guess(fields: &'static [Field], base: &[i32], older: Option<(&[i32], u8)>, age: u8, rate: u16) -> i32 {
+        let state = |values: &[i32]| {
+            let mut state = State::default();
+            state[..values.len()].copy_from_slice(values);
+            state
+        };
+        let (base, older) = (state(base), older.map(|(values, ticks)| (state(values), ticks)));
+        let history = History { base: &base, older: older.as_ref().map(|(older, ticks)| (older, *ticks)), age, rate };
+        Guess::new(&Plan::new(&Kind { name: "kind", fields }), &history).state()[0]
+    }
+
+    #[test]
+    fn a_trend_goes_on_rounds_and_saturates() {
+        let trend = |base, older, ticks, age| guess(&[PLAIN], &[base], Some((&[older], ticks)), age, 60);
+        assert_eq!(trend(100, 90, 1, 6), 160);
+        assert_eq!(trend(100, 90, 4, 6), 115);
+        assert_eq!((trend(0, -1, 2, 1), trend(0, 1, 2, 1)), (1, 0));
+        assert_eq!((trend(2000, 1000, 1, 63), trend(-2000, -1000, 1, 63)), (2047, -2048));
+        assert_eq!(trend(100, 90, 0, 6), 160);
+        assert_eq!(guess(&[PLAIN], &[100], None, 6, 60), 100);
+    }
+
+    #[test]
+    fn a_cyclic_trend_takes_the_shorter_way_round() {
+        const ANGLE: Field = Field { bits: 8, signed: false, wraps: true, ..PLAIN };
+        assert_eq!(guess(&[ANGLE], &[3], Some((&[253], 1)), 2, 60), 15);
+        assert_eq!(guess(&[ANGLE], &[253], Some((&[3], 1)), 2, 60), 241);
+    }
+
+    #[test]
+    fn a_linear_guess_rounds_and_saturates() {
+        const MOVES: Field = Field { predictor: Predictor::Linear { velocity: 1, numerator: 4 }, ..PLAIN };
+        let moved = |velocity, age| guess(&[MOVES, PLAIN], &[100, velocity], None, age, 20);
+        assert_eq!([moved(5, 1), moved(2, 1), moved(3, 1), moved(-2, 1), moved(-3, 1)], [101, 100, 101, 100, 99]);
+        assert_eq!((moved(1000, 63), moved(-1000, 63)), (2047, -2048));
+    }
+
+    #[test]
+    fn the_widest_guess_does_not_overflow() {
+        const WIDE: Field = Field { bits: 32, ..PLAIN };
+        const FAST: Field = Field { predictor: Predictor::Linear { velocity: 1, numerator: -MAX_NUMERATOR }, ..WIDE };
+        const ROUND: Field = Field { wraps: true, ..FAST };
+        assert_eq!(guess(&[FAST, WIDE], &[i32::MAX, i32::MIN], None, 63, 1), i32::MAX);
+        assert_eq!(guess(&[FAST, WIDE], &[i32::MIN, i32::MAX], None, 63, 0), i32::MIN);
+        assert_eq!(guess(&[ROUND, WIDE], &[7, i32::MIN], None, 63, 1), 7);
+        assert_eq!(guess(&[WIDE], &[i32::MAX], Some((&[i32::MIN], 1)), 255, 1), i32::MAX);
+        assert_eq!(guess(&[WIDE], &[i32::MIN], Some((&[i32::MAX], 255)), 255, 1), i32::MIN);
+    }
+
+    proptest! {
+        #[test]
+        fn a_guess_is_in_range_and_a_used_one_as_good_as_new((plans, samples) in samples()) {
+            let plan = plans.kind(0).unwrap();
+            let mut used = Guess::default();
+            for sample in &samples {
+                used.set(plan, &sample.history());
+                let new = Guess::new(plan, &sample.history());
+                prop_assert_eq!(used.state(), new.state());
+                prop_assert_eq!(used.held(), new.held());
+                prop_assert_eq!(used.any_motion(), new.any_motion());
+                for (step, value) in plan.steps().iter().zip(new.state()) {
+                    prop_assert!(step.holds(*value));
+                }
+            }
+        }
     }
 }

@@ -121,7 +121,7 @@ fn root(square: i32) -> i32 {
     let i = (square >> 21) as usize;
     let (Some(from), Some(to)) = (ROOTS.get(i), ROOTS.get(i + 1)) else { return 0 };
     let part = (square & ((1 << 21) - 1)) >> 5;
-    ((from << 8 | 1 << 15).wrapping_add((to - from).wrapping_mul(part) >> 8) >> 16) as i32
+    (((from << 8) + (1 << 15) + ((to - from).wrapping_mul(part) >> 8)) >> 16) as i32
 }
 
 #[inline]
@@ -220,4 +220,94 @@ fn wide(c: i32) -> Wrapping<i64> {
 #[inline(always)]
 fn dot(a: Quat, b: Quat) -> Wrapping<i64> {
     wide(a[0]) * wide(b[0]) + wide(a[1]) * wide(b[1]) + wide(a[2]) * wide(b[2]) + wide(a[3]) * wide(b[3])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A quaternion's fields, by the definition.
+    fn fields(quat: [f64; 4], bits: u8) -> [i32; 4] {
+        let mut index = 0;
+        for i in 1..4 {
+            if quat[i].abs() > quat[index].abs() {
+                index = i;
+            }
+        }
+        let (sign, most) = (quat[index].signum(), f64::from((1 << bits) - 1));
+        let part = |c: f64| ((c * sign * 2f64.sqrt() + 1.0) / 2.0 * most).round() as i32;
+        let rest: Vec<i32> = (0..4).filter(|i| *i != index).map(|i| part(quat[i])).collect();
+        [index as i32, rest[0], rest[1], rest[2]]
+    }
+
+    /// A rotation about an axis, after `angle`, of what was turned already.
+    fn spun(axis: [f64; 3], angle: f64) -> [f64; 4] {
+        let norm = axis.iter().map(|c| c * c).sum::<f64>().sqrt();
+        let (sin, cos) = ((angle / 2.0 + 0.7).sin() / norm, (angle / 2.0 + 0.7).cos());
+        [axis[0] * sin, axis[1] * sin, axis[2] * sin, cos]
+    }
+
+    #[test]
+    fn a_constant_rotation_is_guessed_to_within_what_rounding_grows_to() {
+        for (ticks, speed, bits) in [(1, 0.3, 14), (1, 0.02, 14), (2, 0.2, 14), (5, 0.1, 14), (1, 0.1, 9), (3, 0.1, 9)]
+        {
+            for age in [1, 3, 6, 12] {
+                let at = |t: f64| fields(spun([1.0, -2.0, 0.5], t * speed), bits);
+                let turn = Turn::new(at(0.0), Some((at(-f64::from(ticks)), ticks)), age, bits);
+                let truth = at(f64::from(age));
+                // Half a step off at either end, grown by the age; and the series for the root.
+                let slack = 2 + i32::from(age) / i32::from(ticks) + (1 << bits) / 1500 * i32::from(ticks - 1);
+                for (guess, truth) in turn.parts(truth[0] as u8).into_iter().zip(&truth[1..]) {
+                    assert!(
+                        (guess - truth).abs() <= slack,
+                        "{ticks} {speed} {bits} {age}: {:?} {truth}",
+                        turn.fields()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn at_rest_it_keeps_every_field() {
+        for index in 0..4 {
+            for parts in [[0, 0, 255], [511, 0, 256], [3, 200, 300], [255, 256, 256], [100, 400, 77]] {
+                let base = [index, parts[0], parts[1], parts[2]];
+                for older in [None, Some((base, 1))] {
+                    let turn = Turn::new(base, older, 6, 9);
+                    assert_eq!((turn.parts(index as u8), turn.base_parts(index as u8)), (parts, parts));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn roots_are_near() {
+        for square in (1 << 26..1 << 29).step_by(9973) {
+            let exact = f64::from(square).sqrt();
+            assert!((f64::from(root(square)) - exact).abs() < 1.0, "{square}");
+        }
+        assert_eq!(root(-5), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_fields_give_a_guess_in_range(
+            base: [i32; 4], older: [i32; 4], given: bool, ticks: u8, age: u8, bits: u8, index: u8,
+        ) {
+            let turn = Turn::new(base, given.then_some((older, ticks)), age, bits);
+            let most = (1 << bits.clamp(ROTATION_BITS[0], ROTATION_BITS[1])) - 1;
+            let order = turn.order();
+            prop_assert!(turn.margin(order) <= 7);
+            let mut sorted = order;
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, [0, 1, 2, 3]);
+            let parts = turn.parts(index & 3).into_iter().chain(turn.base_parts(index & 3));
+            for part in parts.chain(turn.fields().into_iter().skip(1)) {
+                prop_assert!((0..=most).contains(&part));
+            }
+        }
+    }
 }

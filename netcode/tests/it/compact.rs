@@ -5,7 +5,7 @@ use netcode::rng::Rng;
 use netcode::schema::{Audience, Field, Kind, MAX_FIELDS, Predictor, ROTATION_BITS, Schema, State, extrapolate};
 use netcode::snapshot::compact::{Coder, Decoder, Encoder, FREE_CONTEXTS, MAX_TABLE_BYTES, Model, Tables, Trainer};
 use netcode::snapshot::fast;
-use netcode::snapshot::predict::{Guess, History};
+use netcode::snapshot::predict::{Guess, History, Plans};
 use proptest::prelude::*;
 
 const PLAIN: Field = Field {
@@ -122,16 +122,16 @@ impl Case {
     }
 }
 
-fn cases(seed: u64) -> (&'static Schema, Vec<Case>) {
+fn cases(seed: u64) -> (Plans, Vec<Case>) {
     let mut rng = Rng::new(seed);
     let schema = schema(&mut rng);
     let count = rng.below(40);
-    (schema, (0..count).map(|_| Case::new(&mut rng, schema)).collect())
+    (Plans::new(schema), (0..count).map(|_| Case::new(&mut rng, schema)).collect())
 }
 
-fn encode(schema: &Schema, model: &mut Model, cases: &[Case]) -> Vec<u8> {
+fn encode(plans: &Plans, model: &mut Model, cases: &[Case]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut encoder = Encoder::new(schema, model, &mut out);
+    let mut encoder = Encoder::new(plans, model, &mut out);
     for (i, case) in cases.iter().enumerate() {
         assert_eq!(encoder.record(case.number, &case.history(), &case.now), Ok(case.now));
         encoder.exp(i % FREE_CONTEXTS, case.now[0] as u32);
@@ -144,8 +144,8 @@ fn encode(schema: &Schema, model: &mut Model, cases: &[Case]) -> Vec<u8> {
     out
 }
 
-fn decode(schema: &Schema, model: &mut Model, data: &[u8], cases: &[Case]) {
-    let mut decoder = Decoder::new(schema, model, data);
+fn decode(plans: &Plans, model: &mut Model, data: &[u8], cases: &[Case]) {
+    let mut decoder = Decoder::new(plans, model, data);
     for (i, case) in cases.iter().enumerate() {
         assert_eq!(decoder.record(case.number, &case.history(), &State::default()), Ok(case.now));
         assert_eq!(decoder.exp(i % FREE_CONTEXTS, 0), case.now[0] as u32);
@@ -156,8 +156,8 @@ fn decode(schema: &Schema, model: &mut Model, data: &[u8], cases: &[Case]) {
     decoder.finish().unwrap();
 }
 
-fn trained(schema: &Schema, cases: &[Case]) -> Tables {
-    let mut trainer = Trainer::new(schema);
+fn trained(plans: &Plans, cases: &[Case]) -> Tables {
+    let mut trainer = Trainer::new(plans);
     for _ in 0..3 {
         let mut body = trainer.body();
         for case in cases {
@@ -170,64 +170,65 @@ fn trained(schema: &Schema, cases: &[Case]) -> Tables {
 proptest! {
     #[test]
     fn compact_records_come_back_and_both_models_end_alike(seed: u64) {
-        let (schema, cases) = cases(seed);
-        let (mut server, mut client) = (Model::new(schema), Model::new(schema));
+        let (plans, cases) = cases(seed);
+        let (mut server, mut client) = (Model::new(plans.schema()), Model::new(plans.schema()));
         for _ in 0..3 {
-            let data = encode(schema, &mut server, &cases);
-            decode(schema, &mut client, &data, &cases);
+            let data = encode(&plans, &mut server, &cases);
+            decode(&plans, &mut client, &data, &cases);
             prop_assert_eq!(&server, &client);
         }
     }
 
     #[test]
     fn fast_records_come_back(seed: u64) {
-        let (schema, cases) = cases(seed);
+        let (plans, cases) = cases(seed);
         for case in cases {
-            let kind = schema.kind(case.number).unwrap();
-            let guess = || Guess::new(kind, &case.history());
+            let plan = plans.kind(case.number).unwrap();
+            let guess = || Guess::new(plan, &case.history());
             let mut buf = [0; 256];
             let mut w = BitWriter::new(&mut buf);
-            fast::write_fields(&mut w, kind, &mut guess(), &case.now);
+            fast::write_fields(&mut w, plan, &mut guess(), &case.now);
             let (bits, len) = (w.bit_len(), w.finish());
             let mut count = BitCount::default();
-            fast::write_fields(&mut count, kind, &mut guess(), &case.now);
+            fast::write_fields(&mut count, plan, &mut guess(), &case.now);
             prop_assert_eq!(count.0, bits);
             let mut r = BitReader::new(&buf[..len]);
-            prop_assert_eq!(fast::read_fields(&mut r, kind, &mut guess()), Ok(case.now));
+            prop_assert_eq!(fast::read_fields(&mut r, plan, &mut guess()), Ok(case.now));
             r.finish_zero_padded().unwrap();
         }
     }
 
     #[test]
     fn tables_come_back_and_both_sides_start_alike_from_them(seed: u64) {
-        let (schema, cases) = cases(seed);
-        let tables = trained(schema, &cases);
+        let (plans, cases) = cases(seed);
+        let tables = trained(&plans, &cases);
         let mut bytes = vec![1, 2, 3];
         let len = tables.write(&mut bytes);
         prop_assert_eq!(len + 3, bytes.len());
         prop_assert!(len <= MAX_TABLE_BYTES);
-        let received = Tables::read(schema, &bytes[3..]).unwrap();
+        let received = Tables::read(plans.schema(), &bytes[3..]).unwrap();
         prop_assert_eq!(&received, &tables);
         prop_assert_eq!(received.version(), 7);
         let (mut server, mut client) = (tables.model().clone(), received.model().clone());
-        let data = encode(schema, &mut server, &cases);
-        decode(schema, &mut client, &data, &cases);
+        let data = encode(&plans, &mut server, &cases);
+        decode(&plans, &mut client, &data, &cases);
     }
 
     #[test]
     fn garbage_gives_states_in_range_or_an_error(seed: u64, data in prop::collection::vec(any::<u8>(), 0..200)) {
-        let (schema, cases) = cases(seed);
-        let mut model = Model::new(schema);
-        let mut decoder = Decoder::new(schema, &mut model, &data);
+        let (plans, cases) = cases(seed);
+        let mut model = Model::new(plans.schema());
+        let mut decoder = Decoder::new(&plans, &mut model, &data);
         for case in &cases {
-            let kind = schema.kind(case.number).unwrap();
+            let kind = plans.schema().kind(case.number).unwrap();
+            let plan = plans.kind(case.number).unwrap();
             if let Ok(state) = decoder.record(case.number, &case.history(), &State::default()) {
                 prop_assert!(in_range(kind, &state));
             }
             decoder.exp(case.base[0] as usize % 2000, 0);
             let mut r = BitReader::new(&data);
-            let mut guess = Guess::new(kind, &case.history());
-            if let Ok(state) = fast::read_fields(&mut r, kind, &mut guess) {
+            let mut guess = Guess::new(plan, &case.history());
+            if let Ok(state) = fast::read_fields(&mut r, plan, &mut guess) {
                 prop_assert!(in_range(kind, &state));
             }
         }
@@ -236,49 +237,50 @@ proptest! {
 
     #[test]
     fn tables_of_garbage_are_refused_or_work(seed: u64, data in prop::collection::vec(any::<u8>(), 0..3000)) {
-        let (schema, cases) = cases(seed);
-        if let Ok(tables) = Tables::read(schema, &data) {
+        let (plans, cases) = cases(seed);
+        if let Ok(tables) = Tables::read(plans.schema(), &data) {
             let (mut server, mut client) = (tables.model().clone(), tables.model().clone());
-            let body = encode(schema, &mut server, &cases);
-            decode(schema, &mut client, &body, &cases);
+            let body = encode(&plans, &mut server, &cases);
+            decode(&plans, &mut client, &body, &cases);
         }
     }
 
     #[test]
     fn damaged_tables_are_refused_or_work(seed: u64, place: prop::sample::Index, flip in 1u8..) {
-        let (schema, cases) = cases(seed);
+        let (plans, cases) = cases(seed);
         let mut bytes = Vec::new();
-        trained(schema, &cases).write(&mut bytes);
+        trained(&plans, &cases).write(&mut bytes);
         let place = place.index(bytes.len());
         bytes[place] ^= flip;
-        if let Ok(tables) = Tables::read(schema, &bytes) {
+        if let Ok(tables) = Tables::read(plans.schema(), &bytes) {
             let (mut server, mut client) = (tables.model().clone(), tables.model().clone());
-            let body = encode(schema, &mut server, &cases);
-            decode(schema, &mut client, &body, &cases);
+            let body = encode(&plans, &mut server, &cases);
+            decode(&plans, &mut client, &body, &cases);
         }
     }
 
     #[test]
     fn a_damaged_body_gives_states_in_range_or_an_error(seed: u64, place: prop::sample::Index, flip in 1u8..) {
-        let (schema, cases) = cases(seed);
-        let mut data = encode(schema, &mut Model::new(schema), &cases);
+        let (plans, cases) = cases(seed);
+        let mut data = encode(&plans, &mut Model::new(plans.schema()), &cases);
         prop_assume!(!data.is_empty());
         let place = place.index(data.len());
         data[place] ^= flip;
-        let mut model = Model::new(schema);
-        let mut decoder = Decoder::new(schema, &mut model, &data);
+        let mut model = Model::new(plans.schema());
+        let mut decoder = Decoder::new(&plans, &mut model, &data);
         for case in &cases {
             let Ok(state) = decoder.record(case.number, &case.history(), &State::default()) else { break };
-            prop_assert!(in_range(schema.kind(case.number).unwrap(), &state));
+            prop_assert!(in_range(plans.schema().kind(case.number).unwrap(), &state));
         }
     }
 
     #[test]
     fn what_one_state_foretells_is_guessed_as_its_course(seed: u64) {
-        let (schema, cases) = cases(seed);
+        let (plans, cases) = cases(seed);
         for case in cases {
-            let kind = schema.kind(case.number).unwrap();
-            let guess = Guess::new(kind, &case.history());
+            let kind = plans.schema().kind(case.number).unwrap();
+            let plan = plans.kind(case.number).unwrap();
+            let guess = Guess::new(plan, &case.history());
             let course = extrapolate(kind, case.rate, u32::from(case.age), &case.base);
             for (i, field) in kind.fields.iter().enumerate() {
                 if !matches!(field.predictor, Predictor::Trend | Predictor::Rotation { .. }) {
@@ -296,9 +298,9 @@ fn in_range(kind: &Kind, state: &State) -> bool {
 
 #[test]
 fn a_kind_that_the_schema_lacks_is_an_error_not_a_record() {
-    let (schema, _) = cases(1);
-    let mut model = Model::new(schema);
-    let mut decoder = Decoder::new(schema, &mut model, &[0; 8]);
+    let (plans, _) = cases(1);
+    let mut model = Model::new(plans.schema());
+    let mut decoder = Decoder::new(&plans, &mut model, &[0; 8]);
     let base = State::default();
     let history = History { base: &base, older: None, age: 1, rate: 20 };
     assert!(decoder.record(200, &history, &base).is_err());
@@ -306,12 +308,12 @@ fn a_kind_that_the_schema_lacks_is_an_error_not_a_record() {
 
 #[test]
 fn a_body_that_is_cut_or_goes_on_is_refused() {
-    let (schema, cases) = (0..).map(cases).find(|(_, cases)| cases.len() > 20).unwrap();
-    let data = encode(schema, &mut Model::new(schema), &cases);
+    let (plans, cases) = (0..).map(cases).find(|(_, cases)| cases.len() > 20).unwrap();
+    let data = encode(&plans, &mut Model::new(plans.schema()), &cases);
     let longer: Vec<u8> = data.iter().copied().chain([1; 9]).collect();
     for data in [&data[..data.len() / 2], &longer] {
-        let mut model = Model::new(schema);
-        let mut decoder: Coder<'_, _> = Decoder::new(schema, &mut model, data);
+        let mut model = Model::new(plans.schema());
+        let mut decoder: Coder<'_, _> = Decoder::new(&plans, &mut model, data);
         let read = cases.iter().all(|case| {
             let record = decoder.record(case.number, &case.history(), &State::default());
             decoder.exp(0, 0);
@@ -325,7 +327,7 @@ fn a_body_that_is_cut_or_goes_on_is_refused() {
 
 #[test]
 fn more_bytes_than_tables_may_have_are_refused() {
-    let (schema, _) = cases(1);
-    assert!(Tables::read(schema, &vec![0; MAX_TABLE_BYTES + 1]).is_err());
-    assert!(Tables::read(schema, &[]).is_err());
+    let (plans, _) = cases(1);
+    assert!(Tables::read(plans.schema(), &vec![0; MAX_TABLE_BYTES + 1]).is_err());
+    assert!(Tables::read(plans.schema(), &[]).is_err());
 }

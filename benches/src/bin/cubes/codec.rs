@@ -1,11 +1,13 @@
 //! The two codecs of a whole frame: which cubes have a record, and the records.
 
+use std::sync::LazyLock;
+
 use netcode::bits::{BitReader, BitWriter};
 use netcode::schema::State;
 use netcode::snapshot::DecodeError;
 use netcode::snapshot::compact::{Binary, Coder, Decoder, Encoder, Model, RangeDecoder, RangeEncoder, Tables, Trainer};
 use netcode::snapshot::fast;
-use netcode::snapshot::predict::{Guess, History};
+use netcode::snapshot::predict::{Guess, History, Plan, Plans};
 
 use crate::scene::{CUBES, SCHEMA};
 
@@ -15,8 +17,6 @@ const RATE: u16 = 60;
 pub const MAX_AGE: usize = 63;
 /// The odds that a header tells of no surprise, in 1/65536.
 const USUAL: u32 = 65_000;
-/// Packets whose models are kept for later ones to go on from.
-const KEPT: usize = MAX_AGE + 1;
 /// Of so many frames the trainer learns one.
 const SAMPLE: usize = 3;
 
@@ -91,6 +91,7 @@ pub trait Codec {
 /// rest, it changed) by its distance from the one before, then the records of all that are not as guessed.
 pub struct Fast {
     usual: Ages,
+    plan: Plan,
     guess: Guess,
     head: Vec<u8>,
     records: Vec<u8>,
@@ -102,13 +103,12 @@ const DISTANCE_BITS: u32 = 5;
 impl Fast {
     pub fn new(age: usize) -> Self {
         let (head, records) = (vec![0; CUBES * 8], vec![0; CUBES * 64]);
-        Self { usual: Ages::usual(age), guess: Guess::default(), head, records }
+        Self { usual: Ages::usual(age), plan: Plan::new(&SCHEMA.kinds[0]), guess: Guess::default(), head, records }
     }
 }
 
 impl Codec for Fast {
     fn encode(&mut self, _frame: usize, ages: Ages, frames: Frames<'_>, now: Now<'_>, out: &mut Vec<u8>) {
-        let kind = &SCHEMA.kinds[0];
         let (mut head, mut records) = (BitWriter::new(&mut self.head), BitWriter::new(&mut self.records));
         head.write_bool(ages != self.usual);
         if ages != self.usual {
@@ -120,14 +120,14 @@ impl Codec for Fast {
             if still && same(state, &frames.base[cube]) {
                 continue;
             }
-            self.guess.set(kind, &frames.history(ages, cube));
+            self.guess.set(&self.plan, &frames.history(ages, cube));
             let differs = fast::differs(&self.guess, state);
             if differs == still {
                 write_distance(&mut head, cube - next);
                 next = cube + 1;
             }
             if differs {
-                fast::write_fields(&mut records, kind, &mut self.guess, state);
+                fast::write_fields(&mut records, &self.plan, &mut self.guess, state);
             }
         }
         write_distance(&mut head, CUBES - next);
@@ -145,7 +145,6 @@ impl Codec for Fast {
         frames: &dyn Fn(Ages) -> Option<Frames<'f>>,
         state: &mut Vec<State>,
     ) -> Result<(Ages, Cubes), DecodeError> {
-        let kind = &SCHEMA.kinds[0];
         let mut r = BitReader::new(data);
         let mut ages = self.usual;
         if r.read_bool()? {
@@ -167,11 +166,11 @@ impl Codec for Fast {
         let moving = frames.moving();
         let active = moving.or(surprises);
         for cube in active.iter() {
-            self.guess.set(kind, &frames.history(ages, cube));
+            self.guess.set(&self.plan, &frames.history(ages, cube));
             state[cube] = if moving.has(cube) && surprises.has(cube) {
                 *self.guess.state()
             } else {
-                fast::read_fields(&mut r, kind, &mut self.guess)?
+                fast::read_fields(&mut r, &self.plan, &mut self.guess)?
             };
         }
         r.finish_zero_padded()?;
@@ -253,11 +252,14 @@ pub enum Start {
     Tables,
 }
 
+static PLANS: LazyLock<Plans> = LazyLock::new(|| Plans::new(&SCHEMA));
+
 /// When tables are pushed, by frame.
 const PUSHES: [usize; 5] = [60, 150, 400, 1000, 2000];
 
 /// The range coder.
 pub struct Compact {
+    plans: &'static Plans,
     usual: Ages,
     start: Start,
     fresh: Model,
@@ -268,39 +270,45 @@ pub struct Compact {
 
 /// What one end keeps.
 struct End {
-    /// The models as the last packets ended, by frame modulo their number.
-    kept: Vec<Model>,
+    /// The models as packets ended, with their frames.
+    kept: Vec<(usize, Model)>,
     /// Tables, and the first frame they are for.
     tables: Vec<(usize, Tables)>,
 }
 
 impl End {
-    fn new(fresh: &Model) -> Self {
-        Self { kept: vec![fresh.clone(); KEPT], tables: Vec::new() }
+    const fn new() -> Self {
+        Self { kept: Vec::new(), tables: Vec::new() }
     }
 
-    /// The model that `frame` is coded with, set to where that starts.
+    /// The model that `frame` is coded with, set to where that starts. Baselines never go back, so what is older than this
+    /// one's is forgotten.
     fn start(&mut self, fresh: &Model, start: Start, frame: usize, ages: Ages) -> &mut Model {
-        let place = frame % KEPT;
-        if start == Start::Acknowledged && ages.base != 0 {
-            // Never the same: a baseline is at most 63 frames old.
-            let from = (frame - usize::from(ages.base)) % KEPT;
-            if let Ok([place, from]) = self.kept.get_disjoint_mut([place, from]) {
-                place.copy_from(from);
+        let base = frame - usize::from(ages.base);
+        let free = self.kept.iter().position(|(kept, _)| *kept < base);
+        let place = free.unwrap_or_else(|| {
+            self.kept.push((frame, fresh.clone()));
+            self.kept.len() - 1
+        });
+        let from = self.kept.iter().position(|(kept, _)| *kept == base && base != frame);
+        match from.map(|from| self.kept.get_disjoint_mut([place, from])) {
+            Some(Ok([(_, model), (_, from)])) if start == Start::Acknowledged => model.copy_from(from),
+            _ => {
+                let tables = self.tables.iter().rev().find(|(first, _)| *first <= frame);
+                self.kept[place].1.copy_from(tables.map_or(fresh, |(_, tables)| tables.model()));
             }
-        } else {
-            let tables = self.tables.iter().rev().find(|(first, _)| *first <= frame);
-            self.kept[place].copy_from(tables.map_or(fresh, |(_, tables)| tables.model()));
         }
-        &mut self.kept[place]
+        self.kept[place].0 = frame;
+        &mut self.kept[place].1
     }
 }
 
 impl Compact {
     pub fn new(age: usize, start: Start) -> Self {
+        let plans = &*PLANS;
         let fresh = Model::new(&SCHEMA);
-        let (server, client) = (End::new(&fresh), End::new(&fresh));
-        Self { usual: Ages::usual(age), start, fresh, server, client, trainer: Trainer::new(&SCHEMA) }
+        let (server, client) = (End::new(), End::new());
+        Self { plans, usual: Ages::usual(age), start, fresh, server, client, trainer: Trainer::new(plans) }
     }
 }
 
@@ -309,7 +317,7 @@ impl Codec for Compact {
         let model = self.server.start(&self.fresh, self.start, frame, ages);
         let mut binary = RangeEncoder::new(out);
         code_ages(&mut binary, self.usual, ages);
-        let mut encoder: Encoder<'_, '_> = Coder::with(&SCHEMA, model, binary);
+        let mut encoder: Encoder<'_, '_> = Coder::with(self.plans, model, binary);
         write_cubes(&mut encoder, ages, frames, now);
         encoder.finish();
     }
@@ -325,7 +333,7 @@ impl Codec for Compact {
         let ages = code_ages(&mut binary, self.usual, self.usual);
         let frames = frames(ages).ok_or(DecodeError::UnknownBaseline)?;
         let model = self.client.start(&self.fresh, self.start, frame, ages);
-        let mut decoder: Decoder<'_, '_> = Coder::with(&SCHEMA, model, binary);
+        let mut decoder: Decoder<'_, '_> = Coder::with(self.plans, model, binary);
         state.clear();
         state.extend_from_slice(frames.base);
         let moving = frames.moving();

@@ -10,15 +10,15 @@ pub use self::model::{FREE_CONTEXTS, Model};
 pub use self::range::{BadLength, Binary, RangeDecoder, RangeEncoder};
 pub use self::tables::{Counting, MAX_TABLE_BYTES, Tables, TablesError, Trainer};
 use super::DecodeError;
-use super::predict::{Guess, History, same};
-use crate::schema::{Schema, State};
+use super::predict::{Guess, History, Plans, same};
+use crate::schema::State;
 
 /// Codes a body: an encoder if `B` is one, else a decoder.
 #[derive(Debug)]
 pub struct Coder<'m, B> {
     binary: B,
     model: &'m mut Model,
-    schema: &'m Schema,
+    plans: &'m Plans,
     guess: Guess,
     recent: u32,
 }
@@ -30,8 +30,8 @@ pub type Decoder<'a, 'm> = Coder<'m, RangeDecoder<'a>>;
 
 impl<'a, 'm> Encoder<'a, 'm> {
     /// Appends to `out`, starting from `model` and leaving it as the body ends.
-    pub fn new(schema: &'m Schema, model: &'m mut Model, out: &'a mut Vec<u8>) -> Self {
-        Self::with(schema, model, RangeEncoder::new(out))
+    pub fn new(plans: &'m Plans, model: &'m mut Model, out: &'a mut Vec<u8>) -> Self {
+        Self::with(plans, model, RangeEncoder::new(out))
     }
 
     /// Ends the body and gives its length in bytes.
@@ -42,8 +42,8 @@ impl<'a, 'm> Encoder<'a, 'm> {
 
 impl<'a, 'm> Decoder<'a, 'm> {
     /// Reads `data`, which is all of the body, starting from `model` and leaving it as the body ends.
-    pub fn new(schema: &'m Schema, model: &'m mut Model, data: &'a [u8]) -> Self {
-        Self::with(schema, model, RangeDecoder::new(data))
+    pub fn new(plans: &'m Plans, model: &'m mut Model, data: &'a [u8]) -> Self {
+        Self::with(plans, model, RangeDecoder::new(data))
     }
 
     /// Checks that the data ended with the last record.
@@ -57,8 +57,8 @@ impl<'a, 'm> Decoder<'a, 'm> {
 
 impl<'m, B: Binary> Coder<'m, B> {
     /// Goes on with a range coder that may have coded something else before, for instance which model to start from.
-    pub fn with(schema: &'m Schema, model: &'m mut Model, binary: B) -> Self {
-        Self { binary, model, schema, guess: Guess::default(), recent: 0 }
+    pub fn with(plans: &'m Plans, model: &'m mut Model, binary: B) -> Self {
+        Self { binary, model, plans, guess: Guess::default(), recent: 0 }
     }
 
     /// Codes one bit in the free context `context` (taken modulo [`FREE_CONTEXTS`]).
@@ -118,29 +118,140 @@ impl<'m, B: Binary> Coder<'m, B> {
     /// # Errors
     /// If the schema has no such kind, or (decoding) a value is out of its field's range.
     pub fn record(&mut self, number: u8, history: &History<'_>, state: &State) -> Result<State, DecodeError> {
-        let kind = self.schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
+        let plan = self.plans.kind(number)?;
         let Some(others) = self.model.kinds.get_mut(usize::from(number)) else {
             return Err(DecodeError::UnknownKind(number));
         };
-        let flag = others.flag.and_then(|i| history.base.get(usize::from(i))).is_some_and(|value| *value != 0);
-        if !others.drifts && history.still() {
-            let differs = !same(history.base, state);
-            let differs = record::stirred(&mut self.binary, others, flag, self.recent, differs);
-            self.recent = self.recent << 1 | u32::from(differs);
-            if !differs {
-                return Ok(*history.base);
-            }
-            self.guess.set(kind, history);
+        let flag = plan.flag(history.base);
+        self.guess.set(plan, history);
+        let differs = !same(self.guess.state(), state);
+        let differs = if self.guess.still() {
+            record::stirred(&mut self.binary, others, flag, self.recent, differs)
         } else {
-            self.guess.set(kind, history);
-            let differs = !same(self.guess.state(), state);
-            let motion = self.guess.any_motion();
-            let differs = record::surprised(&mut self.binary, others, flag, motion, differs);
-            self.recent = self.recent << 1 | u32::from(differs);
-            if !differs {
-                return Ok(*self.guess.state());
+            record::surprised(&mut self.binary, others, flag, self.guess.any_motion(), differs)
+        };
+        self.recent = self.recent << 1 | u32::from(differs);
+        if !differs {
+            return Ok(*self.guess.state());
+        }
+        record::fields(&mut self.binary, self.model, usize::from(number), plan, &mut self.guess, state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::snapshot::samples::{Sample, samples};
+
+    /// A body of these records, with other decisions between them.
+    fn body<B: Binary>(coder: &mut Coder<'_, B>, samples: &[Sample], write: bool) -> Result<Vec<State>, DecodeError> {
+        let mut states = Vec::new();
+        for (i, sample) in samples.iter().enumerate() {
+            let value = |value: u32| if write { value } else { 0 };
+            let n = i as u32;
+            assert_eq!(coder.raw(value(n * 77_777), 27), n * 77_777);
+            assert_eq!(coder.tree(0, value(n % 8), 3), n % 8);
+            assert_eq!(coder.exp(8, value(n * n * 1000)), n * n * 1000);
+            assert_eq!(coder.bit(40, write && n.is_multiple_of(3)), n.is_multiple_of(3));
+            coder.pass(n % 3);
+            states.push(coder.record(0, &sample.history(), if write { &sample.state } else { &[0; 12] })?);
+        }
+        Ok(states)
+    }
+
+    proptest! {
+        #[test]
+        fn bodies_come_back_as_they_went((plans, samples) in samples()) {
+            let expected: Vec<State> = samples.iter().map(|sample| sample.state).collect();
+            let (mut sent, mut read) = (Model::new(plans.schema()), Model::new(plans.schema()));
+            // The second goes on where the first ended.
+            for _ in 0..2 {
+                let mut out = Vec::new();
+                let mut encoder = Encoder::new(&plans, &mut sent, &mut out);
+                prop_assert_eq!(body(&mut encoder, &samples, true), Ok(expected.clone()));
+                encoder.finish();
+                let mut decoder = Decoder::new(&plans, &mut read, &out);
+                prop_assert_eq!(body(&mut decoder, &samples, false), Ok(expected.clone()));
+                prop_assert_eq!(decoder.finish(), Ok(()));
+                prop_assert!(sent == read);
             }
         }
-        record::fields(&mut self.binary, self.model, usize::from(number), kind, &mut self.guess, state)
+
+        #[test]
+        fn whatever_is_read_is_in_range_or_an_error((plans, samples) in samples(), data: Vec<u8>) {
+            let mut model = Model::new(plans.schema());
+            let mut decoder = Decoder::new(&plans, &mut model, &data);
+            for sample in &samples {
+                decoder.exp(0, 0);
+                decoder.tree(64, 0, 8);
+                let Ok(state) = decoder.record(0, &sample.history(), &State::default()) else { break };
+                for (step, value) in plans.kind(0).unwrap().steps().iter().zip(state) {
+                    prop_assert!(step.holds(value));
+                }
+            }
+            let _ = decoder.finish();
+        }
+
+        #[test]
+        fn tables_come_back_as_they_went((plans, samples) in samples(), version: u32) {
+            let mut trainer = Trainer::new(&plans);
+            for _ in 0..3 {
+                body(&mut trainer.body(), &samples, true).unwrap();
+            }
+            let tables = trainer.tables(version);
+            let mut out = Vec::new();
+            prop_assert_eq!(tables.write(&mut out), out.len());
+            prop_assert!(out.len() <= MAX_TABLE_BYTES);
+            let read = Tables::read(plans.schema(), &out).unwrap();
+            prop_assert!(read == tables);
+            prop_assert_eq!(read.version(), version);
+        }
+
+        #[test]
+        fn any_bytes_are_tables_or_an_error((plans, samples) in samples(), data in vec(any::<u8>(), 0..4000)) {
+            if let Ok(tables) = Tables::read(plans.schema(), &data) {
+                // Such tables serve as well as others.
+                let (mut model, mut out) = (tables.model().clone(), Vec::new());
+                let mut encoder = Encoder::new(&plans, &mut model, &mut out);
+                body(&mut encoder, &samples, true).unwrap();
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_model_that_learned_shortens_what_it_learned((plans, samples) in samples()) {
+            let size = |model: &mut Model| {
+                let mut out = Vec::new();
+                let mut encoder = Encoder::new(&plans, model, &mut out);
+                body(&mut encoder, &samples, true).unwrap();
+                encoder.finish()
+            };
+            let mut model = Model::new(plans.schema());
+            let first = size(&mut model);
+            for _ in 0..20 {
+                size(&mut model);
+            }
+            prop_assert!(size(&mut model) <= first);
+        }
+    }
+
+    #[test]
+    fn too_many_bytes_are_no_tables() {
+        static SCHEMA: crate::schema::Schema = crate::schema::Schema { kinds: &[], input: &[] };
+        assert_eq!(Tables::read(&SCHEMA, &vec![0; MAX_TABLE_BYTES + 1]), Err(TablesError::TooLong));
+        assert_eq!(Tables::read(&SCHEMA, &[0; 5000]), Err(TablesError::Length(BadLength)));
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused() {
+        static SCHEMA: crate::schema::Schema = crate::schema::Schema { kinds: &[], input: &[] };
+        let (plans, mut model) = (Plans::new(&SCHEMA), Model::new(&SCHEMA));
+        let history = History { base: &[0; 12], older: None, age: 1, rate: 20 };
+        let mut decoder = Decoder::new(&plans, &mut model, &[]);
+        assert_eq!(decoder.record(3, &history, &[0; 12]), Err(DecodeError::UnknownKind(3)));
     }
 }

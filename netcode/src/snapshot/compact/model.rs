@@ -56,7 +56,7 @@ impl Slot {
     /// The log-odds in the steps that tables have, `-MOST_SENT..=MOST_SENT`; `None` if nothing is known.
     pub fn sent(self) -> Option<i32> {
         let known = self.0 & 1023 > FRESH + 1;
-        known.then(|| (stretch(self.p()) + COARSE / 2).div_euclid(COARSE))
+        known.then(|| coarse(self.p()))
     }
 
     /// The probability that tables with that log-odds mean.
@@ -68,7 +68,7 @@ impl Slot {
     #[inline(always)]
     fn learn(&mut self, bit: bool, limit: u32) {
         let (p, n) = ((self.0 >> 10) as i32, self.0 & 1023);
-        let target = if bit { (65_536 - RAREST) << 6 } else { RAREST << 6 } as i32;
+        let target = (RAREST << 6) as i32 + (-i32::from(bit) & ((65_536 - 2 * RAREST) << 6) as i32);
         let rate = i32::from(RATE[n as usize & 255]);
         // A step leads towards the target and never beyond it. Nothing wraps; the plain operators would check.
         let step = (i64::from(target.wrapping_sub(p)).wrapping_mul(i64::from(rate)) >> 16) as i32;
@@ -76,9 +76,72 @@ impl Slot {
     }
 }
 
+/// An adaptive probability in half the memory, for what there are many of: the upper 13 bits are the probability, the lower 3 count
+/// decisions up to 7; it moves by a quarter at first, by 1/32 in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cell(u16);
+
+/// What codes one bit and learns from it.
+pub(super) trait Adaptive {
+    /// The probability of a set bit, in 1/65536.
+    fn p(&self) -> u32;
+
+    /// Learns a bit; after `limit` of them no slower.
+    fn learn(&mut self, bit: bool, limit: u32);
+}
+
+impl Adaptive for Slot {
+    #[inline(always)]
+    fn p(&self) -> u32 {
+        Self::p(*self)
+    }
+
+    #[inline(always)]
+    fn learn(&mut self, bit: bool, limit: u32) {
+        Self::learn(self, bit, limit);
+    }
+}
+
+impl Cell {
+    pub const FRESH: Self = Self(1 << 15);
+
+    /// As [`Slot::sent`].
+    pub fn sent(self) -> Option<i32> {
+        (self.0 & 7 > 1).then(|| coarse(self.p()))
+    }
+
+    /// As [`Slot::from_sent`].
+    pub fn from_sent(odds: i32) -> Self {
+        let p = squash(odds.clamp(-MOST_SENT, MOST_SENT) * COARSE);
+        Self((p & !7) as u16 | 4)
+    }
+}
+
+impl Adaptive for Cell {
+    #[inline(always)]
+    fn p(&self) -> u32 {
+        // Never 0, whatever the probability.
+        u32::from(self.0 | 4)
+    }
+
+    #[inline(always)]
+    fn learn(&mut self, bit: bool, _limit: u32) {
+        let (p, n) = (i32::from(self.0 | 4), u32::from(self.0 & 7));
+        let target = 8 + (-i32::from(bit) & 65_520);
+        // Towards the target, never beyond it, so that it stays in 16 bits; the plain operators would check.
+        let p = p.wrapping_add(i32::wrapping_sub(target, p) >> (n.wrapping_add(4) >> 1));
+        self.0 = (p as u16 & !7) | (n.wrapping_add(u32::from(n < 7))) as u16;
+    }
+}
+
+/// A probability's log-odds in the steps that tables have.
+fn coarse(p: u32) -> i32 {
+    (stretch(p) + COARSE / 2).div_euclid(COARSE)
+}
+
 /// Codes one bit by one probability.
 #[inline(always)]
-pub(super) fn direct<B: Binary>(binary: &mut B, slot: &mut Slot, bit: bool) -> bool {
+pub(super) fn direct<B: Binary>(binary: &mut B, slot: &mut impl Adaptive, bit: bool) -> bool {
     let bit = binary.code(bit, slot.p());
     slot.learn(bit, B::LIMIT);
     bit
@@ -87,7 +150,7 @@ pub(super) fn direct<B: Binary>(binary: &mut B, slot: &mut Slot, bit: bool) -> b
 /// Codes one bit by the weighted sum of two log-odds (logistic mixing after Mahoney, "Adaptive weighing of context
 /// models for lossless data compression", 2005; the weights learn online).
 #[inline(always)]
-pub(super) fn mixed<B: Binary>(binary: &mut B, a: &mut Slot, b: &mut Slot, weights: &mut [i32; 2], bit: bool) -> bool {
+pub(super) fn mixed<B: Binary>(binary: &mut B, a: &mut Cell, b: &mut Cell, weights: &mut [i32; 2], bit: bool) -> bool {
     let odds = [stretch(a.p()), stretch(b.p())];
     // Weights stay near 1. Were one ever to leave what 32 bits hold, both sides would agree on what it wraps to.
     let sum = weights[0].wrapping_mul(odds[0]).wrapping_add(weights[1].wrapping_mul(odds[1]));
@@ -113,12 +176,12 @@ pub(super) const PATH: usize = 64;
 /// The probabilities of all fields that are of one class: they differ in nothing but their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Class {
-    pub own: [Widths<Slot>; OWN],
-    pub path: [Widths<Slot>; PATH],
+    pub own: [Widths<Cell>; OWN],
+    pub path: [Widths<Cell>; PATH],
     pub weights: Widths<[i32; 2]>,
-    pub sign: [Slot; OWN],
+    pub sign: [Cell; OWN],
     /// The bit below the leading one, by width.
-    pub mantissa: [Slot; WIDTHS],
+    pub mantissa: [Cell; WIDTHS],
     /// The mean width of residuals, in 1/16, by either context.
     pub own_width: [u16; OWN],
     pub path_width: [u16; PATH],
@@ -143,11 +206,11 @@ impl<T: Copy> Widths<T> {
 
 impl Class {
     const FRESH: Self = Self {
-        own: [const { Widths::all(Slot::FRESH) }; OWN],
-        path: [const { Widths::all(Slot::FRESH) }; PATH],
+        own: [const { Widths::all(Cell::FRESH) }; OWN],
+        path: [const { Widths::all(Cell::FRESH) }; PATH],
         weights: Widths::all([ONE * 11 / 20; 2]),
-        sign: [Slot::FRESH; OWN],
-        mantissa: [Slot::FRESH; WIDTHS],
+        sign: [Cell::FRESH; OWN],
+        mantissa: [Cell::FRESH; WIDTHS],
         own_width: [3 << 4; OWN],
         path_width: [3 << 4; PATH],
     };
@@ -158,10 +221,6 @@ impl Class {
 pub(super) struct KindModel {
     /// The class of each field.
     pub classes: [u8; MAX_FIELDS],
-    /// Whether a state may move on that is equal to the one before it.
-    pub drifts: bool,
-    /// The first field of one bit, if there is one.
-    pub flag: Option<u8>,
     pub changed: [Slot; 256],
     pub flags: [Slot; 512],
     pub index: [Slot; 128],
@@ -199,11 +258,8 @@ impl Model {
                     *place = class;
                 }
             }
-            let flag = kind.fields.iter().position(|field| field.bits == 1);
             model.kinds.push(KindModel {
                 classes,
-                drifts: kind.drifts(),
-                flag: flag.map(|i| i as u8),
                 changed: [Slot::FRESH; 256],
                 flags: [Slot::FRESH; 512],
                 index: [Slot::FRESH; 128],

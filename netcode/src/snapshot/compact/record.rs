@@ -2,10 +2,9 @@
 
 use super::model::{Class, KindModel, Model, OWN, PATH, WIDTHS, direct, mixed};
 use super::range::Binary;
-use crate::schema::{Kind, MAX_FIELDS, State};
+use crate::schema::{MAX_FIELDS, State};
 use crate::snapshot::DecodeError;
-use crate::snapshot::field::{difference, flipped, moved};
-use crate::snapshot::predict::Guess;
+use crate::snapshot::predict::{Guess, Plan, Role};
 use crate::snapshot::rotation::Turn;
 
 /// What the record's fields so far say about the next.
@@ -15,6 +14,8 @@ struct Path {
     fields: usize,
     /// Magnitudes of the last two residuals of this group, in bits.
     last: [u32; 2],
+    /// The largest of this group.
+    most: u32,
     /// The largest of earlier groups, if there were any.
     earlier: Option<u32>,
     group: u8,
@@ -34,15 +35,15 @@ impl Path {
     fn enter(&mut self, group: u8) {
         if group != self.group || self.fields == 0 && self.earlier.is_none() {
             if self.fields > 0 {
-                let most = self.last[0].max(self.last[1]);
-                self.earlier = Some(self.earlier.unwrap_or(0).max(most));
+                self.earlier = Some(self.earlier.unwrap_or(0).max(self.most));
             }
-            (self.fields, self.last, self.group) = (0, [0; 2], group);
+            (self.fields, self.last, self.most, self.group) = (0, [0; 2], 0, group);
         }
     }
 
     fn note(&mut self, residual: i64) {
         self.last = [bits(residual), self.last[0]];
+        self.most = self.most.max(self.last[0]);
         self.fields += 1;
     }
 }
@@ -83,38 +84,44 @@ pub(super) fn fields<B: Binary>(
     binary: &mut B,
     model: &mut Model,
     number: usize,
-    kind: &Kind,
+    plan: &Plan,
     guess: &mut Guess,
     state: &State,
 ) -> Result<State, DecodeError> {
     let mut out = State::default();
     let Some(others) = model.kinds.get_mut(number) else { return Ok(out) };
     let (mut path, mut turns) = (Path::default(), 0);
-    // The length is an array's, so that none of the places below needs a check.
-    for i in 0..kind.fields.len().min(MAX_FIELDS) {
-        let field = &kind.fields[i];
+    for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS) {
         let (guessed, value) = (guess.state()[i], state[i]);
-        path.enter(field.group);
-        out[i] = if let Some(class) = model.classes.get_mut(usize::from(others.classes[i])) {
-            let step = difference(field, guessed, guess.held()[i]);
-            let context = path.context(guess.motion(field.group));
-            let residual = residual(binary, class, own(step), context, difference(field, guessed, value));
-            path.note(residual);
-            if B::DECODES { moved(field, guessed, residual)? } else { value }
-        } else if field.bits == 1 {
-            let motion = guess.any_motion().min(15) as usize;
-            let context = i << 5 | usize::from(guessed != 0) << 4 | motion;
-            flipped(field, guessed, direct(binary, &mut others.flags[context], value != guessed))
-        } else {
-            let component = kind.fields.get(i + 1).map_or(0, |field| field.bits);
-            let turn = guess.turns(turns, i, component);
-            turns += 1;
-            let motion = guess.motion(field.group).min(15) as usize;
-            let index = index(binary, others, &turn, motion, guessed, value);
-            if i32::from(index) != guessed {
-                guess.leave_out(i, &turn, index);
+        path.enter(step.group);
+        out[i] = match step.role {
+            Role::Number => {
+                let Some(class) = model.classes.get_mut(usize::from(others.classes[i])) else { continue };
+                let moves = step.difference(guessed, guess.held()[i]);
+                let context = path.context(guess.motion(step.group));
+                let residual = residual(binary, class, own(moves), context, step.difference(guessed, value));
+                path.note(residual);
+                if B::DECODES { step.moved(guessed, residual)? } else { value }
             }
-            i32::from(index)
+            Role::Flag => {
+                let motion = guess.any_motion().min(15) as usize;
+                let context = i << 5 | usize::from(guessed != 0) << 4 | motion;
+                if direct(binary, &mut others.flags[context], value != guessed) {
+                    step.flipped(guessed)
+                } else {
+                    guessed
+                }
+            }
+            Role::Index(bits) => {
+                let turn = guess.turns(turns, i, bits);
+                turns += 1;
+                let motion = guess.motion(step.group).min(15) as usize;
+                let index = index(binary, others, &turn, motion, guessed, value);
+                if i32::from(index) != guessed {
+                    guess.leave_out(i, &turn, index);
+                }
+                i32::from(index)
+            }
         };
     }
     Ok(out)

@@ -2,10 +2,11 @@
 
 use thiserror::Error;
 
-use super::model::{Class, MOST_SENT, Model, Slot, Widths, direct};
+use super::model::{Cell, Class, MOST_SENT, Model, Slot, Widths, direct};
 use super::range::{Binary, RangeDecoder, RangeEncoder};
 use super::{BadLength, Coder};
 use crate::schema::Schema;
+use crate::snapshot::predict::Plans;
 
 /// The most bytes of serialised tables.
 pub const MAX_TABLE_BYTES: usize = 1 << 16;
@@ -70,20 +71,20 @@ impl Tables {
 /// Learns tables from the records that are sent.
 #[derive(Clone, Debug)]
 pub struct Trainer<'s> {
-    schema: &'s Schema,
+    plans: &'s Plans,
     model: Model,
 }
 
 impl<'s> Trainer<'s> {
     /// Knows nothing yet.
     #[must_use]
-    pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, model: Model::new(schema) }
+    pub fn new(plans: &'s Plans) -> Self {
+        Self { plans, model: Model::new(plans.schema()) }
     }
 
     /// Learns from a body: whatever is coded by this is learned instead of written.
     pub fn body(&mut self) -> Coder<'_, Counting> {
-        Coder::with(self.schema, &mut self.model, Counting)
+        Coder::with(self.plans, &mut self.model, Counting)
     }
 
     /// What was learned, as tables of that version.
@@ -152,10 +153,10 @@ impl Coding {
     fn class(&mut self, binary: &mut impl Binary, class: &mut Class) {
         for widths in class.own.iter_mut().chain(&mut class.path) {
             for slots in [&mut widths.least, &mut widths.up, &mut widths.down] {
-                slots.iter_mut().for_each(|slot| self.slot(binary, slot));
+                slots.iter_mut().for_each(|cell| self.cell(binary, cell));
             }
         }
-        class.sign.iter_mut().chain(&mut class.mantissa).for_each(|slot| self.slot(binary, slot));
+        class.sign.iter_mut().chain(&mut class.mantissa).for_each(|cell| self.cell(binary, cell));
         // In half widths.
         let mut last = 6;
         for mean in class.own_width.iter_mut().chain(&mut class.path_width) {
@@ -172,15 +173,21 @@ impl Coding {
     }
 
     fn slot(&mut self, binary: &mut impl Binary, slot: &mut Slot) {
-        let sent = slot.sent();
+        *slot = self.odds(binary, slot.sent()).map_or(Slot::FRESH, Slot::from_sent);
+    }
+
+    fn cell(&mut self, binary: &mut impl Binary, cell: &mut Cell) {
+        *cell = self.odds(binary, cell.sent()).map_or(Cell::FRESH, Cell::from_sent);
+    }
+
+    /// Codes log-odds, or that they are not known.
+    fn odds(&mut self, binary: &mut impl Binary, odds: Option<i32>) -> Option<i32> {
         let context = usize::from(self.before);
-        self.before = direct(binary, &mut self.known[context], sent.is_some());
-        if self.before {
-            self.last = self.step(binary, 2, self.last, sent.unwrap_or(0)).clamp(-MOST_SENT, MOST_SENT);
-            *slot = Slot::from_sent(self.last);
-        } else {
-            *slot = Slot::FRESH;
-        }
+        self.before = direct(binary, &mut self.known[context], odds.is_some());
+        self.before.then(|| {
+            self.last = self.step(binary, 2, self.last, odds.unwrap_or(0)).clamp(-MOST_SENT, MOST_SENT);
+            self.last
+        })
     }
 
     /// Codes a number by its step from `from`.
