@@ -6,16 +6,26 @@
 //! |---|---|---|
 //! | 1 | Welcome, to the client | entity 4 · zone 4 · map seed 8 · area-of-interest radius 2 |
 //! | 2 | Notice, to the client | text, the rest of the message: at most 256 bytes of UTF-8 |
+//! | 3 | Tables, to the client | version 1 · part 1 · last part 1 · bytes, the rest of the message: 1 to 960 |
+//! | 4 | TablesReady, to the server | version 1 |
+//!
+//! Tables are what snapshots in the compact codec start from. Their parts come in order, from 0 to the last; a part 0
+//! begins anew. Whoever has all of them answers with TablesReady; from then on the server may start bodies from
+//! that version.
 
 use thiserror::Error;
 
 /// The most bytes of a notice's text.
 pub const MAX_NOTICE_BYTES: usize = 256;
+/// The most bytes of tables in one message.
+pub const MAX_PART_BYTES: usize = 960;
 /// The most bytes of a message.
-pub const MAX_MESSAGE_BYTES: usize = 1 + MAX_NOTICE_BYTES;
+pub const MAX_MESSAGE_BYTES: usize = 1 + 3 + MAX_PART_BYTES;
 
 const WELCOME: u8 = 1;
 const NOTICE: u8 = 2;
+const TABLES: u8 = 3;
+const TABLES_READY: u8 = 4;
 /// Bytes of a Welcome after its kind.
 const WELCOME_BYTES: usize = 4 + 4 + 8 + 2;
 
@@ -37,6 +47,22 @@ pub enum Message<'a> {
     Notice {
         /// The line, at most [`MAX_NOTICE_BYTES`].
         text: &'a str,
+    },
+    /// A part of the tables that compact snapshots start from.
+    Tables {
+        /// Their version.
+        version: u8,
+        /// Number of this part, from 0.
+        part: u8,
+        /// Number of the last part.
+        last: u8,
+        /// 1 to [`MAX_PART_BYTES`] bytes of [`Tables`](crate::snapshot::compact::Tables).
+        bytes: &'a [u8],
+    },
+    /// The client has all tables of that version.
+    TablesReady {
+        /// The version.
+        version: u8,
     },
 }
 
@@ -77,6 +103,17 @@ impl<'a> Message<'a> {
                 body[1..].copy_from_slice(text.as_bytes());
                 body.len()
             }
+            Self::Tables { version, part, last, bytes } => {
+                assert!((1..=MAX_PART_BYTES).contains(&bytes.len()) && part <= last, "the part is out of range");
+                let body = &mut out[..4 + bytes.len()];
+                body[..4].copy_from_slice(&[TABLES, version, part, last]);
+                body[4..].copy_from_slice(bytes);
+                body.len()
+            }
+            Self::TablesReady { version } => {
+                out[..2].copy_from_slice(&[TABLES_READY, version]);
+                2
+            }
         }
     }
 
@@ -93,6 +130,18 @@ impl<'a> Message<'a> {
                 let text = core::str::from_utf8(body).map_err(|_| MessageError::BadText)?;
                 Ok(Self::Notice { text })
             }
+            TABLES => match body {
+                [version, part, last, bytes @ ..]
+                    if part <= last && (1..=MAX_PART_BYTES).contains(&bytes.len()) =>
+                {
+                    Ok(Self::Tables { version: *version, part: *part, last: *last, bytes })
+                }
+                _ => Err(MessageError::BadLength),
+            },
+            TABLES_READY => match body {
+                [version] => Ok(Self::TablesReady { version: *version }),
+                _ => Err(MessageError::BadLength),
+            },
             kind => Err(MessageError::UnknownKind(kind)),
         }
     }
@@ -126,7 +175,9 @@ mod tests {
     #[test]
     fn every_message_comes_back() {
         let longest = "ä".repeat(MAX_NOTICE_BYTES / 2);
-        for message in [HELLO, Message::Notice { text: "" }, Message::Notice { text: &longest }] {
+        let tables = Message::Tables { version: 127, part: 2, last: 9, bytes: &[7; MAX_PART_BYTES] };
+        let ready = Message::TablesReady { version: 3 };
+        for message in [HELLO, Message::Notice { text: "" }, Message::Notice { text: &longest }, tables, ready] {
             assert_eq!(Message::decode(&encoded(&message)), Ok(message));
         }
     }
@@ -135,6 +186,15 @@ mod tests {
     fn the_bytes_are_those_of_the_specification() {
         let bytes = encoded(&HELLO);
         assert_eq!(bytes, [1, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 80, 0]);
+    }
+
+    #[test]
+    fn tables_out_of_order_or_without_bytes_are_refused() {
+        for bytes in [&[TABLES, 1, 3, 2, 0][..], &[TABLES, 1, 0, 0], &[TABLES, 1], &[TABLES_READY], &[TABLES_READY, 1, 2]] {
+            assert_eq!(Message::decode(bytes), Err(MessageError::BadLength));
+        }
+        let long = [[TABLES, 1, 0, 0].as_slice(), &[0; MAX_PART_BYTES + 1]].concat();
+        assert_eq!(Message::decode(&long), Err(MessageError::BadLength));
     }
 
     #[test]

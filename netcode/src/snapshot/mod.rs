@@ -130,7 +130,7 @@ pub use self::codec::{
 pub use self::entity::Entity;
 pub(crate) use self::field::{read_raw, write_raw};
 pub use self::history::Row;
-pub use self::view::{Applied, Event, Limits, View};
+pub use self::view::{Applied, Event, Limits, MAX_TABLES, View};
 use crate::bits::{BadPadding, OutOfBits};
 
 /// Slots of one client; so also the most entities it can know at a time.
@@ -194,6 +194,15 @@ pub enum DecodeError {
     /// An update of a slot that holds nothing.
     #[error("an update of an empty slot")]
     EmptySlot,
+    /// More records than [`MAX_RECORDS`].
+    #[error("too many records")]
+    TooManyRecords,
+    /// The body starts from tables that the receiver does not hold.
+    #[error("the body starts from tables of version {0}, which are not held")]
+    UnknownTables(u8),
+    /// A compact body is shorter or longer than its records.
+    #[error(transparent)]
+    Length(#[from] compact::BadLength),
     /// An update of age 0, or a second age of 0.
     #[error("an age of 0")]
     ZeroAge,

@@ -4,7 +4,7 @@
 
 use super::DecodeError;
 use super::rotation::Turn;
-use crate::schema::{Field, Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
+use crate::schema::{Audience, Field, Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
 
 /// The most quaternions of one kind.
 const MAX_TURNS: usize = MAX_FIELDS / 4;
@@ -47,6 +47,8 @@ pub(super) enum Role {
 pub(super) struct Step {
     pub role: Role,
     pub group: u8,
+    /// Whether it is for the owner only.
+    pub own: bool,
     /// Fields from this one on that are of the same group.
     pub run: u8,
     predictor: Predictor,
@@ -57,8 +59,16 @@ pub(super) struct Step {
 }
 
 impl Step {
-    const NONE: Self =
-        Self { role: Role::Number, group: 0, run: 1, predictor: Predictor::Hold, unused: 0, min: 0, max: 0 };
+    const NONE: Self = Self {
+        role: Role::Number,
+        group: 0,
+        own: false,
+        run: 1,
+        predictor: Predictor::Hold,
+        unused: 0,
+        min: 0,
+        max: 0,
+    };
 
     fn new(fields: &[Field]) -> Self {
         let [field, rest @ ..] = fields else { return Self::NONE };
@@ -70,6 +80,7 @@ impl Step {
         Self {
             role,
             group: field.group,
+            own: field.audience == Audience::Owner,
             run: fields.iter().take_while(|other| other.group == field.group).count() as u8,
             predictor: field.predictor,
             unused: if field.wraps { 64 - field.bits } else { 0 },
@@ -389,7 +400,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::schema::{Audience, MAX_NUMERATOR};
+    use crate::schema::MAX_NUMERATOR;
     use crate::snapshot::samples::samples;
 
     const PLAIN: Field = Field {

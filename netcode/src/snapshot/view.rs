@@ -1,14 +1,20 @@
 //! What a client knows of the world: the entities its snapshots told it about.
 
+use arrayvec::ArrayVec;
+
 use super::codec::{Codec, Op, read_codec, read_gap, read_header, read_op, read_residuals};
+use super::compact::{BadLength, Decoder, Model, Tables, VERSION_BITS};
 use super::entity::{Entity, Held, at};
-use super::history::History;
-use super::{DecodeError, Header, MAX_SLOTS};
+use super::history::{History, Row};
+use super::predict::{self, Plans};
+use super::{Ages, DecodeError, Header, MAX_SLOTS};
 use crate::bits::BitReader;
 use crate::schema::{Kind, Schema, State};
 
 /// Marks an empty slot.
 const EMPTY: u16 = u16::MAX;
+/// How many versions of tables a view holds: those in use, and those that a server may have gone over to.
+pub const MAX_TABLES: usize = 2;
 
 /// How much a view may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +86,89 @@ pub struct View {
     newest: Option<Newest>,
     /// Tick of the newest complete snapshot.
     complete_at: Option<u64>,
+    /// What compact bodies start from; nothing until tables came.
+    compact: Option<Box<Compact>>,
+}
+
+/// The tables that a view holds.
+#[derive(Debug)]
+struct Compact {
+    plans: Plans,
+    /// The newest last.
+    tables: ArrayVec<Tables, MAX_TABLES>,
+    /// What each body leaves behind, and what the next one of the same tables is made from.
+    running: ArrayVec<Model, MAX_TABLES>,
+}
+
+/// Where the parts of a body are read from, one after the other.
+trait Source {
+    fn header(&mut self) -> Result<Header, DecodeError>;
+    fn gap(&mut self) -> Result<u16, DecodeError>;
+    fn op(&mut self, schema: &Schema, ages: Ages) -> Result<Op, DecodeError>;
+    /// The fields of an update of that entity, from its course at tick `wanted`.
+    fn update(&mut self, from: &Update<'_>) -> Result<State, DecodeError>;
+    fn finish(self) -> Result<(), DecodeError>;
+}
+
+/// What the fields of an update are read against.
+struct Update<'a> {
+    held: &'a Held,
+    rate: u16,
+    base: Row<'a>,
+    tick: u64,
+    age: u8,
+}
+
+impl Source for BitReader<'_> {
+    fn header(&mut self) -> Result<Header, DecodeError> {
+        read_header(self)
+    }
+
+    #[inline]
+    fn gap(&mut self) -> Result<u16, DecodeError> {
+        read_gap(self)
+    }
+
+    #[inline]
+    fn op(&mut self, schema: &Schema, ages: Ages) -> Result<Op, DecodeError> {
+        read_op(self, schema, ages)
+    }
+
+    #[inline]
+    fn update(&mut self, from: &Update<'_>) -> Result<State, DecodeError> {
+        // The guess for `age` ticks of the course's state then is the course's state now.
+        let guess = at(from.held.kind, from.rate, &from.base, from.tick);
+        read_residuals(self, from.held.kind, from.held.owner, guess)
+    }
+
+    fn finish(self) -> Result<(), DecodeError> {
+        Ok(self.finish_zero_padded()?)
+    }
+}
+
+impl Source for Decoder<'_, '_> {
+    fn header(&mut self) -> Result<Header, DecodeError> {
+        Self::header(self, &Header { margin: None, complete: false, ages: Ages::default(), count: 0 })
+    }
+
+    fn gap(&mut self) -> Result<u16, DecodeError> {
+        // A short string of what is likely could go on for long.
+        if self.is_spent() { Err(DecodeError::Length(BadLength)) } else { Self::gap(self, 0) }
+    }
+
+    fn op(&mut self, _schema: &Schema, ages: Ages) -> Result<Op, DecodeError> {
+        Self::op(self, ages, &Op::Despawn)
+    }
+
+    fn update(&mut self, from: &Update<'_>) -> Result<State, DecodeError> {
+        let base = at(from.held.kind, from.rate, &from.base, from.tick.saturating_sub(u64::from(from.age)));
+        let history = predict::History { base: &base, older: None, age: from.age, rate: from.rate };
+        Self::update(self, from.held.number, from.held.owner, &history, &State::default())
+    }
+
+    fn finish(self) -> Result<(), DecodeError> {
+        Ok(Self::finish(self)?)
+    }
 }
 
 /// What the newest snapshot said about itself.
@@ -120,7 +209,24 @@ impl View {
             events: Vec::new(),
             newest: None,
             complete_at: None,
+            compact: None,
         }
+    }
+
+    /// Holds tables that compact bodies may start from from now on. The newest [`MAX_TABLES`] are held; tables of a version
+    /// that is held already replace those.
+    pub fn add_tables(&mut self, tables: Tables) {
+        let schema = self.schema;
+        let held = self.compact.get_or_insert_with(|| {
+            Box::new(Compact { plans: Plans::new(schema), tables: ArrayVec::new(), running: ArrayVec::new() })
+        });
+        let same = held.tables.iter().position(|other| other.version() == tables.version());
+        if let Some(at) = same.or((held.tables.len() == MAX_TABLES).then_some(0)) {
+            held.tables.remove(at);
+            held.running.remove(at);
+        }
+        held.running.push(tables.model().clone());
+        held.tables.push(tables);
     }
 
     /// Applies the body of the snapshot of that tick.
@@ -135,32 +241,54 @@ impl View {
         }
         let mut staged = std::mem::take(&mut self.staged);
         staged.clear();
-        let header = self.decode(tick, body, &mut staged);
+        // Apart from the rest, since decoding moves the models on.
+        let mut compact = self.compact.take();
+        let header = self.decode(tick, body, compact.as_deref_mut(), &mut staged);
+        self.compact = compact;
         let applied = header.map(|header| self.commit(tick, &header, &staged));
         self.staged = staged;
         applied
     }
 
     /// Decodes a whole body without changing anything.
-    fn decode(&self, tick: u64, body: &[u8], staged: &mut Vec<Staged>) -> Result<Header, DecodeError> {
+    fn decode(
+        &self,
+        tick: u64,
+        body: &[u8],
+        compact: Option<&mut Compact>,
+        staged: &mut Vec<Staged>,
+    ) -> Result<Header, DecodeError> {
         let mut r = BitReader::new(body);
-        if read_codec(&mut r)? != Codec::Fast {
-            return Err(DecodeError::CodecNotAgreed);
+        if read_codec(&mut r)? == Codec::Fast {
+            return self.decode_from(tick, r, staged);
         }
-        let header = read_header(&mut r)?;
+        let version = r.read(VERSION_BITS)? as u8;
+        let (Some(held), Some((_, coded))) = (compact, body.split_first()) else {
+            return Err(DecodeError::CodecNotAgreed);
+        };
+        let both = held.tables.iter().zip(&mut held.running).find(|(tables, _)| tables.version() == version);
+        let (tables, running) = both.ok_or(DecodeError::UnknownTables(version))?;
+        let header = self.decode_from(tick, Decoder::new(&held.plans, running, coded), staged);
+        running.restart(tables.model());
+        header
+    }
+
+    /// Decodes all of a body that follows the codec.
+    fn decode_from(&self, tick: u64, mut source: impl Source, staged: &mut Vec<Staged>) -> Result<Header, DecodeError> {
+        let header = source.header()?;
         let mut next_slot = 0u16;
         let mut entities = self.by_id.len();
         for _ in 0..header.count {
             // Both numbers are at most 4096, so the sum cannot overflow.
-            let slot = next_slot + read_gap(&mut r)?;
+            let slot = next_slot + source.gap()?;
             if slot >= MAX_SLOTS {
                 return Err(DecodeError::SlotOutOfRange);
             }
             next_slot = slot + 1;
-            let op = read_op(&mut r, self.schema, header.ages)?;
+            let op = source.op(self.schema, header.ages)?;
             let held = self.at_slot(slot);
             staged.push(match op {
-                Op::Update { age } => self.decode_update(&mut r, tick, age, held)?,
+                Op::Update { age } => self.decode_update(&mut source, tick, age, held)?,
                 Op::Spawn { id, kind: number, owner, state } => {
                     entities += usize::from(held.is_none());
                     let kind = self.schema.kind(number).ok_or(DecodeError::UnknownKind(number))?;
@@ -172,7 +300,7 @@ impl View {
                 }
             });
         }
-        r.finish_zero_padded()?;
+        source.finish()?;
         if entities > usize::from(self.limits.max_entities) {
             return Err(DecodeError::TooManyEntities);
         }
@@ -182,7 +310,7 @@ impl View {
     #[inline]
     fn decode_update(
         &self,
-        r: &mut BitReader<'_>,
+        source: &mut impl Source,
         tick: u64,
         age: u8,
         held: Option<(u16, &Held)>,
@@ -190,9 +318,7 @@ impl View {
         let (place, held) = held.ok_or(DecodeError::EmptySlot)?;
         let wanted = tick.checked_sub(u64::from(age)).ok_or(DecodeError::UnknownBaseline)?;
         let base = held.history.at_or_before(wanted).ok_or(DecodeError::UnknownBaseline)?;
-        // The guess for `age` ticks of the course's state at `wanted` is the course's state now.
-        let guess = at(held.kind, self.rate, &base, tick);
-        let state = read_residuals(r, held.kind, held.owner, guess)?;
+        let state = source.update(&Update { held, rate: self.rate, base, tick, age })?;
         Ok(Staged::Update { place, baseline: base.from, age, state })
     }
 

@@ -3,9 +3,12 @@
 use netcode::bits::{BitCount, BitReader, BitWriter};
 use netcode::rng::Rng;
 use netcode::schema::{Audience, Field, Kind, MAX_FIELDS, Predictor, ROTATION_BITS, Schema, State, extrapolate};
-use netcode::snapshot::compact::{Coder, Decoder, Encoder, FREE_CONTEXTS, MAX_TABLE_BYTES, Model, Tables, Trainer};
+use netcode::snapshot::compact::{
+    Binary, Coder, Decoder, Encoder, FREE_CONTEXTS, MAX_TABLE_BYTES, Model, Tables, Trainer,
+};
 use netcode::snapshot::fast;
 use netcode::snapshot::predict::{Guess, History, Plans};
+use netcode::snapshot::{Ages, DecodeError, Header, Limits, Op, View};
 use proptest::prelude::*;
 
 const PLAIN: Field = Field {
@@ -330,4 +333,138 @@ fn more_bytes_than_tables_may_have_are_refused() {
     let (plans, _) = cases(1);
     assert!(Tables::read(plans.schema(), &vec![0; MAX_TABLE_BYTES + 1]).is_err());
     assert!(Tables::read(plans.schema(), &[]).is_err());
+}
+
+/// One entity in a slot, as both ends have it.
+#[derive(Clone)]
+struct Thing {
+    slot: u16,
+    id: u32,
+    number: u8,
+    owner: bool,
+    state: State,
+}
+
+/// What a snapshot says of each slot, in order.
+fn compact_body<B: Binary>(coder: &mut Coder<'_, B>, header: &Header, records: &[(u16, Op, Option<(Thing, State)>)]) {
+    assert_eq!(coder.header(header), Ok(*header));
+    let mut next = 0;
+    for (slot, op, update) in records {
+        coder.gap(slot - next).unwrap();
+        next = slot + 1;
+        coder.op(header.ages, op).unwrap();
+        if let (Op::Update { age }, Some((thing, base))) = (op, update) {
+            let history = History { base, older: None, age: *age, rate: RATE };
+            assert_eq!(coder.update(thing.number, thing.owner, &history, &thing.state), Ok(thing.state));
+        }
+    }
+}
+
+const RATE: u16 = 20;
+
+/// Snapshots with spawns, updates of two ages and despawns: a body's bytes, and who is there afterwards.
+fn stream(seed: u64, mut body: impl FnMut(&Plans, &Header, &[(u16, Op, Option<(Thing, State)>)], u64, &[Thing])) {
+    let mut rng = Rng::new(seed);
+    let schema = schema(&mut rng);
+    let plans = Plans::new(schema);
+    let mut things: Vec<(Thing, u64)> = Vec::new();
+    for tick in 1..12u64 {
+        let mut records = Vec::new();
+        let mut after: Vec<(Thing, u64)> = Vec::new();
+        for slot in 0..20u16 {
+            let at = things.iter().position(|(thing, _)| thing.slot == slot);
+            let Some((thing, since)) = at.map(|at| things[at].clone()) else {
+                if rng.chance(0.3) {
+                    let number = rng.below(schema.kinds.len() as u64) as u8;
+                    let kind = schema.kind(number).unwrap();
+                    let owner = rng.chance(0.2);
+                    let state = kind.visible(owner, &state(&mut rng, kind));
+                    let id = slot as u32 + 100 * tick as u32;
+                    let thing = Thing { slot, id, number, owner, state };
+                    records.push((slot, Op::Spawn { id, kind: number, owner, state }, None));
+                    after.push((thing, tick));
+                }
+                continue;
+            };
+            let kind = schema.kind(thing.number).unwrap();
+            let age = (tick - since) as u8;
+            if rng.chance(0.1) {
+                records.push((slot, Op::Despawn, None));
+            } else if rng.chance(0.7) && age > 0 {
+                let state = kind.visible(thing.owner, &near(&mut rng, kind, &thing.state));
+                let moved = Thing { state, ..thing };
+                records.push((slot, Op::Update { age }, Some((moved.clone(), thing.state))));
+                after.push((moved, tick));
+            } else {
+                after.push((thing, since));
+            }
+        }
+        things = after;
+        let ages = Ages { first: 1, second: rng.chance(0.5).then_some(2) };
+        let ages = if records.is_empty() { Ages::default() } else { ages };
+        let margin = rng.chance(0.8).then(|| rng.next_u64() as i8);
+        let header = Header { margin, complete: rng.chance(0.5), ages, count: records.len() as u16 };
+        let there: Vec<Thing> = things.iter().map(|(thing, _)| thing.clone()).collect();
+        body(&plans, &header, &records, tick, &there);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_view_reads_compact_bodies_from_two_versions_of_tables(seed: u64) {
+        let mut trained: Vec<Tables> = Vec::new();
+        stream(seed, |plans, header, records, _, _| {
+            let mut trainer = Trainer::new(plans);
+            compact_body(&mut trainer.body(), header, records);
+            trained.push(trainer.tables(trained.len() as u8 + 1));
+        });
+        let mut view: Option<View> = None;
+        stream(seed, |plans, header, records, tick, things| {
+            let view = view.get_or_insert_with(|| {
+                let mut view = View::new(plans.schema(), RATE, Limits::default());
+                assert_eq!(view.apply(1, &[1 | 5 << 1]), Err(DecodeError::CodecNotAgreed));
+                trained[..3].iter().for_each(|tables| view.add_tables(tables.clone()));
+                assert_eq!(view.apply(1, &[1 | 1 << 1]), Err(DecodeError::UnknownTables(1)));
+                view
+            });
+            let tables = &trained[1 + tick as usize % 2];
+            let mut model = tables.model().clone();
+            let mut bytes = vec![1 | tables.version() << 1];
+            let mut encoder = Encoder::new(plans, &mut model, &mut bytes);
+            compact_body(&mut encoder, header, records);
+            encoder.finish();
+            model.restart(tables.model());
+            assert_eq!(&model, tables.model());
+            view.apply(tick, &bytes).unwrap();
+            assert_eq!(view.margin(), header.margin);
+            assert_eq!(view.complete(), header.complete);
+            assert_eq!(view.len(), things.len());
+            for thing in things {
+                let entity = view.entity(thing.id).unwrap();
+                assert_eq!((entity.slot(), entity.kind(), entity.owner()), (thing.slot, thing.number, thing.owner));
+                if entity.rows().next().is_some_and(|row| row.from == tick) {
+                    assert_eq!(entity.state(), thing.state);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_view_survives_compact_garbage(seed: u64, data in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut done = false;
+        stream(seed, |plans, header, records, _, _| {
+            if core::mem::replace(&mut done, true) {
+                return;
+            }
+            let mut view = View::new(plans.schema(), RATE, Limits::default());
+            let mut trainer = Trainer::new(plans);
+            compact_body(&mut trainer.body(), header, records);
+            view.add_tables(trainer.tables(1));
+            let mut bytes = vec![1 | 1 << 1];
+            bytes.extend_from_slice(&data);
+            if let Ok(applied) = view.apply(5, &bytes) {
+                assert!(applied.spawns >= view.len() as u16);
+            }
+        });
+    }
 }

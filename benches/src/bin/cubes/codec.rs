@@ -360,7 +360,7 @@ impl Codec for Compact {
         }
         let mut bytes = 0;
         if PUSHES.contains(&frame) {
-            let tables = self.trainer.tables(self.server.tables.len() as u32 + 1);
+            let tables = self.trainer.tables(self.server.tables.len() as u8 + 1);
             let mut pushed = Vec::new();
             bytes = tables.write(&mut pushed);
             let received = Tables::read(&SCHEMA, &pushed).expect("these are tables");

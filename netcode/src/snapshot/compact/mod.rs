@@ -1,5 +1,6 @@
 //! The compact codec: residuals through an adaptive binary range coder.
 
+mod body;
 mod logistic;
 mod model;
 mod range;
@@ -13,6 +14,11 @@ use super::DecodeError;
 use super::predict::{Guess, History, Plans, same};
 use crate::schema::State;
 
+/// Bits of the version of the tables that a body starts from; with the codec's bit they are its first byte.
+pub const VERSION_BITS: u32 = 7;
+/// The highest version of tables; after it comes 1 again.
+pub const MAX_VERSION: u8 = 127;
+
 /// Codes a body: an encoder if `B` is one, else a decoder.
 #[derive(Debug)]
 pub struct Coder<'m, B> {
@@ -21,6 +27,7 @@ pub struct Coder<'m, B> {
     plans: &'m Plans,
     guess: Guess,
     recent: u32,
+    body: body::Course,
 }
 
 /// Writes a body.
@@ -58,7 +65,7 @@ impl<'a, 'm> Decoder<'a, 'm> {
 impl<'m, B: Binary> Coder<'m, B> {
     /// Goes on with a range coder that may have coded something else before, for instance which model to start from.
     pub fn with(plans: &'m Plans, model: &'m mut Model, binary: B) -> Self {
-        Self { binary, model, plans, guess: Guess::default(), recent: 0 }
+        Self { binary, model, plans, guess: Guess::default(), recent: 0, body: body::Course::default() }
     }
 
     /// Codes one bit in the free context `context` (taken modulo [`FREE_CONTEXTS`]).
@@ -113,12 +120,13 @@ impl<'m, B: Binary> Coder<'m, B> {
         self.recent = self.recent.checked_shl(count).unwrap_or(0);
     }
 
-    /// Codes a whole record.
+    /// Codes a whole record, as its owner gets it.
     ///
     /// # Errors
     /// If the schema has no such kind, or (decoding) a value is out of its field's range.
     pub fn record(&mut self, number: u8, history: &History<'_>, state: &State) -> Result<State, DecodeError> {
         let plan = self.plans.kind(number)?;
+        self.model.kinds_touched |= 1 << (number & 31);
         let Some(others) = self.model.kinds.get_mut(usize::from(number)) else {
             return Err(DecodeError::UnknownKind(number));
         };
@@ -134,7 +142,8 @@ impl<'m, B: Binary> Coder<'m, B> {
         if !differs {
             return Ok(*self.guess.state());
         }
-        record::fields(&mut self.binary, self.model, usize::from(number), plan, &mut self.guess, state)
+        let whose = record::Whose { number: usize::from(number), owner: true };
+        record::fields(&mut self.binary, self.model, whose, plan, &mut self.guess, state)
     }
 }
 
@@ -196,7 +205,7 @@ mod tests {
         }
 
         #[test]
-        fn tables_come_back_as_they_went((plans, samples) in samples(), version: u32) {
+        fn tables_come_back_as_they_went((plans, samples) in samples(), version in 0..=MAX_VERSION) {
             let mut trainer = Trainer::new(&plans);
             for _ in 0..3 {
                 body(&mut trainer.body(), &samples, true).unwrap();

@@ -185,6 +185,10 @@ pub(super) struct Class {
     /// The mean width of residuals, in 1/16, by either context.
     pub own_width: [u16; OWN],
     pub path_width: [u16; PATH],
+    /// Whether anything has learned, and for which contexts.
+    pub touched: bool,
+    pub own_touched: u32,
+    pub path_touched: u64,
 }
 
 /// A width is coded as steps from an expected one: is it at least that; then up, or down, until it is reached.
@@ -213,7 +217,38 @@ impl Class {
         mantissa: [Cell::FRESH; WIDTHS],
         own_width: [3 << 4; OWN],
         path_width: [3 << 4; PATH],
+        touched: false,
+        own_touched: 0,
+        path_touched: 0,
     };
+}
+
+impl Class {
+    /// See [`Model::restart`].
+    fn restart(&mut self, start: &Self) {
+        for i in set_bits(self.own_touched.into()) {
+            if let (Some(place), Some(from)) = (self.own.get_mut(i), start.own.get(i)) {
+                *place = *from;
+            }
+        }
+        for i in set_bits(self.path_touched) {
+            if let (Some(place), Some(from)) = (self.path.get_mut(i), start.path.get(i)) {
+                *place = *from;
+            }
+        }
+        (self.weights, self.sign, self.mantissa) = (start.weights, start.sign, start.mantissa);
+        (self.own_width, self.path_width) = (start.own_width, start.path_width);
+        (self.touched, self.own_touched, self.path_touched) = (false, 0, 0);
+    }
+}
+
+/// The places of the bits that are set, ascending.
+fn set_bits(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (bits != 0).then_some(bits.trailing_zeros() as usize);
+        bits &= bits.wrapping_sub(1);
+        place
+    })
 }
 
 /// The probabilities of one kind's other decisions.
@@ -236,13 +271,18 @@ pub struct Model {
     pub(super) kinds: Vec<KindModel>,
     pub(super) classes: Vec<Class>,
     pub(super) free: Vec<Slot>,
+    /// The kinds whose decisions have learned, a bit each.
+    pub(super) kinds_touched: u32,
 }
+
+const _: () = assert!(MAX_KINDS <= u32::BITS as usize && OWN <= u32::BITS as usize && PATH <= u64::BITS as usize);
 
 impl Model {
     /// Even odds everywhere.
     #[must_use]
     pub fn new(schema: &Schema) -> Self {
-        let mut model = Self { kinds: Vec::new(), classes: Vec::new(), free: vec![Slot::FRESH; FREE_CONTEXTS] };
+        let mut model =
+            Self { kinds: Vec::new(), classes: Vec::new(), free: vec![Slot::FRESH; FREE_CONTEXTS], kinds_touched: 0 };
         for kind in schema.kinds.iter().take(MAX_KINDS) {
             let mut classes = [NO_CLASS; MAX_FIELDS];
             for (i, field) in kind.fields.iter().enumerate().filter(|(_, field)| has_residual(field)) {
@@ -274,6 +314,29 @@ impl Model {
         self.kinds.clone_from(&other.kinds);
         self.classes.clone_from(&other.classes);
         self.free.clone_from(&other.free);
+        self.kinds_touched = other.kinds_touched;
+    }
+
+    /// Becomes equal to `start` again, from which it came; what a packet did not touch is not copied.
+    pub fn restart(&mut self, start: &Self) {
+        for (number, (kind, from)) in self.kinds.iter_mut().zip(&start.kinds).enumerate() {
+            if self.kinds_touched >> (number & 31) & 1 != 0 {
+                kind.clone_from(from);
+            }
+        }
+        for (class, from) in self.classes.iter_mut().zip(&start.classes).filter(|(class, _)| class.touched) {
+            class.restart(from);
+        }
+        self.free.clone_from(&start.free);
+        self.kinds_touched = 0;
+    }
+
+    /// Says that nothing has learned since the model that packets start from.
+    pub(super) fn settle(&mut self) {
+        self.kinds_touched = 0;
+        for class in &mut self.classes {
+            (class.touched, class.own_touched, class.path_touched) = (false, 0, 0);
+        }
     }
 }
 

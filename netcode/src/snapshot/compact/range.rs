@@ -178,6 +178,11 @@ impl<'a> RangeDecoder<'a> {
         }
     }
 
+    /// Whether more was read than the data can have held.
+    pub(super) const fn is_spent(&self) -> bool {
+        self.missing > 8
+    }
+
     /// Checks that the data ended with the last symbol. Up to 8 bytes more than needed pass, as another way to end the string.
     ///
     /// # Errors
@@ -185,7 +190,7 @@ impl<'a> RangeDecoder<'a> {
     pub fn finish(self) -> Result<(), BadLength> {
         // The encoder moves four bytes as soon as the range is below 2^32 and then ends within 8 bytes more: all that follows the 8
         // bytes in `code` is too much, and so is a stream of which none of those was there.
-        if !self.rest.is_empty() || self.missing > 8 { Err(BadLength) } else { Ok(()) }
+        if !self.rest.is_empty() || self.is_spent() { Err(BadLength) } else { Ok(()) }
     }
 }
 

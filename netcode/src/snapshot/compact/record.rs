@@ -76,6 +76,15 @@ pub(super) fn surprised(binary: &mut impl Binary, model: &mut KindModel, flag: b
     direct(binary, &mut model.changed[128 + (usize::from(flag) << 5 | motion.min(31) as usize)], bit)
 }
 
+/// Whose records they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose {
+    /// The kind's number.
+    pub number: usize,
+    /// Whether the receiver gets the owner's fields.
+    pub owner: bool,
+}
+
 /// Codes the fields of a record, given the guess, which is spent; `state` matters to an encoder only.
 ///
 /// # Errors
@@ -83,16 +92,21 @@ pub(super) fn surprised(binary: &mut impl Binary, model: &mut KindModel, flag: b
 pub(super) fn fields<B: Binary>(
     binary: &mut B,
     model: &mut Model,
-    number: usize,
+    whose: Whose,
     plan: &Plan,
     guess: &mut Guess,
     state: &State,
 ) -> Result<State, DecodeError> {
     let mut out = State::default();
-    let Some(others) = model.kinds.get_mut(number) else { return Ok(out) };
+    model.kinds_touched |= 1 << (whose.number & 31);
+    let Some(others) = model.kinds.get_mut(whose.number) else { return Ok(out) };
     let (mut path, mut turns) = (Path::default(), 0);
     for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS) {
         let (guessed, value) = (guess.state()[i], state[i]);
+        if step.own && !whose.owner {
+            out[i] = guessed;
+            continue;
+        }
         path.enter(step.group);
         out[i] = match step.role {
             Role::Number => {
@@ -152,6 +166,9 @@ fn index(binary: &mut impl Binary, model: &mut KindModel, turn: &Turn, motion: u
 /// Codes a residual: how many bits its magnitude has, its sign, the bit below the leading one, the rest raw.
 #[inline]
 fn residual(binary: &mut impl Binary, class: &mut Class, own: usize, path: usize, value: i64) -> i64 {
+    class.touched = true;
+    class.own_touched |= 1 << (own & (OWN - 1));
+    class.path_touched |= 1 << (path & (PATH - 1));
     let width = width(binary, class, own & (OWN - 1), path & (PATH - 1), bits(value));
     if width == 0 {
         return 0;

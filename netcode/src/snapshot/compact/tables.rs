@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::model::{Cell, Class, MOST_SENT, Model, Slot, Widths, direct};
 use super::range::{Binary, RangeDecoder, RangeEncoder};
-use super::{BadLength, Coder};
+use super::{BadLength, Coder, MAX_VERSION, VERSION_BITS};
 use crate::schema::Schema;
 use crate::snapshot::predict::Plans;
 
@@ -25,14 +25,14 @@ pub enum TablesError {
 /// A model to start packets from that both sides agreed on, by its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables {
-    version: u32,
+    version: u8,
     model: Model,
 }
 
 impl Tables {
-    /// The number they were made under.
+    /// The number they were made under, 0..=[`MAX_VERSION`].
     #[must_use]
-    pub const fn version(&self) -> u32 {
+    pub const fn version(&self) -> u8 {
         self.version
     }
 
@@ -45,7 +45,7 @@ impl Tables {
     /// Appends the serialised form and gives its length in bytes.
     pub fn write(&self, out: &mut Vec<u8>) -> usize {
         let mut binary = RangeEncoder::new(out);
-        number(&mut binary, self.version, 32);
+        binary.raw(self.version.into(), VERSION_BITS);
         // The model is coarse already, so coding it leaves it as it is.
         code(&mut binary, &mut self.model.clone());
         binary.finish()
@@ -60,10 +60,11 @@ impl Tables {
             return Err(TablesError::TooLong);
         }
         let mut binary = RangeDecoder::new(data);
-        let version = number(&mut binary, 0, 32);
+        let version = binary.raw(0, VERSION_BITS) as u8;
         let mut model = Model::new(schema);
         code(&mut binary, &mut model);
         binary.finish()?;
+        model.settle();
         Ok(Self { version, model })
     }
 }
@@ -87,15 +88,16 @@ impl<'s> Trainer<'s> {
         Coder::with(self.plans, &mut self.model, Counting)
     }
 
-    /// What was learned, as tables of that version.
+    /// What was learned, as tables of that version, at most [`MAX_VERSION`].
     #[must_use]
-    pub fn tables(&self, version: u32) -> Tables {
+    pub fn tables(&self, version: u8) -> Tables {
         // Through the coarse form, so that both sides have the same.
         let mut bytes = Vec::new();
         let mut binary = RangeEncoder::new(&mut bytes);
         let mut model = self.model.clone();
         code(&mut binary, &mut model);
-        Tables { version, model }
+        model.settle();
+        Tables { version: version & MAX_VERSION, model }
     }
 }
 
@@ -208,10 +210,4 @@ impl Coding {
         }
         if negative { from - n as i32 } else { from + n as i32 }
     }
-}
-
-/// Codes a number of `bits` bits, all equally likely.
-fn number(binary: &mut impl Binary, value: u32, bits: u32) -> u32 {
-    let high = binary.raw(value >> 16, bits - 16);
-    high << 16 | binary.raw(value & 0xffff, 16)
 }
