@@ -3,10 +3,11 @@
 use core::time::Duration;
 
 use netcode::Time;
-use netcode::channel::INPUT;
+use netcode::channel::{INPUT, SESSION};
 use netcode::client::{ClientEndpoint, ClientEvent, ClientState};
 use netcode::crypto::Ephemeral;
 use netcode::error::{CloseReason, ConnectError};
+use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::ConnId;
 use netcode::snapshot::{Entity, View};
 use netcode::stats::{Drops, Quality, Traffic};
@@ -256,6 +257,12 @@ impl Client {
             };
             if result.is_err() {
                 self.endpoint.close(now, CloseReason::ProtocolError);
+            }
+            if let Some(version) = self.session.tables_ready.take() {
+                let mut bytes = [0; MAX_MESSAGE_BYTES];
+                let len = Message::TablesReady { version }.encode(&mut bytes);
+                // A full queue would mean that the server reads nothing: then it need not know.
+                let _ = self.endpoint.send(now, SESSION, bytes.get(..len).unwrap_or_default());
             }
         }
     }

@@ -81,6 +81,7 @@ mod inputs;
 mod interpolation;
 mod session;
 mod stats;
+mod tables;
 
 pub use client::{Client, Tap};
 pub use config::Config;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use netcode::Time;
 use netcode::channel::{SESSION, SNAPSHOT};
+use netcode::features::Features;
 use netcode::handshake::Accepted;
 use netcode::message::Message;
 use netcode::snapshot::{self, Limits, MAX_AGE, View};
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::inputs::Inputs;
 use crate::stats::Stats;
+use crate::tables::{Parts, Refused};
 
 /// The rate of the empty view before the server named its own.
 const ANY_RATE: u16 = 20;
@@ -31,6 +33,11 @@ pub(crate) struct Session {
     pub own: Option<EntityId>,
     pub events: VecDeque<Event>,
     pub stats: Stats,
+    tables: Parts,
+    /// The version of tables that the server is to be told are here.
+    pub tables_ready: Option<u8>,
+    /// Whether the server may push any.
+    compact: bool,
     /// For how many ticks an entity of which nothing is known any more moves on.
     pub extrapolate: f64,
 }
@@ -44,6 +51,9 @@ impl Session {
             own: None,
             events: VecDeque::new(),
             stats: Stats::default(),
+            tables: Parts::default(),
+            tables_ready: None,
+            compact: false,
             extrapolate: 0.0,
         }
     }
@@ -58,6 +68,7 @@ impl Session {
         let keep_ticks = u8::try_from(ticks).unwrap_or(MAX_AGE).min(MAX_AGE);
         self.view = View::new(&SCHEMA, rate, Limits { max_entities: config.max_entities, keep_ticks });
         self.clock = Clock::new(rate);
+        self.compact = accepted.features.contains(Features::COMPACT);
         self.extrapolate = config.extrapolate.as_secs_f64() * f64::from(rate);
         self.events.push_back(Event::Connected { rate });
         Ok(())
@@ -100,6 +111,8 @@ impl Session {
         }
         self.clock.on_snapshot(now, tick, margin);
         self.stats.snapshots += 1;
+        // The first bit of a body says the codec.
+        self.stats.compact_snapshots += u64::from(body.first().is_some_and(|first| first & 1 != 0));
         self.stats.newest = Some(tick);
         self.stats.margin = margin;
         Ok(())
@@ -118,7 +131,19 @@ impl Session {
                 self.events.push_back(Event::Notice(text.into()));
                 return Ok(());
             }
-            Err(_) => {}
+            Ok(Message::Tables { version, part, last, bytes }) if self.compact => {
+                match self.tables.add(version, part, last, bytes) {
+                    Ok(None) => return Ok(()),
+                    Ok(Some(tables)) => {
+                        self.view.add_tables(tables);
+                        self.stats.tables += 1;
+                        self.tables_ready = Some(version);
+                        return Ok(());
+                    }
+                    Err(Refused) => {}
+                }
+            }
+            Ok(Message::Tables { .. } | Message::TablesReady { .. }) | Err(_) => {}
         }
         self.stats.bad_messages += 1;
         Err(Misbehaved)

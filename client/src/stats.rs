@@ -7,9 +7,13 @@ use core::time::Duration;
 pub struct Stats {
     /// Snapshots applied.
     pub snapshots: u64,
-    /// Tick of the newest one.
+    /// Of these, such in the compact codec.
+    pub compact_snapshots: u64,
+    /// Tables for the compact codec that came whole.
+    pub tables: u64,
+    /// Tick of the newest snapshot.
     pub newest: Option<u64>,
-    /// By how many ticks the newest input that the server held was ahead of that snapshot.
+    /// By how many ticks the newest input that the server held was ahead of it.
     pub margin: Option<i8>,
     /// Snapshots that broke the format or did not fit the view; the first one closes the connection.
     pub decode_errors: u64,

@@ -244,6 +244,12 @@ impl Connection {
         self.conn
     }
 
+    /// What both ends may do beyond the basic protocol.
+    #[must_use]
+    pub const fn features(&self) -> Features {
+        self.features
+    }
+
     /// Whether messages can be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -319,6 +319,12 @@ impl ServerEndpoint {
         Some(self.slots.get(conn)?.connection.quality(now))
     }
 
+    /// What was agreed on with a client.
+    #[must_use]
+    pub fn features(&self, conn: ConnId) -> Option<Features> {
+        Some(self.slots.get(conn)?.connection.features())
+    }
+
     /// The address that a connection's packets go to; `None` until one has proved itself.
     #[must_use]
     pub fn address(&self, conn: ConnId) -> Option<SocketAddr> {

@@ -160,9 +160,9 @@ fn decode(plans: &Plans, model: &mut Model, data: &[u8], cases: &[Case]) {
 }
 
 fn trained(plans: &Plans, cases: &[Case]) -> Tables {
-    let mut trainer = Trainer::new(plans);
+    let mut trainer = Trainer::new(plans.schema());
     for _ in 0..3 {
-        let mut body = trainer.body();
+        let mut body = trainer.body(plans);
         for case in cases {
             body.record(case.number, &case.history(), &case.now).unwrap();
         }
@@ -414,8 +414,8 @@ proptest! {
     fn a_view_reads_compact_bodies_from_two_versions_of_tables(seed: u64) {
         let mut trained: Vec<Tables> = Vec::new();
         stream(seed, |plans, header, records, _, _| {
-            let mut trainer = Trainer::new(plans);
-            compact_body(&mut trainer.body(), header, records);
+            let mut trainer = Trainer::new(plans.schema());
+            compact_body(&mut trainer.body(plans), header, records);
             trained.push(trainer.tables(trained.len() as u8 + 1));
         });
         let mut view: Option<View> = None;
@@ -457,8 +457,8 @@ proptest! {
                 return;
             }
             let mut view = View::new(plans.schema(), RATE, Limits::default());
-            let mut trainer = Trainer::new(plans);
-            compact_body(&mut trainer.body(), header, records);
+            let mut trainer = Trainer::new(plans.schema());
+            compact_body(&mut trainer.body(plans), header, records);
             view.add_tables(trainer.tables(1));
             let mut bytes = vec![1 | 1 << 1];
             bytes.extend_from_slice(&data);

@@ -17,6 +17,7 @@
 
 mod aoi;
 mod checks;
+mod compact;
 mod frame_ring;
 mod memo;
 mod order;
@@ -30,6 +31,8 @@ use std::sync::Arc;
 
 use netcode::bits::BitWriter;
 use netcode::schema::Schema;
+use netcode::snapshot::compact::VERSION_BITS;
+use netcode::snapshot::{Codec, write_codec};
 use sim::spots::Neighbour;
 use sim::{EntityId, Frame};
 
@@ -40,6 +43,7 @@ pub use priority::{Priority, Relation, Terms, Tier};
 pub use replica::{MAX_RELATIONS, Replica};
 
 use aoi::Look;
+use compact::Compact;
 use memo::Memo;
 use order::Order;
 use priority::Weights;
@@ -80,8 +84,14 @@ pub struct ReplicaStats {
     pub refreshes: u64,
     /// Update records written.
     pub updates: u64,
-    /// Bits of these, without their gaps.
+    /// Bits of these, without their gaps; of bodies in the compact codec all.
     pub update_bits: u64,
+    /// Snapshots in the compact codec.
+    pub compact: u64,
+    /// Snapshots that were to be, but would have been too long and went in the fast codec.
+    pub compact_too_long: u64,
+    /// Tables published.
+    pub tables: u64,
     /// Despawn records written.
     pub despawns: u64,
     /// Snapshots that the budget cut.
@@ -125,6 +135,10 @@ struct Scratch {
     all: Vec<u16>,
     candidates: Vec<Candidate>,
     chosen: Chosen,
+    /// For whom, in how many bytes, and from which tables if in the compact codec.
+    client: u16,
+    budget: usize,
+    tables: Option<u8>,
     carried: Vec<Carried>,
 }
 
@@ -137,6 +151,7 @@ pub struct Replication {
     ring: FrameRing,
     viewers: Viewers,
     memo: Memo,
+    compact: Compact,
     clients: Vec<Option<Replica>>,
     order: Order,
     scratch: Scratch,
@@ -158,6 +173,7 @@ impl Replication {
             ring: FrameRing::default(),
             viewers: Viewers::default(),
             memo: Memo::default(),
+            compact: Compact::new(config.schema),
             clients: Vec::new(),
             order: Order::default(),
             scratch: Scratch::default(),
@@ -183,6 +199,7 @@ impl Replication {
             }
         }
         self.order.keep(&frame, &self.clients);
+        self.compact.publish_if_due(frame.tick, self.schema.rate);
         self.ring.push(frame);
     }
 
@@ -273,28 +290,92 @@ impl Replication {
         }
     }
 
-    /// Chooses what the newest frame's snapshot for a client says, in at most so many bytes of body.
-    pub fn choose(&mut self, client: u16, budget: usize) {
+    /// Whether a client's next snapshots are to be in the compact codec. They are as soon as it has the tables.
+    pub fn set_compact(&mut self, client: u16, compact: bool) {
+        if let Some(Some(replica)) = self.clients.get_mut(usize::from(client)) {
+            replica.compact = compact;
+        }
+    }
+
+    /// A client has the tables of that version.
+    pub fn on_tables_ready(&mut self, client: u16, version: u8) {
+        if let Some(Some(replica)) = self.clients.get_mut(usize::from(client)) {
+            replica.tables = Some(version);
+        }
+    }
+
+    /// The newest tables of the compact codec, to be pushed to clients that are to have it: version and bytes. There are
+    /// none until enough was sent to such clients in the fast codec to train them on.
+    #[must_use]
+    pub fn tables(&self) -> Option<(u8, &Arc<[u8]>)> {
+        self.compact.newest()
+    }
+
+    /// Chooses what the newest frame's snapshot for a client says, in at most so many bytes of body. Whether the budget cut
+    /// anything.
+    pub fn choose(&mut self, client: u16, budget: usize) -> bool {
+        self.scratch.chosen = Chosen::default();
+        self.scratch.candidates.clear();
+        let Some(Some(replica)) = self.clients.get(usize::from(client)) else { return false };
+        let tables = replica.tables.filter(|version| replica.compact && self.compact.holds(*version));
+        let room = if tables.is_some() { self.compact.room(budget * 8) } else { budget * 8 };
+        (self.scratch.client, self.scratch.budget, self.scratch.tables) = (client, budget, tables);
+        self.choose_bits(client, room);
+        self.stats.snapshots += 1;
+        self.stats.cut += u64::from(self.scratch.chosen.cut);
+        self.scratch.chosen.cut
+    }
+
+    fn choose_bits(&mut self, client: u16, budget: usize) {
         let explain = self.watched == Some(client);
-        let Self { schema, ring, aoi, weights, memo, clients, scratch, stats, explained, .. } = self;
-        scratch.candidates.clear();
-        scratch.chosen = Chosen::default();
+        let Self { schema, ring, aoi, weights, memo, clients, scratch, explained, .. } = self;
         let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
         let Some(frame) = ring.newest() else { return };
         let explained = explain.then_some(explained);
-        let mut choice = Choice { schema, frame, ring, aoi, weights, memo, budget: budget * 8, explained };
+        let mut choice = Choice { schema, frame, ring, aoi, weights, memo, budget, explained };
         scratch.chosen = select::choose(replica, &mut choice, &mut scratch.candidates);
-        stats.snapshots += 1;
-        stats.cut += u64::from(scratch.chosen.cut);
     }
 
     /// Packs what [`choose`](Self::choose) chose. `margin`: see [`netcode::snapshot::Header::margin`].
     pub fn pack(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) {
-        let Self { schema, ring, aoi, weights, memo, scratch, stats, .. } = self;
+        if !self.pack_compact(margin, w) {
+            if self.scratch.tables.take().is_some() {
+                self.stats.compact_too_long += 1;
+                self.choose_bits(self.scratch.client, self.scratch.budget * 8);
+            }
+            self.pack_fast(margin, w);
+        }
+        let Scratch { candidates, carried, .. } = &mut self.scratch;
+        select::note(candidates, carried, &mut self.stats);
+    }
+
+    fn pack_fast(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) {
+        let Self { schema, ring, aoi, weights, memo, compact, clients, scratch, stats, .. } = self;
         let Some(frame) = ring.newest() else { return };
         let choice = Choice { schema, frame, ring, aoi, weights, memo, budget: 0, explained: None };
-        let Scratch { candidates, chosen, carried, .. } = scratch;
-        select::pack(&choice, *chosen, margin, candidates, carried, stats, w);
+        let header = select::header(scratch.chosen, margin, &scratch.candidates);
+        stats.update_bits += select::pack(&choice, &header, &scratch.candidates, w);
+        let client = clients.get(usize::from(scratch.client)).and_then(Option::as_ref);
+        if client.is_some_and(|client| client.compact) {
+            compact.learn_first(&choice, &header, &scratch.candidates);
+        }
+    }
+
+    /// Packs it in the compact codec, if it was chosen for that; false if it is longer than it may be.
+    fn pack_compact(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) -> bool {
+        let Self { schema, ring, aoi, weights, memo, compact, scratch, stats, .. } = self;
+        let (Some(version), Some(frame)) = (scratch.tables, ring.newest()) else { return false };
+        let choice = Choice { schema, frame, ring, aoi, weights, memo, budget: 0, explained: None };
+        let header = select::header(scratch.chosen, margin, &scratch.candidates);
+        let fast_bits = select::packed_bits(&scratch.candidates) + netcode::snapshot::MAX_HEADER_BITS;
+        let coded = compact.encode(version, &choice, &header, &scratch.candidates, fast_bits);
+        let Some(coded) = coded.ok().filter(|coded| coded.len() < scratch.budget) else { return false };
+        write_codec(w, Codec::Compact);
+        w.write(version.into(), VERSION_BITS);
+        w.write_bytes(coded);
+        stats.compact += 1;
+        stats.update_bits += coded.len() as u64 * 8;
+        true
     }
 
     /// The snapshot just packed went out to that client in packet `pn`.
@@ -345,6 +426,6 @@ impl Replication {
     /// Bytes on the heap that are not one client's own.
     #[must_use]
     pub fn shared_bytes(&self) -> usize {
-        self.viewers.bytes() + self.memo.bytes()
+        self.viewers.bytes() + self.memo.bytes() + self.compact.bytes()
     }
 }

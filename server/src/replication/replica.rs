@@ -142,6 +142,9 @@ pub struct Replica {
     pub(super) turn: u64,
     /// The slots followed in a crowd, ascending.
     pub(super) near: Vec<u16>,
+    /// Whether its snapshots are to be in the compact codec, and from which tables they can be.
+    pub(super) compact: bool,
+    pub(super) tables: Option<u8>,
 }
 
 impl Replica {
@@ -162,6 +165,8 @@ impl Replica {
             crowded: false,
             turn: 0,
             near: Vec::new(),
+            compact: false,
+            tables: None,
         }
     }
 

@@ -30,17 +30,18 @@ const PLACES_APART: u64 = 61;
 /// A record that may go into the snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    slot: u16,
+    pub slot: u16,
     /// Bits without the gap.
     bits: u16,
     bucket: u8,
-    what: What,
+    pub what: What,
 }
 
+/// What a record does to its slot.
 #[derive(Clone, Copy, Debug)]
-enum What {
+pub(super) enum What {
     Spawn { row: u32, owner: bool, known: bool },
-    Update { row: u32, age: u8, packed: Packed },
+    Update { row: u32, age: u8, owner: bool, packed: Packed },
     Despawn,
 }
 
@@ -198,7 +199,7 @@ fn course(frame: &Frame, row: usize, owner: bool) -> u64 {
 
 /// The row of an entity that had that row in another frame.
 #[inline]
-fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize> {
+pub(super) fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize> {
     if frame.ids().get(row) == Some(&id) { Some(row) } else { frame.row(id) }
 }
 
@@ -233,7 +234,7 @@ fn update(
         && let Some(age) = age
         && let Some(packed) = choice.memo.get(row32, age)
     {
-        return (usize::from(packed.bits), What::Update { row: row32, age, packed });
+        return (usize::from(packed.bits), What::Update { row: row32, age, owner, packed });
     }
     let by_own = || {
         let base = choice.ring.at(acked)?;
@@ -255,7 +256,7 @@ fn update(
     } else {
         choice.memo.make(choice.schema, &change)
     };
-    (usize::from(packed.bits), What::Update { row: row32, age, packed })
+    (usize::from(packed.bits), What::Update { row: row32, age, owner, packed })
 }
 
 /// Gives every candidate its score.
@@ -360,7 +361,7 @@ fn keep_within(candidates: &mut Vec<Candidate>, room: usize) {
 }
 
 /// The bits that the candidates take, gaps included.
-fn packed_bits(candidates: &[Candidate]) -> usize {
+pub(super) fn packed_bits(candidates: &[Candidate]) -> usize {
     let mut next = 0;
     let gap_and_bits = candidates.iter().map(|candidate| {
         let gap = gap_bits(candidate.slot - next);
@@ -370,44 +371,50 @@ fn packed_bits(candidates: &[Candidate]) -> usize {
     gap_and_bits.sum()
 }
 
-/// Packs what was chosen; `carried` then says what.
-pub(super) fn pack(
-    choice: &Choice<'_>,
-    chosen: Chosen,
-    margin: Option<i8>,
-    candidates: &[Candidate],
-    carried: &mut Vec<Carried>,
-    stats: &mut ReplicaStats,
-    w: &mut BitWriter<'_>,
-) {
+/// The header of what was chosen.
+pub(super) fn header(chosen: Chosen, margin: Option<i8>, candidates: &[Candidate]) -> Header {
     let count = u16::try_from(candidates.len()).unwrap_or(MAX_RECORDS);
     let ages = if count == 0 { Ages::default() } else { chosen.ages };
-    write_codec(w, Codec::Fast);
-    write_header(w, &Header { margin, complete: chosen.complete, ages, count });
+    Header { margin, complete: chosen.complete, ages, count }
+}
+
+/// Keeps in mind what a body carries.
+pub(super) fn note(candidates: &[Candidate], carried: &mut Vec<Carried>, stats: &mut ReplicaStats) {
     carried.clear();
-    let mut next_slot = 0;
+    for candidate in candidates {
+        match candidate.what {
+            What::Despawn => stats.despawns += 1,
+            What::Spawn { known, .. } => {
+                stats.spawns += 1;
+                stats.refreshes += u64::from(known);
+            }
+            What::Update { .. } => stats.updates += 1,
+        }
+        carried.push(Carried::new(candidate.slot, matches!(candidate.what, What::Despawn)));
+    }
+}
+
+/// Writes what was chosen in the fast codec; gives the bits of its updates, without their gaps.
+pub(super) fn pack(choice: &Choice<'_>, header: &Header, candidates: &[Candidate], w: &mut BitWriter<'_>) -> u64 {
+    write_codec(w, Codec::Fast);
+    write_header(w, header);
+    let (mut next_slot, mut update_bits) = (0, 0);
     for candidate in candidates {
         write_gap(w, candidate.slot - next_slot);
         next_slot = candidate.slot + 1;
         match candidate.what {
-            What::Despawn => {
-                write_despawn(w);
-                stats.despawns += 1;
-            }
-            What::Spawn { row, owner, known } => {
+            What::Despawn => write_despawn(w),
+            What::Spawn { row, owner, .. } => {
                 let (row, frame) = (row as usize, choice.frame);
                 let state = frame.state(row);
                 write_spawn(w, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, state);
-                stats.spawns += 1;
-                stats.refreshes += u64::from(known);
             }
             What::Update { age, packed, .. } => {
-                write_age(w, age, ages);
+                write_age(w, age, header.ages);
                 choice.memo.copy(packed, w);
-                stats.updates += 1;
-                stats.update_bits += u64::from(candidate.bits);
+                update_bits += u64::from(candidate.bits);
             }
         }
-        carried.push(Carried::new(candidate.slot, matches!(candidate.what, What::Despawn)));
     }
+    update_bits
 }

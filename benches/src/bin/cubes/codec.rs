@@ -265,7 +265,7 @@ pub struct Compact {
     fresh: Model,
     server: End,
     client: End,
-    trainer: Trainer<'static>,
+    trainer: Trainer,
 }
 
 /// What one end keeps.
@@ -308,7 +308,7 @@ impl Compact {
         let plans = &*PLANS;
         let fresh = Model::new(&SCHEMA);
         let (server, client) = (End::new(), End::new());
-        Self { plans, usual: Ages::usual(age), start, fresh, server, client, trainer: Trainer::new(plans) }
+        Self { plans, usual: Ages::usual(age), start, fresh, server, client, trainer: Trainer::new(&SCHEMA) }
     }
 }
 
@@ -370,7 +370,7 @@ impl Codec for Compact {
             self.client.tables.push((first, received));
         }
         if frame.is_multiple_of(SAMPLE) {
-            write_cubes(&mut self.trainer.body(), ages, frames, now);
+            write_cubes(&mut self.trainer.body(self.plans), ages, frames, now);
         }
         bytes
     }

@@ -75,7 +75,7 @@ impl Bench {
         Ok(Self {
             setup: *setup,
             zone,
-            worker: Worker::new(setup, first, &owned)?,
+            worker: Worker::new(setup, first, &owned),
             link: Link::new(setup, clients),
             witnesses: chosen.filter_map(witness).collect(),
             settled: Vec::new(),
@@ -84,7 +84,7 @@ impl Bench {
             settle_ticks: 0,
             lap_nanos: lap_nanos(),
             left: u64::from(setup.seconds) * u64::from(setup.rate),
-            block: setup.replication()?.0.aoi.crowd_refresh_ticks(),
+            block: setup.replication().0.aoi.crowd_refresh_ticks(),
             samples: Vec::new(),
             traffic: Traffic::new(clients),
             known: Vec::new(),
@@ -154,6 +154,9 @@ impl Bench {
         let published = Arc::clone(&frame);
         let ((), acks) = time(|| worker.settle(settled));
         let ((), push) = time(|| worker.push(published));
+        if let Some(tables) = worker.push_tables() {
+            witnesses.iter_mut().try_for_each(|witness| witness.take_tables(&tables))?;
+        }
         let mut keep = |client: u16, body: &[u8]| {
             if let Some(witness) = witnesses.iter_mut().find(|witness| witness.client() == client) {
                 witness.keep(body);

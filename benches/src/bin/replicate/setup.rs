@@ -76,9 +76,6 @@ pub enum Error {
         /// The players there are.
         players: u16,
     },
-    /// No such codec yet.
-    #[error("--codec compact: not built yet")]
-    Compact,
     /// No such world.
     #[error("no world of {players} players: {error}")]
     World {
@@ -107,6 +104,9 @@ pub enum Error {
         /// What is wrong.
         what: Wrong,
     },
+    /// The pushed tables are none. Never, or replication is wrong.
+    #[error("the tables of the compact codec: {0}")]
+    Tables(netcode::snapshot::compact::TablesError),
     /// The files could not be written.
     #[error("{0}: {1}")]
     Files(std::path::PathBuf, std::io::Error),
@@ -182,15 +182,8 @@ impl Setup {
     }
 
     /// How a worker of that server replicates, and the bytes of body that a snapshot may have.
-    ///
-    /// # Errors
-    /// A codec that is not there.
-    pub fn replication(&self) -> Result<(ReplicationConfig, usize), Error> {
+    pub fn replication(&self) -> (ReplicationConfig, usize) {
         let shard = ShardConfig::new(Vec::new(), self.rate);
-        match self.codec {
-            Codec::Fast => {}
-            Codec::Compact => return Err(Error::Compact),
-        }
         let config = ReplicationConfig {
             schema: &SCHEMA,
             rate: self.rate,
@@ -200,7 +193,7 @@ impl Setup {
         };
         let share = shard.snapshot_bytes_per_s as usize / usize::from(self.rate);
         let most = self.snapshot_bytes.unwrap_or(shard.snapshot_bytes);
-        Ok((config, usize::from(most).min(share)))
+        (config, usize::from(most).min(share))
     }
 }
 
@@ -240,7 +233,5 @@ pub mod tests {
         assert_eq!(good.clients().unwrap(), 50);
         let error = Setup { clients: Some(51), ..good }.clients().unwrap_err();
         assert_eq!(error.to_string(), "--clients 51 is more than --players 50");
-        let Err(error) = (Setup { codec: Codec::Compact, ..good }).replication() else { panic!("it is there") };
-        assert_eq!(error.to_string(), "--codec compact: not built yet");
     }
 }

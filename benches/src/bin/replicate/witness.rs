@@ -1,6 +1,7 @@
 //! Some of the clients for real: they decode what they get, and compare it with the frame.
 
 use netcode::schema::{Audience, State};
+use netcode::snapshot::compact::Tables;
 use netcode::snapshot::{Limits, MAX_AGE, MAX_SLOTS, View};
 use sim::spots::Neighbour;
 use sim::{EntityId, Frame, SCHEMA};
@@ -46,6 +47,15 @@ impl Witness {
     /// The client's number.
     pub const fn client(&self) -> u16 {
         self.client
+    }
+
+    /// Takes tables that were pushed.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn take_tables(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.view.add_tables(Tables::read(&SCHEMA, bytes).map_err(Error::Tables)?);
+        Ok(())
     }
 
     /// Takes what was packed for it; [`arrive`](Self::arrive) is next, if it does.
@@ -139,7 +149,7 @@ mod tests {
         let mut zone = Zone::new(&setup)?;
         let owned = zone.some(40);
         let frame = zone.step();
-        let mut worker = Worker::new(&setup, frame.clone(), &owned)?;
+        let mut worker = Worker::new(&setup, frame.clone(), &owned);
         let mut witness = Witness::new(&setup, 0, owned[of]);
         let link = Link::new(&setup, 40);
         worker.send(&link, frame.tick, &mut |_| {}, &mut |client, body| {

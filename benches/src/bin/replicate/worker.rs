@@ -11,7 +11,7 @@ use server::replication::{Replica, ReplicaStats, Replication};
 use sim::{EntityId, Frame};
 
 use crate::link::{Link, Settled};
-use crate::setup::{Error, Setup};
+use crate::setup::{Codec, Setup};
 
 /// The most bytes in front of a body: header, preamble, and the snapshot's frame head.
 const MAX_HEAD: usize = S2C_HEADER + (Preamble::MAX_BITS + 3).div_ceil(8);
@@ -47,21 +47,34 @@ pub struct Worker {
     pub body_bytes: u64,
     /// The order in which the clients are served.
     order: Vec<u16>,
+    /// The version of tables that was pushed last.
+    tables: Option<u8>,
 }
 
 impl Worker {
     /// A worker that has the first frame, and clients that own those entities.
-    ///
-    /// # Errors
-    /// A codec that is not there.
-    pub fn new(setup: &Setup, frame: Arc<Frame>, owned: &[EntityId]) -> Result<Self, Error> {
-        let (config, budget) = setup.replication()?;
+    pub fn new(setup: &Setup, frame: Arc<Frame>, owned: &[EntityId]) -> Self {
+        let (config, budget) = setup.replication();
         let mut replication = Replication::new(&config);
         replication.handle_frame(frame);
         (0..).zip(owned).for_each(|(client, own)| replication.insert(client, *own));
         let keys = (0..owned.len() as u64).map(key).collect();
         let out = Box::new([0; BUFFER]);
-        Ok(Self { replication, budget, keys, out, lens: Vec::new(), body_bytes: 0, order: Vec::new() })
+        for client in (0..owned.len() as u16).filter(|_| setup.codec == Codec::Compact) {
+            replication.set_compact(client, true);
+        }
+        Self { replication, budget, keys, out, lens: Vec::new(), body_bytes: 0, order: Vec::new(), tables: None }
+    }
+
+    /// What clients in the compact codec are to be pushed, if there is something new; from then on they have it.
+    pub fn push_tables(&mut self) -> Option<Arc<[u8]>> {
+        let (version, bytes) = self.replication.tables().filter(|(version, _)| self.tables != Some(*version))?;
+        let bytes = Arc::clone(bytes);
+        self.tables = Some(version);
+        for client in 0..self.clients() {
+            self.replication.on_tables_ready(client, version);
+        }
+        Some(bytes)
     }
 
     /// Stage: the next frame; those who follow somebody who turned are told.
@@ -83,7 +96,7 @@ impl Worker {
     /// Stages: a datagram for every client, one after the other and in the worker's order, as a shard does it. After each
     /// step `lap` is told which one it was; `keep` sees every body before it is sealed.
     pub fn send(&mut self, link: &Link, tick: u64, lap: &mut impl FnMut(Step), keep: &mut impl FnMut(u16, &[u8])) {
-        let Self { replication, budget, keys, out, lens, body_bytes, order } = self;
+        let Self { replication, budget, keys, out, lens, body_bytes, order, .. } = self;
         lens.resize(keys.len(), 0);
         order.clear();
         order.extend_from_slice(replication.order());

@@ -206,9 +206,9 @@ mod tests {
 
         #[test]
         fn tables_come_back_as_they_went((plans, samples) in samples(), version in 0..=MAX_VERSION) {
-            let mut trainer = Trainer::new(&plans);
+            let mut trainer = Trainer::new(plans.schema());
             for _ in 0..3 {
-                body(&mut trainer.body(), &samples, true).unwrap();
+                body(&mut trainer.body(&plans), &samples, true).unwrap();
             }
             let tables = trainer.tables(version);
             let mut out = Vec::new();

@@ -317,6 +317,14 @@ impl Model {
         self.kinds_touched = other.kinds_touched;
     }
 
+    /// Bytes of memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.kinds.len() * size_of::<KindModel>()
+            + self.classes.len() * size_of::<Class>()
+            + self.free.len() * size_of::<Slot>()
+    }
+
     /// Becomes equal to `start` again, from which it came; what a packet did not touch is not copied.
     pub fn restart(&mut self, start: &Self) {
         for (number, (kind, from)) in self.kinds.iter_mut().zip(&start.kinds).enumerate() {

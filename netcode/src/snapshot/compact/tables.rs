@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::model::{Cell, Class, MOST_SENT, Model, Slot, Widths, direct};
-use super::range::{Binary, RangeDecoder, RangeEncoder};
+use super::range::{Binary, PROBABILITY_BITS, RangeDecoder, RangeEncoder};
 use super::{BadLength, Coder, MAX_VERSION, VERSION_BITS};
 use crate::schema::Schema;
 use crate::snapshot::predict::Plans;
@@ -71,21 +71,33 @@ impl Tables {
 
 /// Learns tables from the records that are sent.
 #[derive(Clone, Debug)]
-pub struct Trainer<'s> {
-    plans: &'s Plans,
+pub struct Trainer {
     model: Model,
+    cost: u64,
 }
 
-impl<'s> Trainer<'s> {
+impl Trainer {
     /// Knows nothing yet.
     #[must_use]
-    pub fn new(plans: &'s Plans) -> Self {
-        Self { plans, model: Model::new(plans.schema()) }
+    pub fn new(schema: &Schema) -> Self {
+        Self { model: Model::new(schema), cost: 0 }
     }
 
-    /// Learns from a body: whatever is coded by this is learned instead of written.
-    pub fn body(&mut self) -> Coder<'_, Counting> {
-        Coder::with(self.plans, &mut self.model, Counting)
+    /// Learns from a body: whatever is coded by this is learned instead of written. `plans` are those of the schema.
+    pub fn body<'a>(&'a mut self, plans: &'a Plans) -> Coder<'a, Counting<'a>> {
+        Coder::with(plans, &mut self.model, Counting { cost: &mut self.cost })
+    }
+
+    /// The bits that all bodies so far would have taken, in 1/256, each coded by what had been learned before it.
+    #[must_use]
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Bytes of memory of one model, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.model.bytes()
     }
 
     /// What was learned, as tables of that version, at most [`MAX_VERSION`].
@@ -103,20 +115,53 @@ impl<'s> Trainer<'s> {
 
 /// Codes nothing; only the model learns, and more slowly, since tables are to hold for long.
 #[derive(Debug)]
-pub struct Counting;
+pub struct Counting<'a> {
+    cost: &'a mut u64,
+}
 
-impl Binary for Counting {
+impl Binary for Counting<'_> {
     const LIMIT: u32 = 255;
 
     #[inline]
-    fn code(&mut self, bit: bool, _p: u32) -> bool {
+    fn code(&mut self, bit: bool, p: u32) -> bool {
+        let p = if bit { p } else { (1 << PROBABILITY_BITS) - p };
+        *self.cost += u64::from(COST[(p >> 8) as usize & 255]);
         bit
     }
 
     #[inline]
-    fn raw(&mut self, value: u32, _bits: u32) -> u32 {
+    fn raw(&mut self, value: u32, bits: u32) -> u32 {
+        *self.cost += u64::from(bits) << COST_BITS;
         value
     }
+}
+
+/// The bits that a decision of probability `i / 256` takes, in 1/256; of 0 as of half of 1.
+static COST: [u16; 256] = costs();
+/// Fraction bits of [`COST`].
+const COST_BITS: u32 = 8;
+
+const fn costs() -> [u16; 256] {
+    let mut table = [9 << COST_BITS; 256];
+    let mut i = 1;
+    while i < 256 {
+        // The middle of the interval; its logarithm bit by bit, each by a square (Knuth, TAOCP 1.2.2, exercise 25).
+        let middle = 2 * i as u64 + 1;
+        let whole = middle.ilog2();
+        let (mut x, mut log, mut n) = (middle << (32 - whole), whole as u64, 0);
+        while n < COST_BITS {
+            x = ((x as u128 * x as u128) >> 32) as u64;
+            log <<= 1;
+            if x >> 33 != 0 {
+                x >>= 1;
+                log |= 1;
+            }
+            n += 1;
+        }
+        table[i] = ((9 << COST_BITS) - log) as u16;
+        i += 1;
+    }
+    table
 }
 
 /// The probabilities that tables themselves are coded with.

@@ -1,0 +1,246 @@
+//! Snapshots in the compact codec: who gets them, what their tables are trained on, and when new ones are worth pushing.
+//!
+//! A share of the bodies that are sent is learned as well as coded. What the trainer would have taken for them, against
+//! what they took, says what new tables would save; when that is enough, the next version is published. The shard pushes
+//! it, and goes over to it client by client as they report that they have it.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use netcode::schema::Schema;
+use netcode::snapshot::compact::{Binary, Coder, Encoder, MAX_VERSION, Model, Tables, Trainer};
+use netcode::snapshot::predict::{History, Plans};
+use netcode::snapshot::{DecodeError, Header, MAX_TABLES, Op};
+use sim::Frame;
+
+use super::select::{Candidate, Choice, What, row_like};
+
+/// The first tables are published when so many update records were learned.
+const FIRST_RECORDS: u64 = 4096;
+/// Of so many bodies one is learned, once there are tables.
+const SAMPLE: u64 = 16;
+/// Bodies that are learned before the gain of new tables is judged.
+const WINDOW: u32 = 1024;
+/// New tables are published when they save so many percent.
+const WORTH_PERCENT: u64 = 3;
+/// Seconds between two versions: clients must have had the time to get the one before.
+const APART_S: u64 = 60;
+/// A body is expected to take this many percent more than the mean, so that few are too long.
+const RESERVE_PERCENT: u64 = 8;
+/// Bits of the share of the fast codec's size: 256 is all of it.
+const WHOLE: u64 = 256;
+/// The smallest share that is counted on: a body of so few bits may stand for many records, but those must fit, too.
+const LEAST_SHARE: u64 = 100;
+
+/// A version that clients may have.
+#[derive(Debug)]
+struct Published {
+    tables: Tables,
+    /// What bodies move on; as `tables` between them.
+    running: Model,
+    bytes: Arc<[u8]>,
+}
+
+/// The tables of a worker.
+#[derive(Debug)]
+pub(super) struct Compact {
+    plans: Plans,
+    trainer: Trainer,
+    /// The newest last.
+    published: ArrayVec<Published, MAX_TABLES>,
+    published_at: u64,
+    records: u64,
+    bodies: u64,
+    window: Window,
+    /// What bodies take of the fast codec's size, smoothed, in 1/[`WHOLE`].
+    share: u64,
+    out: Vec<u8>,
+}
+
+/// What the bodies took that were learned since the last judgement, in bits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    bodies: u32,
+    coded: u64,
+    learned: u64,
+}
+
+impl Compact {
+    pub fn new(schema: &'static Schema) -> Self {
+        Self {
+            plans: Plans::new(schema),
+            trainer: Trainer::new(schema),
+            published: ArrayVec::new(),
+            published_at: 0,
+            records: 0,
+            bodies: 0,
+            window: Window::default(),
+            share: WHOLE,
+            out: Vec::new(),
+        }
+    }
+
+    /// The newest tables: their version, and the bytes to push.
+    pub fn newest(&self) -> Option<(u8, &Arc<[u8]>)> {
+        self.published.last().map(|newest| (newest.tables.version(), &newest.bytes))
+    }
+
+    pub fn holds(&self, version: u8) -> bool {
+        self.published.iter().any(|published| published.tables.version() == version)
+    }
+
+    /// The bits in the fast codec of what probably fits so many bits in this one.
+    pub fn room(&self, bits: usize) -> usize {
+        let share = (self.share * (100 + RESERVE_PERCENT) / 100).clamp(LEAST_SHARE, WHOLE);
+        (bits as u64 * WHOLE / share) as usize
+    }
+
+    /// Codes the body that was chosen, from tables of that version; gives the bytes behind the first one.
+    ///
+    /// # Errors
+    /// Never, if the frame's values are in range; or there are no such tables.
+    pub fn encode(
+        &mut self,
+        version: u8,
+        choice: &Choice<'_>,
+        header: &Header,
+        candidates: &[Candidate],
+        fast_bits: usize,
+    ) -> Result<&[u8], DecodeError> {
+        let newest = self.newest().map(|(newest, _)| newest);
+        let Self { plans, published, out, .. } = self;
+        let published = published.iter_mut().find(|published| published.tables.version() == version);
+        let Published { tables, running, .. } = published.ok_or(DecodeError::UnknownTables(version))?;
+        out.clear();
+        let mut encoder = Encoder::new(plans, running, out);
+        let coded = body(&mut encoder, choice, header, candidates);
+        encoder.finish();
+        running.restart(tables.model());
+        coded?;
+        let bits = out.len() as u64 * 8;
+        if header.count > 0 && fast_bits > 0 {
+            let share = bits * WHOLE / fast_bits as u64;
+            // An eighth of the way, rounded towards the new one.
+            self.share = (self.share * 7 + share.min(2 * WHOLE)).div_ceil(8);
+        }
+        if newest == Some(version) && self.is_sample() {
+            self.learn(choice, header, candidates, Some(bits))?;
+        }
+        self.bodies += 1;
+        Ok(&self.out)
+    }
+
+    /// Learns a body that goes out in the fast codec because its client has no tables yet.
+    pub fn learn_first(&mut self, choice: &Choice<'_>, header: &Header, candidates: &[Candidate]) {
+        if self.published.is_empty() {
+            // What cannot be coded is not learned; it goes out as it is.
+            let _ = self.learn(choice, header, candidates, None);
+        }
+    }
+
+    fn is_sample(&self) -> bool {
+        self.bodies.is_multiple_of(SAMPLE)
+    }
+
+    fn learn(
+        &mut self,
+        choice: &Choice<'_>,
+        header: &Header,
+        candidates: &[Candidate],
+        coded: Option<u64>,
+    ) -> Result<(), DecodeError> {
+        let before = self.trainer.cost();
+        body(&mut self.trainer.body(&self.plans), choice, header, candidates)?;
+        self.records += candidates.len() as u64;
+        if let Some(coded) = coded {
+            self.window.bodies += 1;
+            self.window.coded += coded;
+            self.window.learned += (self.trainer.cost() - before) >> 8;
+        }
+        Ok(())
+    }
+
+    /// Publishes a version, if there is none and enough was learned, or it is worth it.
+    pub fn publish_if_due(&mut self, tick: u64, rate: u16) {
+        let due = if self.published.is_empty() {
+            self.records >= FIRST_RECORDS
+        } else {
+            self.window.bodies >= WINDOW && tick >= self.published_at + APART_S * u64::from(rate) && {
+                let Window { coded, learned, .. } = core::mem::take(&mut self.window);
+                coded * 100 > learned * (100 + WORTH_PERCENT)
+            }
+        };
+        if due {
+            self.publish(tick);
+        }
+    }
+
+    fn publish(&mut self, tick: u64) {
+        let version = self.newest().map_or(1, |(version, _)| version % MAX_VERSION + 1);
+        let tables = self.trainer.tables(version);
+        let mut bytes = Vec::new();
+        tables.write(&mut bytes);
+        if self.published.is_full() {
+            self.published.remove(0);
+        }
+        let running = tables.model().clone();
+        self.published.push(Published { tables, running, bytes: bytes.into() });
+        self.published_at = tick;
+        self.window = Window::default();
+    }
+
+    /// Bytes on the heap, about.
+    pub fn bytes(&self) -> usize {
+        let models = 1 + 2 * self.published.len();
+        models * self.trainer.bytes() + self.published.iter().map(|published| published.bytes.len()).sum::<usize>()
+    }
+}
+
+/// Codes, or learns, the body that was chosen.
+fn body<B: Binary>(
+    coder: &mut Coder<'_, B>,
+    choice: &Choice<'_>,
+    header: &Header,
+    candidates: &[Candidate],
+) -> Result<(), DecodeError> {
+    coder.header(header)?;
+    let frame = choice.frame;
+    let mut next_slot = 0;
+    for candidate in candidates {
+        coder.gap(candidate.slot - next_slot)?;
+        next_slot = candidate.slot + 1;
+        match candidate.what {
+            What::Despawn => {
+                coder.op(header.ages, &Op::Despawn)?;
+            }
+            What::Spawn { row, owner, .. } => {
+                let (row, kind) = (row as usize, frame.kind(row as usize));
+                let state = visible(choice, kind, owner, frame, row)?;
+                coder.op(header.ages, &Op::Spawn { id: frame.id(row).raw(), kind, owner, state })?;
+            }
+            What::Update { row, age, owner, .. } => {
+                coder.op(header.ages, &Op::Update { age })?;
+                let (row, kind) = (row as usize, frame.kind(row as usize));
+                let base = frame.tick.checked_sub(u64::from(age)).and_then(|tick| choice.ring.at(tick));
+                let base = base.and_then(|base| Some((base, row_like(base, frame.id(row), row)?)));
+                let (base, base_row) = base.ok_or(DecodeError::UnknownBaseline)?;
+                let base = visible(choice, kind, owner, base, base_row)?;
+                let history = History { base: &base, older: None, age, rate: choice.schema.rate };
+                coder.update(kind, owner, &history, &visible(choice, kind, owner, frame, row)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A state as the receiver has it.
+fn visible(
+    choice: &Choice<'_>,
+    kind: u8,
+    owner: bool,
+    frame: &Frame,
+    row: usize,
+) -> Result<netcode::schema::State, DecodeError> {
+    let kind = choice.schema.schema.kind(kind).ok_or(DecodeError::UnknownKind(kind))?;
+    Ok(kind.visible(owner, frame.state(row)))
+}
