@@ -131,9 +131,7 @@ impl<'a> Message<'a> {
                 Ok(Self::Notice { text })
             }
             TABLES => match body {
-                [version, part, last, bytes @ ..]
-                    if part <= last && (1..=MAX_PART_BYTES).contains(&bytes.len()) =>
-                {
+                [version, part, last, bytes @ ..] if part <= last && (1..=MAX_PART_BYTES).contains(&bytes.len()) => {
                     Ok(Self::Tables { version: *version, part: *part, last: *last, bytes })
                 }
                 _ => Err(MessageError::BadLength),
@@ -190,7 +188,9 @@ mod tests {
 
     #[test]
     fn tables_out_of_order_or_without_bytes_are_refused() {
-        for bytes in [&[TABLES, 1, 3, 2, 0][..], &[TABLES, 1, 0, 0], &[TABLES, 1], &[TABLES_READY], &[TABLES_READY, 1, 2]] {
+        for bytes in
+            [&[TABLES, 1, 3, 2, 0][..], &[TABLES, 1, 0, 0], &[TABLES, 1], &[TABLES_READY], &[TABLES_READY, 1, 2]]
+        {
             assert_eq!(Message::decode(bytes), Err(MessageError::BadLength));
         }
         let long = [[TABLES, 1, 0, 0].as_slice(), &[0; MAX_PART_BYTES + 1]].concat();

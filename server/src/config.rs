@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use sim::MapConfig;
 use thiserror::Error;
 
+use crate::shard::DEFAULT_COMPACT_CLIENTS;
+
 /// Everything that an operator can set. Keys that are not given keep their defaults; unknown keys are errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -98,6 +100,10 @@ pub struct Replication {
     pub bytes_per_s: u32,
     /// Entities that a client can know at once.
     pub max_known: u32,
+    /// Which clients get their snapshots in the compact codec.
+    pub codec: Codec,
+    /// How many clients of a worker may have it at a time.
+    pub compact_clients: u32,
 }
 
 /// Who goes first when a snapshot has no room for everybody: a product of weights. See
@@ -212,6 +218,19 @@ pub enum Level {
     Debug,
     /// Everything.
     Trace,
+}
+
+/// Which clients get their snapshots in the compact codec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// None.
+    Fast,
+    /// All, as far as `compact_clients` goes.
+    Compact,
+    /// Those whose snapshots do not fit.
+    #[default]
+    Auto,
 }
 
 /// Shape of the log lines.
@@ -470,7 +489,14 @@ impl Default for World {
 
 impl Default for Replication {
     fn default() -> Self {
-        Self { aoi_radius_m: 50, snapshot_bytes: 1352, bytes_per_s: 32_000, max_known: 4000 }
+        Self {
+            aoi_radius_m: 50,
+            snapshot_bytes: 1352,
+            bytes_per_s: 32_000,
+            max_known: 4000,
+            codec: Codec::Auto,
+            compact_clients: DEFAULT_COMPACT_CLIENTS.into(),
+        }
     }
 }
 

@@ -16,8 +16,9 @@ use netcode::channel::{INPUT, SESSION};
 use netcode::connection::MIN_SNAPSHOT_BYTES;
 use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::error::CloseReason;
+use netcode::features::Features;
 use netcode::input::{MAX_INPUTS, read_inputs};
-use netcode::message::{MAX_MESSAGE_BYTES, Message};
+use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message};
 use netcode::packet::ConnId;
 use netcode::rate::RateConfig;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
@@ -26,8 +27,8 @@ use sim::{EntityId, Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
 use crate::replication::{
-    Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica, ReplicaStats,
-    Replication, ReplicationConfig,
+    Aoi, DEFAULT_CROWD, DEFAULT_FIRST_UPDATES, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica,
+    ReplicaStats, Replication, ReplicationConfig,
 };
 use crate::zone::{ToShard, ToZone};
 
@@ -35,6 +36,32 @@ use crate::zone::{ToShard, ToZone};
 const INPUT_PAST: u64 = 128;
 /// The most messages that wait for the zone; beyond it inputs are dropped, never joins or leaves.
 const MAX_TO_ZONE: usize = 65_536;
+
+/// How many clients of a worker may have the compact codec at a time by default.
+pub const DEFAULT_COMPACT_CLIENTS: u16 = 200;
+/// A client begins to need the compact codec when its snapshots were cut so often: each adds [`CUT_WEIGHT`], each that was not
+/// takes one away. At 0 it needs it no more.
+const NEEDS_COMPACT: u8 = 60;
+const CUT_WEIGHT: u8 = 4;
+const MOST_CUTS: u8 = 200;
+/// Tables are pushed as long as fewer bytes than this wait to go to the client.
+const PUSH_BELOW_BYTES: u64 = 4096;
+/// Of a tick's time in percent: a round that took longer takes the compact codec from half of those who have it; one
+/// that took less gives it to some more.
+const OVERLOADED_PERCENT: u8 = 70;
+const AT_EASE_PERCENT: u8 = 50;
+
+/// Which clients get their snapshots in the compact codec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codecs {
+    /// None.
+    Fast,
+    /// All, as far as [`ShardConfig::compact_clients`] goes.
+    Compact,
+    /// Those whose snapshots do not fit: the budget or the path's rate cuts them time and again.
+    #[default]
+    Auto,
+}
 
 /// How a shard behaves.
 #[derive(Clone, Debug)]
@@ -53,6 +80,12 @@ pub struct ShardConfig {
     pub crowd: u16,
     /// How many of the nearest a client in a crowd follows, at most `crowd`.
     pub follow: u16,
+    /// Which clients get their snapshots in the compact codec, of those that can read it.
+    pub codec: Codecs,
+    /// How many may at a time; the others have the fast codec, which costs the server less.
+    pub compact_clients: u16,
+    /// After how many updates the first tables of the compact codec are trained.
+    pub compact_first: u32,
     /// Who goes first when not everything fits.
     pub priority: Priority,
     /// The zone's number, told to clients.
@@ -63,7 +96,7 @@ pub struct ShardConfig {
 
 impl ShardConfig {
     /// Defaults for all but keys and rate: 64 m radius, 1352 bytes and 32 kB/s, 4000 entities, crowds of more than 128, of
-    /// whom 40 are followed, zone 1, map 0.
+    /// whom 40 are followed, the compact codec for up to 200 clients that need it, zone 1, map 0.
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
         let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
@@ -75,6 +108,9 @@ impl ShardConfig {
             max_known: 4000,
             crowd: DEFAULT_CROWD,
             follow: DEFAULT_FOLLOW,
+            codec: Codecs::Auto,
+            compact_clients: DEFAULT_COMPACT_CLIENTS,
+            compact_first: DEFAULT_FIRST_UPDATES,
             priority: Priority::default(),
             zone: 1,
             map_seed: 0,
@@ -124,6 +160,21 @@ struct Session {
     budget: usize,
     in_world: bool,
     newest_input: Option<u64>,
+    compact: CompactState,
+}
+
+/// How far a client is with the compact codec.
+#[derive(Clone, Copy, Debug, Default)]
+struct CompactState {
+    /// It can read it.
+    agreed: bool,
+    /// How often its snapshots were cut of late.
+    cuts: u8,
+    /// It is to have it.
+    wanted: bool,
+    /// The version of tables that it was sent, and the next part; none once all parts are under way.
+    pushed: Option<u8>,
+    next_part: Option<u8>,
 }
 
 /// The connections of one worker.
@@ -137,6 +188,9 @@ pub struct Shard {
     cursor: usize,
     remaining: usize,
     to_zone: VecDeque<ToZone>,
+    /// How many may have the compact codec, and how many more in this round.
+    compact_room: u16,
+    compact_left: u16,
     players: u64,
     disconnects: u64,
     inputs: u64,
@@ -147,7 +201,11 @@ impl Shard {
     /// A shard without connections. `cookie_key` should be fresh for each process; `single_use` is shared with the other
     /// shards.
     #[must_use]
-    pub fn new(config: ShardConfig, cookie_key: CookieKey, single_use: Arc<SingleUse>) -> Self {
+    pub fn new(mut config: ShardConfig, cookie_key: CookieKey, single_use: Arc<SingleUse>) -> Self {
+        if config.codec != Codecs::Fast {
+            config.endpoint.features.0 |= Features::COMPACT.0;
+        }
+        let compact_room = config.compact_clients;
         let endpoint = ServerEndpoint::new(config.endpoint.clone(), cookie_key, single_use);
         let rate = config.endpoint.rate;
         let replication = ReplicationConfig {
@@ -156,6 +214,7 @@ impl Shard {
             aoi: config.aoi(),
             priority: config.priority,
             max_known: config.max_known,
+            compact_first: config.compact_first,
         };
         Self {
             replication: Replication::new(&replication),
@@ -165,6 +224,8 @@ impl Shard {
             cursor: 0,
             remaining: 0,
             to_zone: VecDeque::new(),
+            compact_room,
+            compact_left: compact_room,
             players: 0,
             disconnects: 0,
             inputs: 0,
@@ -191,6 +252,7 @@ impl Shard {
         self.replication.handle_frame(frame);
         // A round that was not finished goes on where it stopped, so that nobody is always last.
         self.remaining = self.replication.order().len();
+        self.compact_left = self.compact_room;
         self.handle_timeout(now);
     }
 
@@ -213,6 +275,17 @@ impl Shard {
             ToShard::Refused { conn } => self.endpoint.close(now, conn, CloseReason::ZoneFull),
         }
         self.drain_events();
+    }
+
+    /// How much of a tick's time the last round of snapshots took, in percent. Where time gets short, fewer clients have the
+    /// compact codec.
+    pub fn on_round_took(&mut self, percent: u8) {
+        if percent >= OVERLOADED_PERCENT {
+            self.compact_room /= 2;
+        } else if percent < AT_EASE_PERCENT {
+            let more = (self.compact_room / 16).max(1);
+            self.compact_room = self.compact_room.saturating_add(more).min(self.config.compact_clients);
+        }
     }
 
     /// Sends a notice to every player.
@@ -258,17 +331,22 @@ impl Shard {
     }
 
     fn transmit_snapshot(&mut self, now: Time, at: usize, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        self.push_tables(now, at);
         let Self { sessions, replication, endpoint, .. } = self;
         let session = sessions.get_mut(at)?.as_deref_mut().filter(|session| session.in_world)?;
         let tick = replication.newest()?.tick;
         let client = session.conn.slot();
         replication.look(client);
+        let compact = session.compact.wanted && self.compact_left > 0;
+        self.compact_left -= u16::from(compact);
+        replication.set_compact(client, compact);
         let margin = session.newest_input.map(|newest| saturated_difference(newest, tick));
         let mut written = false;
         let mut write = |w: &mut BitWriter<'_>| {
-            replication.choose(client, session.budget.min(w.remaining_bits() / 8));
+            let cut = replication.choose(client, session.budget.min(w.remaining_bits() / 8));
             replication.pack(margin, w);
             written = true;
+            session.compact.note(cut, self.config.codec);
         };
         let transmit = endpoint.transmit(now, session.conn, out, Some(&mut write))?;
         // Messages may have left no room for a snapshot.
@@ -276,6 +354,41 @@ impl Shard {
             replication.on_sent(client, transmit.pn);
         }
         Some((transmit.to, transmit.len))
+    }
+
+    /// Sends the next part of the newest tables to a client that is to have them.
+    fn push_tables(&mut self, now: Time, at: usize) -> Option<()> {
+        let session = self.sessions.get_mut(at)?.as_deref_mut().filter(|session| session.compact.wanted)?;
+        let (version, tables) = self.replication.tables()?;
+        let state = &mut session.compact;
+        if state.pushed != Some(version) {
+            (state.pushed, state.next_part) = (Some(version), Some(0));
+        }
+        let part = state.next_part?;
+        if self.endpoint.quality(now, session.conn)?.queued_bytes >= PUSH_BELOW_BYTES {
+            return None;
+        }
+        let last = u8::try_from(tables.len().div_ceil(MAX_PART_BYTES).checked_sub(1)?).ok()?;
+        let bytes = tables.chunks(MAX_PART_BYTES).nth(usize::from(part))?;
+        let mut message = [0; MAX_MESSAGE_BYTES];
+        let len = Message::Tables { version, part, last, bytes }.encode(&mut message);
+        // A queue that is full takes it in a later tick.
+        if self.endpoint.send(now, session.conn, SESSION, message.get(..len)?).is_ok() {
+            state.next_part = (part < last).then_some(part + 1);
+        }
+        Some(())
+    }
+
+    /// Takes what a client says on the session channel; false if it is nothing that a client may say.
+    fn take_message(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
+        let Ok(Message::TablesReady { version }) = Message::decode(bytes) else { return false };
+        let Some(session) = find(&mut self.sessions, conn) else { return true };
+        // Whoever was not sent them wholly cannot have them.
+        let sent = session.compact.pushed == Some(version) && session.compact.next_part.is_none();
+        if sent {
+            self.replication.on_tables_ready(conn.slot(), version);
+        }
+        sent
     }
 
     /// The next message for the zone.
@@ -363,7 +476,14 @@ impl Shard {
             match event {
                 ServerEvent::Connected { conn, claims } => {
                     let budget = snapshot_budget(&self.config, claims.down_cap);
-                    let session = Session { conn, budget, in_world: false, newest_input: None };
+                    let agreed =
+                        self.endpoint.features(conn).is_some_and(|features| features.contains(Features::COMPACT));
+                    let compact = CompactState {
+                        agreed,
+                        wanted: agreed && self.config.codec == Codecs::Compact,
+                        ..CompactState::default()
+                    };
+                    let session = Session { conn, budget, in_world: false, newest_input: None, compact };
                     let at = usize::from(conn.slot());
                     if self.sessions.len() <= at {
                         self.sessions.resize_with(at + 1, || None);
@@ -386,6 +506,12 @@ impl Shard {
                             self.to_zone.extend(fresh.into_iter().map(input));
                         }
                         None => self.inputs_dropped += 1,
+                    }
+                }
+                ServerEvent::Message { conn, channel: SESSION, bytes, .. } => {
+                    let bytes: ArrayVec<u8, MAX_READY_BYTES> = bytes.iter().copied().take(MAX_READY_BYTES).collect();
+                    if !self.take_message(conn, &bytes) {
+                        self.inputs_dropped += 1;
                     }
                 }
                 // Nothing else is said to a server in this version; an input without a tick says nothing.
@@ -413,6 +539,19 @@ impl Shard {
                     }
                 }
             }
+        }
+    }
+}
+
+/// More than the longest message that a client may send on the session channel has.
+const MAX_READY_BYTES: usize = 4;
+
+impl CompactState {
+    /// A snapshot was cut, or not.
+    fn note(&mut self, cut: bool, codecs: Codecs) {
+        self.cuts = if cut { self.cuts.saturating_add(CUT_WEIGHT).min(MOST_CUTS) } else { self.cuts.saturating_sub(1) };
+        if codecs == Codecs::Auto && self.agreed {
+            self.wanted = if self.wanted { self.cuts > 0 } else { self.cuts >= NEEDS_COMPACT };
         }
     }
 }

@@ -90,6 +90,9 @@ impl Cluster {
             max_known: drawn.tight.max_known,
             crowd: drawn.tight.crowd,
             follow: drawn.tight.follow,
+            codec: drawn.tight.codec,
+            compact_clients: drawn.tight.compact_clients,
+            compact_first: drawn.tight.compact_first,
             priority: drawn.tight.priority,
             map_seed: world.seed,
             ..ShardConfig::new(Vec::new(), drawn.rate)
@@ -252,6 +255,8 @@ impl Cluster {
             self.frames_missed += 1;
             return;
         }
+        let overloaded = self.tight.overloads > 0.0 && self.rng.chance(self.tight.overloads);
+        shard.on_round_took(if overloaded { 100 } else { 10 });
         let mut frame = Arc::clone(frame);
         if self.planted == Some(Planted::FrameLost) {
             match frame.tick % 40 {

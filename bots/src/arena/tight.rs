@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::fmt;
 
 use netcode::rng::Rng;
-use server::replication::{DEFAULT_CROWD, DEFAULT_FOLLOW, Priority};
+use server::replication::{DEFAULT_CROWD, DEFAULT_FIRST_UPDATES, DEFAULT_FOLLOW, Priority};
+use server::shard::{Codecs, DEFAULT_COMPACT_CLIENTS};
 
 use super::options::{log_uniform, millis};
 
@@ -40,6 +41,14 @@ pub struct Tight {
     pub misses: f64,
     /// All are in one place.
     pub dense: bool,
+    /// Who gets the compact codec.
+    pub codec: Codecs,
+    /// How many may have it at a time.
+    pub compact_clients: u16,
+    /// After how many updates there are tables.
+    pub compact_first: u32,
+    /// Chance of a tick to take so long that fewer have the compact codec afterwards.
+    pub overloads: f64,
 }
 
 impl Default for Tight {
@@ -55,6 +64,10 @@ impl Default for Tight {
             possessions: None,
             misses: 0.0,
             dense: false,
+            codec: Codecs::Auto,
+            compact_clients: DEFAULT_COMPACT_CLIENTS,
+            compact_first: DEFAULT_FIRST_UPDATES,
+            overloads: 0.0,
         }
     }
 }
@@ -89,7 +102,19 @@ impl Tight {
             tight.misses = log_uniform(rng, 0.001, 0.1);
         }
         tight.dense = rng.chance(0.3);
+        tight.draw_codec(rng);
         tight
+    }
+
+    fn draw_codec(&mut self, rng: &mut Rng) {
+        if rng.chance(0.5) {
+            self.codec = if rng.chance(0.7) { Codecs::Compact } else { Codecs::Auto };
+            self.compact_clients = log_uniform(rng, 1.0, 200.0) as u16;
+            self.compact_first = log_uniform(rng, 50.0, 2_000.0) as u32;
+        }
+        if rng.chance(0.3) {
+            self.overloads = log_uniform(rng, 0.001, 0.3);
+        }
     }
 
     fn draw_priority(&mut self, rng: &mut Rng) {
@@ -130,8 +155,20 @@ impl Tight {
 
 impl fmt::Display for Tight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes_per_s, down_cap, max_known, crowd, follow, priority, parties, possessions, misses, dense } =
-            *self;
+        let Self {
+            bytes_per_s,
+            down_cap,
+            max_known,
+            crowd,
+            follow,
+            priority,
+            parties,
+            possessions,
+            misses,
+            dense,
+            codec,
+            ..
+        } = *self;
         write!(f, "at most {bytes_per_s} B/s")?;
         if let Some(cap) = down_cap {
             write!(f, " ({cap} B/s for every third)")?;
@@ -151,6 +188,12 @@ impl fmt::Display for Tight {
         }
         if dense {
             write!(f, ", dense")?;
+        }
+        if codec == Codecs::Compact {
+            write!(f, ", {} in the compact codec after {} updates", self.compact_clients, self.compact_first)?;
+        }
+        if self.overloads > 0.0 {
+            write!(f, ", overloads {:.4}", self.overloads)?;
         }
         Ok(())
     }

@@ -171,6 +171,20 @@ pub const KEYS: &[Key] = &[
         rule: Range(8, 4096, |c| c.replication.max_known.into()),
     },
     Key {
+        key: "replication.codec",
+        about: "Snapshots in the compact codec, which takes fewer bytes and more of the server's time: to no client, to \
+                every one that can read it, or to those whose snapshots do not fit their budget or their path.",
+        unit: "",
+        rule: Text("\"fast\", \"compact\" or \"auto\"", |c| format!("\"{:?}\"", c.replication.codec).to_lowercase()),
+    },
+    Key {
+        key: "replication.compact_clients",
+        about: "How many clients of a worker have the compact codec at a time, at the most. Fewer while a round of \
+                snapshots takes more than 70 % of a tick.",
+        unit: "clients",
+        rule: Range(0, 10_000, |c| c.replication.compact_clients.into()),
+    },
+    Key {
         key: "priority.player",
         about: "When a snapshot has no room for everybody, a product of weights decides who goes. That of players.",
         unit: "percent",

@@ -8,9 +8,9 @@ use netcode::server::{PrefixLimits, Rate, ServerConfig as EndpointConfig};
 use sim::schema::{NPC, PLAYER};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
-use super::ServerConfig;
-use crate::replication::{DEFAULT_CROWD, DEFAULT_FOLLOW, Priority};
-use crate::shard::ShardConfig;
+use super::{Codec, ServerConfig};
+use crate::replication::{DEFAULT_CROWD, DEFAULT_FIRST_UPDATES, DEFAULT_FOLLOW, Priority};
+use crate::shard::{Codecs, ShardConfig};
 use crate::zone::ZoneConfig;
 
 /// Connections that a worker keeps room for beyond the players of the zone: half-open and closing ones.
@@ -68,9 +68,16 @@ impl ServerConfig {
             snapshot_bytes: narrow(self.replication.snapshot_bytes),
             snapshot_bytes_per_s: self.replication.bytes_per_s,
             max_known: narrow(self.replication.max_known),
+            codec: match self.replication.codec {
+                Codec::Fast => Codecs::Fast,
+                Codec::Compact => Codecs::Compact,
+                Codec::Auto => Codecs::Auto,
+            },
+            compact_clients: narrow(self.replication.compact_clients),
             crowd: DEFAULT_CROWD,
             follow: DEFAULT_FOLLOW,
             priority: self.priority(),
+            compact_first: DEFAULT_FIRST_UPDATES,
             zone: self.world.zone,
             map_seed: self.world.seed,
         }

@@ -147,6 +147,7 @@ impl Running {
             polls.push((poll, socket));
         }
         let links: Arc<[Link]> = links.into();
+        let rate_hz = config.world.tick_rate_hz as u16;
         let shards = setup::shards(config, keys)?;
         let zone_reports = Arc::new(Reports::new());
         let mut worker_reports = Vec::new();
@@ -155,7 +156,7 @@ impl Running {
             let reports = Arc::new(Reports::new());
             worker_reports.push(Arc::clone(&reports));
             let (links, stop, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
-            let parts = Parts { index, shard, links, reports, clock, stop, ready };
+            let parts = Parts { index, shard, rate_hz, links, reports, clock, stop, ready };
             let run = move || Worker::new(parts, poll, socket).run();
             threads.push(spawn_watched(format!("worker-{index}"), tell.clone(), run)?);
         }

@@ -94,6 +94,8 @@ pub struct Parts {
     pub index: u8,
     /// Its connections.
     pub shard: Shard,
+    /// Ticks a second.
+    pub rate_hz: u16,
     /// The queues of all workers.
     pub links: Arc<[Link]>,
     /// Where it reports.
@@ -320,6 +322,8 @@ impl Worker {
         if let Some(since) = self.frame_since.take() {
             let took = self.parts.clock.now().saturating_since(since);
             self.send_us.saturating_record(took.as_micros() as u64);
+            let percent = took.as_micros() * u128::from(self.parts.rate_hz) / 10_000;
+            self.parts.shard.on_round_took(u8::try_from(percent).unwrap_or(u8::MAX));
         }
     }
 

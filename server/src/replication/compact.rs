@@ -15,16 +15,18 @@ use sim::Frame;
 
 use super::select::{Candidate, Choice, What, row_like};
 
-/// The first tables are published when so many update records were learned.
-const FIRST_RECORDS: u64 = 4096;
+/// The first tables are published when so many updates were learned, by default.
+pub const DEFAULT_FIRST_UPDATES: u32 = 4096;
 /// Of so many bodies one is learned, once there are tables.
-const SAMPLE: u64 = 16;
+const SAMPLE: u64 = 8;
 /// Bodies that are learned before the gain of new tables is judged.
-const WINDOW: u32 = 1024;
+const WINDOW: u32 = 256;
 /// New tables are published when they save so many percent.
 const WORTH_PERCENT: u64 = 3;
-/// Seconds between two versions: clients must have had the time to get the one before.
-const APART_S: u64 = 60;
+/// Seconds between the first two versions, in which clients must have had the time to get the one before; twice as many
+/// between the next two, and so on until it was doubled [`DOUBLED`] times.
+const APART_S: u64 = 10;
+const DOUBLED: u32 = 4;
 /// A body is expected to take this many percent more than the mean, so that few are too long.
 const RESERVE_PERCENT: u64 = 8;
 /// Bits of the share of the fast codec's size: 256 is all of it.
@@ -49,7 +51,9 @@ pub(super) struct Compact {
     /// The newest last.
     published: ArrayVec<Published, MAX_TABLES>,
     published_at: u64,
-    records: u64,
+    versions: u32,
+    first_updates: u64,
+    updates: u64,
     bodies: u64,
     window: Window,
     /// What bodies take of the fast codec's size, smoothed, in 1/[`WHOLE`].
@@ -66,13 +70,15 @@ struct Window {
 }
 
 impl Compact {
-    pub fn new(schema: &'static Schema) -> Self {
+    pub fn new(schema: &'static Schema, first_updates: u32) -> Self {
         Self {
+            first_updates: first_updates.into(),
             plans: Plans::new(schema),
             trainer: Trainer::new(schema),
             published: ArrayVec::new(),
             published_at: 0,
-            records: 0,
+            versions: 0,
+            updates: 0,
             bodies: 0,
             window: Window::default(),
             share: WHOLE,
@@ -87,6 +93,11 @@ impl Compact {
 
     pub fn holds(&self, version: u8) -> bool {
         self.published.iter().any(|published| published.tables.version() == version)
+    }
+
+    /// How many versions there have been.
+    pub fn versions(&self) -> u32 {
+        self.versions
     }
 
     /// The bits in the fast codec of what probably fits so many bits in this one.
@@ -151,7 +162,8 @@ impl Compact {
     ) -> Result<(), DecodeError> {
         let before = self.trainer.cost();
         body(&mut self.trainer.body(&self.plans), choice, header, candidates)?;
-        self.records += candidates.len() as u64;
+        self.updates +=
+            candidates.iter().filter(|candidate| matches!(candidate.what, What::Update { .. })).count() as u64;
         if let Some(coded) = coded {
             self.window.bodies += 1;
             self.window.coded += coded;
@@ -163,9 +175,10 @@ impl Compact {
     /// Publishes a version, if there is none and enough was learned, or it is worth it.
     pub fn publish_if_due(&mut self, tick: u64, rate: u16) {
         let due = if self.published.is_empty() {
-            self.records >= FIRST_RECORDS
+            self.updates >= self.first_updates
         } else {
-            self.window.bodies >= WINDOW && tick >= self.published_at + APART_S * u64::from(rate) && {
+            let apart = (APART_S << self.versions.saturating_sub(1).min(DOUBLED)) * u64::from(rate);
+            self.window.bodies >= WINDOW && tick >= self.published_at.saturating_add(apart) && {
                 let Window { coded, learned, .. } = core::mem::take(&mut self.window);
                 coded * 100 > learned * (100 + WORTH_PERCENT)
             }
@@ -185,7 +198,7 @@ impl Compact {
         }
         let running = tables.model().clone();
         self.published.push(Published { tables, running, bytes: bytes.into() });
-        self.published_at = tick;
+        (self.published_at, self.versions) = (tick, self.versions.saturating_add(1));
         self.window = Window::default();
     }
 

@@ -38,6 +38,7 @@ use sim::{EntityId, Frame};
 
 pub use aoi::{Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW};
 pub use checks::{Held, Inconsistent};
+pub use compact::DEFAULT_FIRST_UPDATES;
 pub use frame_ring::FrameRing;
 pub use priority::{Priority, Relation, Terms, Tier};
 pub use replica::{MAX_RELATIONS, Replica};
@@ -64,6 +65,8 @@ pub struct ReplicationConfig {
     pub priority: Priority,
     /// The most entities that a client can know at once, itself included.
     pub max_known: u16,
+    /// After how many updates the first tables of the compact codec are trained.
+    pub compact_first: u32,
 }
 
 /// What is replicated, and how often.
@@ -173,7 +176,7 @@ impl Replication {
             ring: FrameRing::default(),
             viewers: Viewers::default(),
             memo: Memo::default(),
-            compact: Compact::new(config.schema),
+            compact: Compact::new(config.schema, config.compact_first),
             clients: Vec::new(),
             order: Order::default(),
             scratch: Scratch::default(),
@@ -420,7 +423,12 @@ impl Replication {
     /// Counters so far.
     #[must_use]
     pub fn stats(&self) -> ReplicaStats {
-        ReplicaStats { shared: self.memo.hits, made: self.memo.misses, ..self.stats }
+        ReplicaStats {
+            shared: self.memo.hits,
+            made: self.memo.misses,
+            tables: self.compact.versions().into(),
+            ..self.stats
+        }
     }
 
     /// Bytes on the heap that are not one client's own.

@@ -275,7 +275,8 @@ pub struct Model {
     pub(super) kinds_touched: u32,
 }
 
-const _: () = assert!(MAX_KINDS <= u32::BITS as usize && OWN <= u32::BITS as usize && PATH <= u64::BITS as usize);
+const _: () = assert!(MAX_KINDS <= u32::BITS as usize);
+const _: () = assert!(OWN == u32::BITS as usize && PATH == u64::BITS as usize);
 
 impl Model {
     /// Even odds everywhere.
