@@ -607,7 +607,7 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        Session { conn: ConnId(0), budget: 1100, in_world: false, newest_input: None }
+        Session { conn: ConnId(0), budget: 1100, in_world: false, newest_input: None, compact: CompactState::default() }
     }
 
     fn body(count: usize) -> Vec<u8> {

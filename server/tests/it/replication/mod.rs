@@ -1,6 +1,7 @@
 //! Replication over lossy paths, against the truth.
 
 mod area;
+mod compact;
 mod order;
 mod scene;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use netcode::bits::BitWriter;
 use netcode::rng::Rng;
+use netcode::snapshot::compact::Tables;
 use netcode::snapshot::{Limits, View};
 use server::replication::{Aoi, Priority, Replication, ReplicationConfig};
 use sim::{EntityId, Frame, Input, MapConfig, SCHEMA, World, WorldConfig};
@@ -32,6 +33,9 @@ pub struct Viewer {
     pub path: Path,
     /// Bytes of the newest body.
     pub bytes: usize,
+    /// Whether it is to have the compact codec; the tables it has, and when it will have said so.
+    pub compact: bool,
+    pub tables: Option<(u8, u64)>,
     waits: BTreeMap<EntityId, u64>,
     pn: u64,
     /// (tick at which the fate is known, packet, acked)
@@ -67,6 +71,7 @@ pub fn config() -> ReplicationConfig {
         aoi: Aoi::new(RADIUS_M, RATE),
         priority: Priority::default(),
         max_known: 256,
+        compact_first: 300,
     }
 }
 
@@ -105,6 +110,8 @@ impl Scene {
             budget,
             path,
             bytes: 0,
+            compact: false,
+            tables: None,
             waits: BTreeMap::new(),
             pn: 0,
             fates: VecDeque::new(),
@@ -170,9 +177,11 @@ impl Scene {
     /// One snapshot for a client, and whatever became of earlier ones by now.
     pub fn serve(&mut self, client: u16) {
         self.settle(client);
+        self.push_tables(client);
         let (frame, replication) = (&self.frame, &mut self.replication);
         let viewer = &mut self.viewers[usize::from(client)];
         replication.look(client);
+        replication.set_compact(client, viewer.compact);
         replication.choose(client, viewer.budget);
         let mut body = [0; 1200];
         let mut w = BitWriter::new(&mut body);
@@ -188,6 +197,23 @@ impl Scene {
         if arrives {
             viewer.view.apply(frame.tick, &body[..len]).unwrap();
             self.check(client);
+        }
+    }
+
+    /// Gives a client the newest tables, and lets the server know after a round trip.
+    fn push_tables(&mut self, client: u16) {
+        let viewer = &mut self.viewers[usize::from(client)];
+        let Some((version, bytes)) = self.replication.tables().filter(|_| viewer.compact) else { return };
+        match viewer.tables {
+            Some((held, since)) if held == version => {
+                if self.frame.tick == since + viewer.path.delay {
+                    self.replication.on_tables_ready(client, version);
+                }
+            }
+            _ => {
+                viewer.view.add_tables(Tables::read(&SCHEMA, bytes).unwrap());
+                viewer.tables = Some((version, self.frame.tick));
+            }
         }
     }
 
