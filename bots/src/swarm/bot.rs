@@ -46,6 +46,7 @@ pub(super) struct Bot {
     /// Inputs recorded when the pilot last chose.
     chosen_at: u64,
     snapshots: u64,
+    compact: u64,
     next_sample: Time,
     /// When it got in.
     pub connected: Option<Time>,
@@ -65,6 +66,7 @@ impl Bot {
             rate: 0,
             chosen_at: 0,
             snapshots: 0,
+            compact: 0,
             next_sample: Time::NEVER,
             connected: None,
             ended: None,
@@ -179,9 +181,11 @@ impl Bot {
     fn after_datagram(&mut self, now: Time, tally: Option<&mut Tally>) {
         let stats = self.client.stats();
         let fresh = stats.snapshots - self.snapshots;
+        let compact = stats.compact_snapshots - core::mem::replace(&mut self.compact, stats.compact_snapshots);
         self.snapshots = stats.snapshots;
         let Some(tally) = tally.filter(|_| fresh > 0) else { return };
         tally.snapshots += fresh;
+        tally.compact += compact;
         tally.round_trip(self.client.quality(now).rtt_latest);
         if let Some(margin) = stats.margin {
             tally.margin(margin);

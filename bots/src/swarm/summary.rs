@@ -30,6 +30,8 @@ pub struct Summary {
     pub snapshot_rate: f64,
     /// Snapshots received, as a share of those due that the emulated network does not lose.
     pub snapshot_rate_unlost: f64,
+    /// The share of them that was in the compact codec.
+    pub compact_share: f64,
     /// Snapshots received per second and client.
     pub snapshots_per_s: f64,
     /// Age of what a client knows of other entities, in server ticks: median.
@@ -72,6 +74,7 @@ impl Summary {
             // A window may catch a snapshot more than its length promises.
             snapshot_rate: ratio(tally.snapshots as f64, tally.snapshots_due).min(1.0),
             snapshot_rate_unlost: ratio(tally.snapshots as f64, tally.snapshots_due * (1.0 - loss)).min(1.0),
+            compact_share: ratio(tally.compact as f64, tally.snapshots as f64),
             snapshots_per_s: ratio(tally.snapshots as f64, tally.client_seconds),
             staleness_ticks_p50: tally.staleness_ticks(0.5),
             staleness_ticks_p99: tally.staleness_ticks(0.99),
@@ -114,6 +117,7 @@ impl fmt::Display for Summary {
         let (due, unlost) = (self.snapshot_rate * 100.0, self.snapshot_rate_unlost * 100.0);
         writeln!(f, "snapshots      {:.2} /s per client", self.snapshots_per_s)?;
         writeln!(f, "               {due:.2} % of those due, {unlost:.2} % of those not lost on purpose")?;
+        writeln!(f, "               {:.2} % in the compact codec", self.compact_share * 100.0)?;
         writeln!(f, "staleness      p50 {:.2}, p99 {:.2} ticks", self.staleness_ticks_p50, self.staleness_ticks_p99)?;
         writeln!(f, "round trip     p50 {:.1}, p99 {:.1} ms", self.rtt_ms_p50, self.rtt_ms_p99)?;
         writeln!(f, "input margin   p50 {}, p1 {} ticks", self.input_margin_p50, self.input_margin_p1)?;

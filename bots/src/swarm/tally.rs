@@ -25,6 +25,8 @@ pub struct Tally {
     pub disconnected: BTreeMap<String, u64>,
     /// Snapshots applied in the window.
     pub snapshots: u64,
+    /// Of these, such in the compact codec.
+    pub compact: u64,
     /// Snapshots due in the window.
     pub snapshots_due: f64,
     /// Seconds connected in the window, over all clients.
@@ -54,6 +56,7 @@ impl Default for Tally {
             failed: BTreeMap::new(),
             disconnected: BTreeMap::new(),
             snapshots: 0,
+            compact: 0,
             snapshots_due: 0.0,
             client_seconds: 0.0,
             down_bytes: 0,
@@ -99,6 +102,7 @@ impl Tally {
             }
         }
         self.snapshots += other.snapshots;
+        self.compact += other.compact;
         self.snapshots_due += other.snapshots_due;
         self.client_seconds += other.client_seconds;
         self.down_bytes += other.down_bytes;

@@ -345,8 +345,11 @@ struct Thing {
     state: State,
 }
 
+/// A slot, what a record does to it, and of an update the new state and the baseline.
+type Record = (u16, Op, Option<(Thing, State)>);
+
 /// What a snapshot says of each slot, in order.
-fn compact_body<B: Binary>(coder: &mut Coder<'_, B>, header: &Header, records: &[(u16, Op, Option<(Thing, State)>)]) {
+fn compact_body<B: Binary>(coder: &mut Coder<'_, B>, header: &Header, records: &[Record]) {
     assert_eq!(coder.header(header), Ok(*header));
     let mut next = 0;
     for (slot, op, update) in records {
@@ -363,7 +366,7 @@ fn compact_body<B: Binary>(coder: &mut Coder<'_, B>, header: &Header, records: &
 const RATE: u16 = 20;
 
 /// Snapshots with spawns, updates of two ages and despawns: a body's bytes, and who is there afterwards.
-fn stream(seed: u64, mut body: impl FnMut(&Plans, &Header, &[(u16, Op, Option<(Thing, State)>)], u64, &[Thing])) {
+fn stream(seed: u64, mut body: impl FnMut(&Plans, &Header, &[Record], u64, &[Thing])) {
     let mut rng = Rng::new(seed);
     let schema = schema(&mut rng);
     let plans = Plans::new(schema);
@@ -379,7 +382,7 @@ fn stream(seed: u64, mut body: impl FnMut(&Plans, &Header, &[(u16, Op, Option<(T
                     let kind = schema.kind(number).unwrap();
                     let owner = rng.chance(0.2);
                     let state = kind.visible(owner, &state(&mut rng, kind));
-                    let id = slot as u32 + 100 * tick as u32;
+                    let id = u32::from(slot) + 100 * tick as u32;
                     let thing = Thing { slot, id, number, owner, state };
                     records.push((slot, Op::Spawn { id, kind: number, owner, state }, None));
                     after.push((thing, tick));

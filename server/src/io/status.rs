@@ -37,6 +37,9 @@ struct Counts {
     roams: u64,
     key_rolls: u64,
     inputs_dropped: u64,
+    snapshots: u64,
+    cut: u64,
+    compact: u64,
     drops: Drops,
 }
 
@@ -74,6 +77,9 @@ impl Counts {
             counts.roams += report.shard.roams;
             counts.key_rolls += report.shard.key_rolls;
             counts.inputs_dropped += report.shard.inputs_dropped;
+            counts.snapshots += report.shard.replica.snapshots;
+            counts.cut += report.shard.replica.cut;
+            counts.compact += report.shard.replica.compact;
             counts.drops.add(&report.shard.drops);
         }
         counts
@@ -112,6 +118,9 @@ fn line(zone: &ZoneReport, workers: &[&WorkerReport], now: &Counts, told: &Count
         packets_out = grown(|c| c.workers.packets_out),
         bytes_in = grown(|c| c.workers.bytes_in),
         bytes_out = grown(|c| c.workers.bytes_out),
+        snapshots = grown(|c| c.snapshots),
+        snapshots_cut = grown(|c| c.cut),
+        snapshots_compact = grown(|c| c.compact),
         drops = drops_since(&now.drops, &told.drops),
         queue_drops = grown(Counts::queue_drops),
         send_drops = grown(|c| c.workers.send_dropped),

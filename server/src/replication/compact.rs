@@ -1,8 +1,8 @@
 //! Snapshots in the compact codec: who gets them, what their tables are trained on, and when new ones are worth pushing.
 //!
 //! A share of the bodies that are sent is learned as well as coded. What the trainer would have taken for them, against
-//! what they took, says what new tables would save; when that is enough, the next version is published. The shard pushes
-//! it, and goes over to it client by client as they report that they have it.
+//! what they took, says what new tables would save; when that is more than they cost, the next version is published. The
+//! shard pushes it, and goes over to it client by client as they report that they have it.
 
 use std::sync::Arc;
 
@@ -21,12 +21,10 @@ pub const DEFAULT_FIRST_UPDATES: u32 = 4096;
 const SAMPLE: u64 = 8;
 /// Bodies that are learned before the gain of new tables is judged.
 const WINDOW: u32 = 256;
-/// New tables are published when they save so many percent.
-const WORTH_PERCENT: u64 = 3;
 /// Seconds between the first two versions, in which clients must have had the time to get the one before; twice as many
 /// between the next two, and so on until it was doubled [`DOUBLED`] times.
 const APART_S: u64 = 10;
-const DOUBLED: u32 = 4;
+const DOUBLED: u32 = 5;
 /// A body is expected to take this many percent more than the mean, so that few are too long.
 const RESERVE_PERCENT: u64 = 8;
 /// Bits of the share of the fast codec's size: 256 is all of it.
@@ -177,10 +175,14 @@ impl Compact {
         let due = if self.published.is_empty() {
             self.updates >= self.first_updates
         } else {
-            let apart = (APART_S << self.versions.saturating_sub(1).min(DOUBLED)) * u64::from(rate);
-            self.window.bodies >= WINDOW && tick >= self.published_at.saturating_add(apart) && {
-                let Window { coded, learned, .. } = core::mem::take(&mut self.window);
-                coded * 100 > learned * (100 + WORTH_PERCENT)
+            let ticks = |versions: u32| (APART_S << versions.min(DOUBLED)) * u64::from(rate);
+            let judges = self.window.bodies >= WINDOW
+                && tick >= self.published_at.saturating_add(ticks(self.versions.saturating_sub(1)));
+            judges && {
+                let Window { bodies, coded, learned } = core::mem::take(&mut self.window);
+                // What a client with a snapshot a tick would save until the version after these, against what they cost it.
+                let saved = coded.saturating_sub(learned) / u64::from(bodies.max(1)) * ticks(self.versions);
+                saved > self.newest().map_or(0, |(_, bytes)| bytes.len() as u64 * 8)
             }
         };
         if due {
