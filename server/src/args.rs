@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::io::explain::Explain;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use server::config::{Format, HttpListen, Level, ServerConfig};
 
@@ -69,6 +70,13 @@ pub struct Run {
     /// access.dev_tokens: whether the HTTP endpoint issues development tokens.
     #[arg(long, value_name = "BOOL")]
     dev_tokens: Option<bool>,
+    /// Explain why each entity went into this character's snapshots, or waited: the terms of its priority, as lines of JSON
+    /// in --explain-to.
+    #[arg(long, value_name = "CHARACTER", requires = "explain_to")]
+    explain: Option<u64>,
+    /// The file that --explain writes; it is overwritten.
+    #[arg(long, value_name = "FILE", requires = "explain")]
+    explain_to: Option<PathBuf>,
     /// log.level.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<LevelArg>,
@@ -126,6 +134,11 @@ pub struct TokenArgs {
 }
 
 impl Run {
+    /// Whose snapshots are explained, if anybody's.
+    pub fn explain(&self) -> Option<Explain> {
+        Some(Explain { character: self.explain?, file: self.explain_to.clone()? })
+    }
+
     /// Lays the given flags over `config`.
     pub fn apply(&self, config: &mut ServerConfig) {
         let (network, world) = (&mut config.network, &mut config.world);

@@ -41,7 +41,7 @@ fn serve(flags: &Run) -> Result<(), RunError> {
     flags.apply(&mut config);
     config.check()?;
     let _lines = logging::start(&config.log);
-    run::run(&config)
+    run::run(&config, flags.explain().as_ref())
 }
 
 fn read_config(path: &Path) -> Result<ServerConfig, RunError> {

@@ -188,6 +188,9 @@ pub struct Shard {
     cursor: usize,
     remaining: usize,
     to_zone: VecDeque<ToZone>,
+    /// The character whose snapshots are explained as soon as it connects.
+    watched: Option<u64>,
+    watched_conn: Option<ConnId>,
     /// How many may have the compact codec, and how many more in this round.
     compact_room: u16,
     compact_left: u16,
@@ -224,6 +227,8 @@ impl Shard {
             cursor: 0,
             remaining: 0,
             to_zone: VecDeque::new(),
+            watched: None,
+            watched_conn: None,
             compact_room,
             compact_left: compact_room,
             players: 0,
@@ -457,7 +462,13 @@ impl Shard {
 
     /// Explains from now on what goes into one connection's snapshots, and why; `None` for nobody's.
     pub fn watch(&mut self, conn: Option<ConnId>) {
+        self.watched_conn = conn;
         self.replication.watch(conn.map(|conn| conn.slot()));
+    }
+
+    /// Explains the snapshots of a character's connections, of the newest if there are several; `None` for nobody's.
+    pub fn watch_character(&mut self, character: Option<u64>) {
+        self.watched = character;
     }
 
     /// The explanation of the watched connection's last snapshot.
@@ -490,6 +501,9 @@ impl Shard {
                     }
                     if let Some(slot) = self.sessions.get_mut(at) {
                         *slot = Some(Box::new(session));
+                    }
+                    if self.watched == Some(claims.character) {
+                        self.watch(Some(conn));
                     }
                     let join = ToZone::Join { conn, account: claims.account, character: claims.character };
                     self.to_zone.push_back(join);
@@ -530,6 +544,9 @@ impl Shard {
                 }
                 ServerEvent::Disconnected { conn, .. } => {
                     self.disconnects += 1;
+                    if self.watched_conn == Some(conn) {
+                        self.watch(None);
+                    }
                     if let Some(slot) = self.sessions.get_mut(usize::from(conn.slot()))
                         && let Some(session) = slot.take_if(|session| session.conn == conn)
                     {

@@ -51,4 +51,4 @@ pub use report::{Broken, Report, Violation};
 pub use run::{Arena, LIVENESS_S};
 pub use tight::{Parties, Tight};
 pub use totals::Totals;
-pub use watch::{Tell, Weighed};
+pub use watch::{Line, Tell};

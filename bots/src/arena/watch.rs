@@ -2,75 +2,23 @@
 
 use netcode::packet::ConnId;
 use serde::Serialize;
-use server::replication::{Explained, Tier};
+use server::replication::Weighed;
 
 use super::cluster::Cluster;
 use super::player::Player;
 
-/// An entity that could have gone into a snapshot, with the terms of its priority (`server::replication::Terms`). The
-/// fields' names are a contract with scripts.
+/// An entity that could have gone into a client's snapshot. The fields' names are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Weighed {
-    /// The snapshot's tick.
-    pub tick: u64,
+pub struct Line {
     /// The client.
     pub client: usize,
-    /// The entity's id.
-    pub entity: u32,
-    /// Its slot.
-    pub slot: u16,
-    /// What overrides the score: `plain`, `starved`, `followed`, `first`, each before the one named before it.
-    pub tier: &'static str,
-    /// Weight of its kind, percent.
-    pub class: u32,
-    /// Weight of its distance.
-    pub distance: u32,
-    /// Weight of the relation, percent.
-    pub relation: u32,
-    /// Weight of the error of the client's guess, percent.
-    pub error: u32,
-    /// Weight of losses, percent.
-    pub loss: u32,
-    /// Ticks that it has waited.
-    pub age: u32,
-    /// What they come to.
-    pub score: u32,
-    /// Bits of its record.
-    pub bits: u16,
-    /// Whether it went.
-    pub sent: bool,
-}
-
-impl Weighed {
-    fn new(client: usize, explained: &Explained) -> Self {
-        let Explained { tick, id, slot, terms, bits, sent } = *explained;
-        let tier = match terms.tier {
-            Tier::Plain => "plain",
-            Tier::Starved => "starved",
-            Tier::Followed => "followed",
-            Tier::First => "first",
-        };
-        Self {
-            tick,
-            client,
-            entity: id.raw(),
-            slot,
-            tier,
-            class: terms.class,
-            distance: terms.distance,
-            relation: terms.relation,
-            error: terms.error,
-            loss: terms.loss,
-            age: terms.age,
-            score: terms.score,
-            bits,
-            sent,
-        }
-    }
+    /// The entity, and the terms of its priority.
+    #[serde(flatten)]
+    pub weighed: Weighed,
 }
 
 /// Is told of each entity that could have gone into a snapshot.
-pub type Tell = Box<dyn FnMut(&Weighed)>;
+pub type Tell = Box<dyn FnMut(&Line)>;
 
 /// Somebody who wants to know.
 pub(super) struct Watch {
@@ -105,7 +53,7 @@ impl Watch {
         }
         self.told = tick;
         for entry in explained {
-            (self.tell)(&Weighed::new(self.client, entry));
+            (self.tell)(&Line { client: self.client, weighed: entry.into() });
         }
     }
 }

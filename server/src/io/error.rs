@@ -31,6 +31,14 @@ pub enum RunError {
         /// What the system says.
         error: io::Error,
     },
+    /// A file that a flag names cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// A socket could not be bound.
     #[error("cannot listen on {protocol} {addr}: {error}{}", hint(error, flag))]
     Bind {
@@ -72,6 +80,7 @@ impl RunError {
             Self::Config(_)
             | Self::ConfigFile { .. }
             | Self::Read { .. }
+            | Self::Write { .. }
             | Self::World(_)
             | Self::Issue(IssueError::Count(_) | IssueError::Overflow { .. }) => 2,
             Self::Bind { .. } | Self::System { .. } | Self::Entropy(_) | Self::Issue(_) | Self::Thread(_) => 1,

@@ -12,6 +12,7 @@
 pub mod batch;
 pub mod clock;
 pub mod error;
+pub mod explain;
 pub mod http;
 pub mod link;
 pub mod logging;

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::error::RunError;
+use super::explain::Explain;
 use super::http::Http;
 use super::link::{Link, REPORT_EVERY, Reports, next_report};
 use super::status::Status;
@@ -55,7 +56,8 @@ enum News {
 }
 
 /// Runs the server until a signal or a failure ends it.
-pub fn run(config: &ServerConfig) -> Result<(), RunError> {
+pub fn run(config: &ServerConfig, explain: Option<&Explain>) -> Result<(), RunError> {
+    explain.map_or(Ok(()), Explain::create)?;
     let clock = Clock::start();
     let (tell, news) = channel::bounded(64);
     watch_signals(tell.clone())?;
@@ -71,7 +73,7 @@ pub fn run(config: &ServerConfig) -> Result<(), RunError> {
         seed = config.world.seed,
         "starting"
     );
-    let running = Running::start(config, &keys, udp, clock, &ready, &tell)?;
+    let running = Running::start(config, explain, &keys, udp, clock, &ready, &tell)?;
     // Whatever happens here, the clients are told.
     let watch = std::panic::AssertUnwindSafe(|| running.watch(&news, clock, &ready));
     let result = std::panic::catch_unwind(watch).unwrap_or_else(|_| Err(RunError::Thread("main".into())));
@@ -133,6 +135,7 @@ struct Running {
 impl Running {
     fn start(
         config: &ServerConfig,
+        explain: Option<&Explain>,
         keys: &[ClusterKey],
         udp: Vec<UdpSocket>,
         clock: Clock,
@@ -156,7 +159,8 @@ impl Running {
             let reports = Arc::new(Reports::new());
             worker_reports.push(Arc::clone(&reports));
             let (links, stop, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
-            let parts = Parts { index, shard, rate_hz, links, reports, clock, stop, ready };
+            let explainer = explain.map(Explain::open).transpose()?;
+            let parts = Parts { index, shard, explainer, rate_hz, links, reports, clock, stop, ready };
             let run = move || Worker::new(parts, poll, socket).run();
             threads.push(spawn_watched(format!("worker-{index}"), tell.clone(), run)?);
         }

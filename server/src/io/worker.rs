@@ -21,6 +21,7 @@ use server::zone::ToZone;
 use super::batch::{BATCH, Blocked, Flushed, Receiver, Sender};
 use super::clock::Clock;
 use super::error::RunError;
+use super::explain::Explainer;
 use super::link::{Handed, Link, Patient, Reports, next_report};
 use super::run::Ready;
 
@@ -94,6 +95,8 @@ pub struct Parts {
     pub index: u8,
     /// Its connections.
     pub shard: Shard,
+    /// Where one character's snapshots are explained.
+    pub explainer: Option<Explainer>,
     /// Ticks a second.
     pub rate_hz: u16,
     /// The queues of all workers.
@@ -144,7 +147,8 @@ pub struct Worker {
 impl Worker {
     /// Puts a worker together in the thread that will run it.
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
-    pub fn new(parts: Parts, poll: Poll, socket: UdpSocket) -> Self {
+    pub fn new(mut parts: Parts, poll: Poll, socket: UdpSocket) -> Self {
+        parts.shard.watch_character(parts.explainer.as_ref().map(|explainer| explainer.character));
         let next_report = next_report(parts.clock.now());
         Self {
             parts,
@@ -324,6 +328,9 @@ impl Worker {
             self.send_us.saturating_record(took.as_micros() as u64);
             let percent = took.as_micros() * u128::from(self.parts.rate_hz) / 10_000;
             self.parts.shard.on_round_took(u8::try_from(percent).unwrap_or(u8::MAX));
+            if let Some(explainer) = &mut self.parts.explainer {
+                explainer.tell(self.parts.shard.explained());
+            }
         }
     }
 

@@ -26,6 +26,7 @@ mod replica;
 mod select;
 mod sent;
 mod viewers;
+mod weighed;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub use compact::DEFAULT_FIRST_UPDATES;
 pub use frame_ring::FrameRing;
 pub use priority::{Priority, Relation, Terms, Tier};
 pub use replica::{MAX_RELATIONS, Replica};
+pub use weighed::Weighed;
 
 use aoi::Look;
 use compact::Compact;

@@ -26,9 +26,13 @@ struct Player {
 }
 
 impl Player {
-    #[expect(clippy::disallowed_methods, reason = "a real player has a real clock and real randomness")]
     fn connect(running: &Running) -> Self {
-        let (_, body) = running.post_token("application/json", "{}");
+        Self::connect_as(running, "{}")
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a real player has a real clock and real randomness")]
+    fn connect_as(running: &Running, request: &str) -> Self {
+        let (_, body) = running.post_token("application/json", request);
         let reply: TokenReply = serde_json::from_str(&body).unwrap();
         let bundle = ConnectBundle::try_from(&reply.tokens[0]).unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -134,4 +138,25 @@ fn a_datagram_that_reaches_another_worker_is_handed_to_the_one_that_owns_the_con
             seen += count.parse::<u64>().unwrap();
         }
     }
+}
+
+#[test]
+fn one_characters_snapshots_are_explained_in_a_file() {
+    let file = std::env::temp_dir().join(format!("zonewire-explain-{}.jsonl", std::process::id()));
+    let path = file.to_str().unwrap();
+    // Development tokens of a fresh server begin at random; this one names its character.
+    let running = Running::start(&["--explain", "77", "--explain-to", path, "--npcs", "30", "--half-extent", "30"]);
+    let mut other = Player::connect(&running);
+    let mut player = Player::connect_as(&running, r#"{"account": 7, "character": 77}"#);
+    player.play_until(|player| player.snapshots >= 20);
+    other.play_until(|player| player.snapshots >= 5);
+    drop(running);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() > 20, "{} lines", lines.len());
+    assert!(lines.iter().all(|line| line["character"] == 77));
+    assert!(lines.iter().any(|line| line["sent"] == true && line["tier"] == "first"));
+    let weighed = |line: &serde_json::Value| line["tier"] == "plain" && line["score"].as_u64() > Some(0);
+    assert!(lines.iter().any(weighed));
 }

@@ -11,7 +11,7 @@ fn scene(seed: u64, config: &ReplicationConfig, budget: usize, path: Path) -> Sc
     let mut scene = Scene::new(seed, 60, 30, config);
     for player in 0..12 {
         let client = scene.join(player, budget, path);
-        scene.viewers[usize::from(client)].compact = client % 2 == 0;
+        scene.viewers[usize::from(client)].compact = client.is_multiple_of(2);
     }
     scene
 }
