@@ -145,7 +145,18 @@ fn one_characters_snapshots_are_explained_in_a_file() {
     let file = std::env::temp_dir().join(format!("zonewire-explain-{}.jsonl", std::process::id()));
     let path = file.to_str().unwrap();
     // Development tokens of a fresh server begin at random; this one names its character.
-    let running = Running::start(&["--explain", "77", "--explain-to", path, "--npcs", "30", "--half-extent", "30"]);
+    let running = Running::start(&[
+        "--explain",
+        "77",
+        "--explain-to",
+        path,
+        "--npcs",
+        "30",
+        "--half-extent",
+        "30",
+        "--boxes",
+        "0",
+    ]);
     let mut other = Player::connect(&running);
     let mut player = Player::connect_as(&running, r#"{"account": 7, "character": 77}"#);
     player.play_until(|player| player.snapshots >= 20);
