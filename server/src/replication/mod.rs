@@ -119,6 +119,7 @@ struct Scratch {
     rows: Vec<u32>,
     /// Squared distances and rows of those who have no slot yet.
     newcomers: Vec<(f32, u32)>,
+    outside: Vec<(EntityId, u32)>,
     nearest: Vec<Neighbour>,
     ids: Vec<EntityId>,
     slots: Vec<u16>,

@@ -11,8 +11,8 @@ use sim::{EntityId, Frame};
 use super::aoi::Aoi;
 use super::frame_ring::FrameRing;
 use super::memo::{Change, Memo, Packed};
-use super::priority::{BUCKETS, Facts, Terms, Tier, Weights, bucket};
-use super::replica::{Known, Phase, Replica, slots_of_turn};
+use super::priority::{BUCKETS, Facts, Relation, Terms, Tier, Weights, bucket};
+use super::replica::{Known, NEVER, Phase, Replica};
 use super::sent::Carried;
 use super::{Explained, ReplicaStats, ReplicationSchema};
 
@@ -103,22 +103,14 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
 fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
     let turns = choice.aoi.turn_ticks.max(1);
     let next = (choice.frame.tick + 1) % turns;
-    let Replica { slots, pending, turn, .. } = replica;
     // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
-    let most = usize::from(choice.aoi.follow) + 2 * slots.len().div_ceil(turns as usize);
+    let most = usize::from(choice.aoi.follow) + 2 * replica.known().div_ceil(turns as usize);
     for _ in 0..TURNS_AT_ONCE {
-        if *turn == next || pending.len() > most {
+        if replica.turn == next || replica.pending.len() > most {
             return;
         }
-        for range in slots_of_turn(*turn, turns) {
-            let block = slots.get(usize::from(range.start)..).unwrap_or_default();
-            for (slot, known) in range.zip(block) {
-                if known.phase != Phase::Vacant && !known.followed {
-                    pending.insert(slot);
-                }
-            }
-        }
-        *turn = (*turn + 1) % turns;
+        replica.pend_turn(replica.turn, turns);
+        replica.turn = (replica.turn + 1) % turns;
     }
 }
 
@@ -166,11 +158,11 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
                     let owner = known.id == own;
                     if course(frame, row, owner) <= acked {
                         pending.remove(slot);
-                        known.waits = false;
+                        known.sent = NEVER;
                         continue;
                     }
-                    if !core::mem::replace(&mut known.waits, true) {
-                        known.sent = now;
+                    if known.sent == NEVER {
+                        (known.sent, known.told) = (now, false);
                     }
                     let (bits, what) = update(choice, common, known.id, row, owner, acked);
                     // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
@@ -283,7 +275,7 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
                 });
                 let followed = nearest_first && known.followed;
                 let patient = replica.crowded && known.phase == Phase::Spawning;
-                let facts = facts(known, candidate, frame.kind(row), now);
+                let facts = facts(known, replica.relation(known.id), candidate, frame.kind(row), now);
                 choice.weights.terms(&Facts { distance2, radius2: radius * radius, followed, patient, ..facts })
             }
             _ => Terms { tier: Tier::First, ..Terms::default() },
@@ -312,13 +304,13 @@ fn nearest_fit(replica: &Replica, budget: usize, candidates: &[Candidate]) -> bo
     bits * 100 <= budget * NEAREST_PERCENT
 }
 
-fn facts(known: &Known, candidate: &Candidate, kind: u8, now: u32) -> Facts {
+fn facts(known: &Known, relation: Relation, candidate: &Candidate, kind: u8, now: u32) -> Facts {
     let error = match candidate.what {
         What::Update { packed, .. } => packed.error,
         What::Spawn { .. } | What::Despawn => 0,
     };
     let waited = now.saturating_sub(known.sent);
-    Facts { kind, relation: known.relation, error, losses: known.losses, waited, ..Facts::default() }
+    Facts { kind, relation, error, losses: known.losses, waited, ..Facts::default() }
 }
 
 /// Cuts the candidates to what fits `room` bits, by the classes of their scores: whole classes first, then of the
@@ -349,13 +341,17 @@ fn keep_first(candidates: &mut Vec<Candidate>, room: usize, tick: u64) {
     candidates.retain(|candidate| usize::from(candidate.bucket) >= last);
 }
 
-/// Makes sure of it with the gaps as they are: far gaps take more than was set aside.
+/// Makes sure of it with the gaps as they are: where some were dropped, the gaps of others take more.
 fn keep_within(candidates: &mut Vec<Candidate>, room: usize) {
     candidates.truncate(usize::from(MAX_RECORDS));
-    while packed_bits(candidates) > room {
-        let least = candidates.iter().enumerate().min_by_key(|(_, candidate)| candidate.bucket).map(|(at, _)| at);
-        let Some(at) = least else { return };
-        candidates.remove(at);
+    loop {
+        let mut over = packed_bits(candidates).saturating_sub(room);
+        let Some(least) = candidates.iter().map(|candidate| candidate.bucket).min().filter(|_| over > 0) else { return };
+        candidates.retain(|candidate| {
+            let stays = over == 0 || candidate.bucket > least;
+            over = if stays { over } else { over.saturating_sub(usize::from(candidate.bits)) };
+            stays
+        });
     }
 }
 
