@@ -1,5 +1,7 @@
 //! One client's replication state: what it knows, what it has acknowledged, what waits.
 
+use core::ops::Range;
+
 use netcode::snapshot::MAX_SLOTS;
 use sim::EntityId;
 
@@ -12,20 +14,21 @@ pub(super) const NEVER: u32 = u32::MAX;
 /// The most entities that one client can have a relation to.
 pub const MAX_RELATIONS: usize = 64;
 
-/// Slots that have their turn together, side by side: their gaps then take a bit, and their states few cache lines. Few
-/// enough that no turn has many more of them than another.
-const BLOCK: u16 = 16;
-const BLOCKS: u16 = MAX_SLOTS / BLOCK;
-const _: () = assert!(64 % BLOCK == 0);
+/// The slots that a client which is in no crowd gets along with; when it comes into one, each turn has a few of them.
+const LOW_SLOTS: u16 = 128;
 
-/// The most turns: each needs a block.
-pub(super) const MAX_TURNS: u64 = BLOCKS as u64;
+/// The most turns.
+pub(super) const MAX_TURNS: u64 = 256;
 
-/// The first slots of the blocks that have that turn of so many.
-fn blocks_of_turn(turn: u64, turns: u64) -> impl Iterator<Item = u16> {
-    let turns = usize::try_from(turns).unwrap_or(usize::MAX).max(1);
-    let first = usize::try_from(turn).unwrap_or(usize::MAX);
-    (0..BLOCKS).skip(first).step_by(turns).map(|block| block * BLOCK)
+/// The slots that have that turn of so many: a few of the low ones, and a stretch of the others. They lie side by side, so
+/// that their gaps take a bit, and that their states are few pages and lines of memory, one after the other.
+fn slots_of_turn(turn: u64, turns: u64) -> [Range<u16>; 2] {
+    let turns = turns.clamp(1, MAX_TURNS) as u32;
+    let turn = turn.min(u64::from(turns - 1)) as u32;
+    let part = |of: u16, at: u32| (u32::from(of) * at / turns) as u16;
+    let stretch = |of: u16| part(of, turn)..part(of, turn + 1);
+    let high = stretch(MAX_SLOTS - LOW_SLOTS);
+    [stretch(LOW_SLOTS), high.start + LOW_SLOTS..high.end + LOW_SLOTS]
 }
 
 /// What a client is known to have of the entity in a slot.
@@ -95,26 +98,24 @@ impl SlotSet {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// The first slot of the set.
-    fn first(&self) -> Option<u16> {
-        let at = (0..self.0.len()).find(|at| self.word(*at) != 0)?;
-        Some((at * 64) as u16 + self.word(at).trailing_zeros() as u16)
+    /// The first slot of the set in a range.
+    fn first_in(&self, slots: Range<u16>) -> Option<u16> {
+        words_of(slots).find_map(|(at, mask)| {
+            let word = self.word(at) & mask;
+            (word != 0).then(|| (at * 64) as u16 + word.trailing_zeros() as u16)
+        })
     }
 
-    /// The first slot of the set in a block.
-    fn first_in_block(&self, block: u16) -> Option<u16> {
-        let slots = self.word(usize::from(block) / 64) & mask_of_block(block);
-        (slots != 0).then(|| block / 64 * 64 + slots.trailing_zeros() as u16)
-    }
-
-    /// Adds the slots of a block that are not in `without`.
-    fn insert_block(&mut self, block: u16, without: &Self) {
-        let at = usize::from(block) / 64;
-        if at >= self.0.len() {
-            self.0.resize(at + 1, 0);
-        }
-        if let Some(word) = self.0.get_mut(at) {
-            *word |= mask_of_block(block) & !without.word(at);
+    /// Adds the slots of a range that are not in `without`.
+    fn insert_range(&mut self, slots: Range<u16>, without: &Self) {
+        for (at, mask) in words_of(slots) {
+            let added = mask & !without.word(at);
+            if added != 0 && at >= self.0.len() {
+                self.0.resize(at + 1, 0);
+            }
+            if let Some(word) = self.0.get_mut(at) {
+                *word |= added;
+            }
         }
     }
 
@@ -132,9 +133,14 @@ impl SlotSet {
     }
 }
 
-/// The slots of a block, in their word.
-const fn mask_of_block(block: u16) -> u64 {
-    (!0 >> (64 - BLOCK)) << (block % 64)
+/// The words that hold a range of slots, and which bits of each.
+fn words_of(slots: Range<u16>) -> impl Iterator<Item = (usize, u64)> {
+    let Range { start, end } = slots;
+    (start / 64..end.div_ceil(64)).map(move |at| {
+        let first = start.saturating_sub(at * 64).min(63);
+        let last = (end - 1 - at * 64).min(63);
+        (usize::from(at), (!0 >> (63 - last)) & (!0 << first))
+    })
 }
 
 /// One client's replication state. Some 24 bytes per known entity, and two per record in flight.
@@ -274,7 +280,7 @@ impl Replica {
 
     /// The lowest vacant slot.
     fn first_vacant(&mut self, id: EntityId) -> Option<u16> {
-        if let Some(slot) = self.vacant.first() {
+        if let Some(slot) = self.vacant.first_in(0..self.slots.len() as u16) {
             return Some(slot);
         }
         let slot = u16::try_from(self.slots.len()).ok().filter(|slot| *slot < MAX_SLOTS)?;
@@ -284,30 +290,22 @@ impl Replica {
 
     /// The lowest vacant slot that has that turn.
     fn vacant_of_turn(&mut self, turn: u64, turns: u64, id: EntityId) -> Option<u16> {
-        for block in blocks_of_turn(turn, turns) {
-            let len = self.slots.len() as u16;
-            if block + BLOCK > len {
-                self.extend_to(block.max(len), id);
-                return Some(block.max(len));
-            }
-            let found = self.vacant.first_in_block(block);
-            if found.is_some() {
-                return found;
-            }
+        let [low, high] = slots_of_turn(turn, turns);
+        let found = self.vacant.first_in(low).or_else(|| self.vacant.first_in(high.clone()));
+        let len = self.slots.len() as u16;
+        if found.is_none() && high.end > len {
+            self.extend_to(high.start.max(len), id);
+            return Some(high.start.max(len));
         }
-        None
+        found
     }
 
     /// In a crowd: those who have that turn are looked at when the next snapshot is written.
     pub(super) fn pend_turn(&mut self, turn: u64, turns: u64) {
         let Self { slots, pending, vacant, .. } = self;
         let len = slots.len() as u16;
-        for block in blocks_of_turn(turn, turns).take_while(|block| *block < len) {
-            pending.insert_block(block, vacant);
-        }
-        // Of the last block, only what is there.
-        if let Some(last) = pending.0.get_mut(usize::from(len) / 64) {
-            *last &= (1 << (len % 64)) - 1;
+        for turn in slots_of_turn(turn, turns) {
+            pending.insert_range(turn.start.min(len)..turn.end.min(len), vacant);
         }
     }
 

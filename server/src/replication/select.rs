@@ -1,9 +1,9 @@
 //! What goes into a snapshot: every record that the client needs, or as many as fit, most urgent first.
 
-use netcode::bits::{BitCount, BitWriter};
+use netcode::bits::{BitSink, BitWriter};
 use netcode::snapshot::{
     Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, gap_bits, write_age, write_codec,
-    write_despawn, write_gap, write_header, write_spawn,
+    write_despawn, write_gap, write_header,
 };
 use sim::schema::{X, Z};
 use sim::{EntityId, Frame};
@@ -39,7 +39,7 @@ pub(super) struct Candidate {
 
 #[derive(Clone, Copy, Debug)]
 enum What {
-    Spawn { row: u32, owner: bool, known: bool },
+    Spawn { row: u32, known: bool, packed: Packed },
     Update { row: u32, age: u8, packed: Packed },
     Despawn,
 }
@@ -195,10 +195,10 @@ fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize> {
 }
 
 /// `known`: the client has it, from too long ago.
-fn spawn(choice: &Choice<'_>, row: usize, owner: bool, known: bool) -> (usize, What) {
-    let (frame, mut bits) = (choice.frame, BitCount::default());
-    write_spawn(&mut bits, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, frame.state(row));
-    (bits.0, What::Spawn { row: row as u32, owner, known })
+fn spawn(choice: &mut Choice<'_>, row: usize, owner: bool, known: bool) -> (usize, What) {
+    let row = row as u32;
+    let packed = choice.memo.spawn(choice.schema, choice.frame, row, owner);
+    (usize::from(packed.bits), What::Spawn { row, known, packed })
 }
 
 /// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
@@ -366,6 +366,21 @@ fn packed_bits(candidates: &[Candidate]) -> usize {
     gap_and_bits.sum()
 }
 
+/// What comes before a record's string, put together before it is written.
+#[derive(Default)]
+struct Head {
+    value: u64,
+    bits: u32,
+}
+
+impl BitSink for Head {
+    #[inline]
+    fn put(&mut self, value: u64, bits: u32) {
+        self.value |= value << self.bits;
+        self.bits += bits;
+    }
+}
+
 /// Packs what was chosen; `carried` then says what.
 pub(super) fn pack(
     choice: &Choice<'_>,
@@ -383,22 +398,24 @@ pub(super) fn pack(
     carried.clear();
     let mut next_slot = 0;
     for candidate in candidates {
-        write_gap(w, candidate.slot - next_slot);
+        let mut head = Head::default();
+        write_gap(&mut head, candidate.slot - next_slot);
+        if let What::Update { age, .. } = candidate.what {
+            write_age(&mut head, age, ages);
+        }
+        w.write(head.value, head.bits);
         next_slot = candidate.slot + 1;
         match candidate.what {
             What::Despawn => {
                 write_despawn(w);
                 stats.despawns += 1;
             }
-            What::Spawn { row, owner, known } => {
-                let (row, frame) = (row as usize, choice.frame);
-                let state = frame.state(row);
-                write_spawn(w, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, state);
+            What::Spawn { known, packed, .. } => {
+                choice.memo.copy(packed, w);
                 stats.spawns += 1;
                 stats.refreshes += u64::from(known);
             }
-            What::Update { age, packed, .. } => {
-                write_age(w, age, ages);
+            What::Update { packed, .. } => {
                 choice.memo.copy(packed, w);
                 stats.updates += 1;
                 stats.update_bits += u64::from(candidate.bits);
