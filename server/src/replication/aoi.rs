@@ -206,54 +206,62 @@ fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
     near.clear();
 }
 
-/// In a crowd: the nearest are followed, and those who are so no longer are not.
+/// In a crowd: the nearest are followed, and those who are so no longer are not. Nothing of those who stay is touched.
 fn follow_nearest(replica: &mut Replica, look: &mut Look<'_>, centre: [f32; 2]) {
-    let Scratch { nearest, ids, slots: fresh, all, .. } = &mut *look.scratch;
+    let Scratch { nearest, ids, near: fresh, was_near, .. } = &mut *look.scratch;
     look.frame.nearest(centre, look.aoi.enter_m, usize::from(look.aoi.follow), nearest);
     ids.clear();
     ids.push(replica.own);
     ids.extend(replica.pins.iter().map(|(id, _)| *id).filter(|id| look.frame.row(*id).is_some()));
     ids.extend(nearest.iter().map(|near| look.frame.id(near.row() as usize)));
-    fresh.clear();
-    let slot_of = |order: &[(EntityId, u16)], id: EntityId| {
-        order.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| order.get(at)).map(|(_, slot)| *slot)
-    };
-    for id in ids.iter() {
-        if let Some(slot) = slot_of(&replica.order, *id) {
-            fresh.push(slot);
-        } else if let Some(slot) = replica.insert_if(*id, look.frame.tick, look.aoi.turn_ticks, look.max_known) {
-            fresh.push(slot);
-        }
-    }
-    fresh.sort_unstable();
-    fresh.dedup();
+    ids.sort_unstable();
+    ids.dedup();
     // The first time everybody is followed; afterwards those of the last look are.
-    let first = replica.near.is_empty();
-    let Replica { slots, pending, near, .. } = replica;
-    let was: &[u16] = if first {
-        all.clear();
-        all.extend((0u16..).zip(slots.iter()).filter(|(_, known)| known.followed).map(|(slot, _)| slot));
-        all
+    was_near.clear();
+    if replica.near.is_empty() {
+        let followed = |slot: u16| replica.slots.get(usize::from(slot)).is_some_and(|known| known.followed);
+        was_near.extend(replica.order.iter().filter(|(_, slot)| followed(*slot)));
     } else {
-        near
-    };
-    for slot in was {
-        if let Some(known) = slots.get_mut(usize::from(*slot))
-            && known.followed
-            && fresh.binary_search(slot).is_err()
-        {
-            known.followed = false;
-            look.viewers.remove(known.id, Viewer { client: look.client, slot: *slot });
+        was_near.extend_from_slice(&replica.near);
+    }
+    fresh.clear();
+    let mut was = was_near.iter().copied().peekable();
+    for id in ids.iter().copied() {
+        while let Some((gone, slot)) = was.next_if(|(other, _)| *other < id) {
+            unfollow(replica, look.viewers, look.client, gone, slot);
+        }
+        if let Some(stays) = was.next_if(|(other, _)| *other == id) {
+            fresh.push(stays);
+        } else if let Some(slot) = slot_for(replica, look.frame.tick, look.aoi, look.max_known, id) {
+            follow(replica, look.viewers, look.client, id, slot);
+            fresh.push((id, slot));
         }
     }
-    for slot in fresh.iter() {
-        if let Some(known) = slots.get_mut(usize::from(*slot))
-            && !known.followed
-        {
-            known.followed = true;
-            look.viewers.add(known.id, Viewer { client: look.client, slot: *slot });
-            pending.insert(*slot);
-        }
+    for (gone, slot) in was {
+        unfollow(replica, look.viewers, look.client, gone, slot);
     }
-    near.clone_from(fresh);
+    replica.near.clone_from(fresh);
+}
+
+/// The slot of an entity, or a new one.
+fn slot_for(replica: &mut Replica, tick: u64, aoi: &Aoi, max_known: usize, id: EntityId) -> Option<u16> {
+    let known = replica.order.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| replica.order.get(at));
+    known.map(|(_, slot)| *slot).or_else(|| replica.insert_if(id, tick, aoi.turn_ticks, max_known))
+}
+
+fn follow(replica: &mut Replica, viewers: &mut Viewers, client: u16, id: EntityId, slot: u16) {
+    if let Some(known) = replica.slots.get_mut(usize::from(slot))
+        && !core::mem::replace(&mut known.followed, true)
+    {
+        viewers.add(id, Viewer { client, slot });
+        replica.pending.insert(slot);
+    }
+}
+
+fn unfollow(replica: &mut Replica, viewers: &mut Viewers, client: u16, id: EntityId, slot: u16) {
+    if let Some(known) = replica.slots.get_mut(usize::from(slot))
+        && core::mem::replace(&mut known.followed, false)
+    {
+        viewers.remove(id, Viewer { client, slot });
+    }
 }

@@ -42,6 +42,7 @@ pub use replica::{MAX_RELATIONS, Replica};
 use aoi::Look;
 use memo::Memo;
 use order::Order;
+use replica::Known;
 use priority::Weights;
 use select::{Candidate, Choice, Chosen};
 use sent::Carried;
@@ -122,8 +123,10 @@ struct Scratch {
     outside: Vec<(EntityId, u32)>,
     nearest: Vec<Neighbour>,
     ids: Vec<EntityId>,
-    slots: Vec<u16>,
-    all: Vec<u16>,
+    near: Vec<(EntityId, u16)>,
+    was_near: Vec<(EntityId, u16)>,
+    /// What is known of those who are pending.
+    gathered: Vec<(u16, Known)>,
     candidates: Vec<Candidate>,
     chosen: Chosen,
     carried: Vec<Carried>,
@@ -283,19 +286,21 @@ impl Replication {
         let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
         let Some(frame) = ring.newest() else { return };
         let explained = explain.then_some(explained);
-        let mut choice = Choice { schema, frame, ring, aoi, weights, memo, budget: budget * 8, explained };
-        scratch.chosen = select::choose(replica, &mut choice, &mut scratch.candidates);
+        let Scratch { candidates, gathered, chosen, .. } = scratch;
+        let mut choice = Choice { schema, frame, ring, aoi, weights, memo, gathered, budget: budget * 8, explained };
+        *chosen = select::choose(replica, &mut choice, candidates);
         stats.snapshots += 1;
         stats.cut += u64::from(scratch.chosen.cut);
     }
 
     /// Packs what [`choose`](Self::choose) chose. `margin`: see [`netcode::snapshot::Header::margin`].
     pub fn pack(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) {
-        let Self { schema, ring, aoi, weights, memo, scratch, stats, .. } = self;
-        let Some(frame) = ring.newest() else { return };
-        let choice = Choice { schema, frame, ring, aoi, weights, memo, budget: 0, explained: None };
+        let Self { ring, memo, scratch, stats, .. } = self;
+        if ring.newest().is_none() {
+            return;
+        }
         let Scratch { candidates, chosen, carried, .. } = scratch;
-        select::pack(&choice, *chosen, margin, candidates, carried, stats, w);
+        select::pack(memo, *chosen, margin, candidates, carried, stats, w);
     }
 
     /// The snapshot just packed went out to that client in packet `pn`.

@@ -167,8 +167,8 @@ pub struct Replica {
     pub(super) crowded: bool,
     /// In a crowd: whose turn is next, below [`Aoi::turn_ticks`].
     pub(super) turn: u64,
-    /// The slots followed in a crowd, ascending.
-    pub(super) near: Vec<u16>,
+    /// Who is followed in a crowd, in which slot, by ascending id.
+    pub(super) near: Vec<(EntityId, u16)>,
     /// Who was not in the area at the last look at all of it, by ascending id, and the tick since.
     pub(super) outside: Vec<(EntityId, u32)>,
     /// Not all newcomers were let in at the last look at all of the area.
@@ -235,7 +235,7 @@ impl Replica {
             + self.vacant.bytes()
             + self.order.capacity() * size_of::<(EntityId, u16)>()
             + self.pending.bytes()
-            + self.near.capacity() * 2
+            + self.near.capacity() * size_of::<(EntityId, u16)>()
             + self.outside.capacity() * size_of::<(EntityId, u32)>()
             + self.sent.bytes()
     }
@@ -332,6 +332,7 @@ impl Replica {
         if let Ok(at) = self.order.binary_search_by_key(&former.id, |(id, _)| *id) {
             self.order.remove(at);
         }
+        self.near.retain(|(_, other)| *other != slot);
         self.pending.remove(slot);
         self.vacant.insert(slot);
         Some(former)
@@ -385,6 +386,14 @@ impl Replica {
         });
         self.sent = sent;
         self.newest_acked = self.newest_acked.max(settled);
+    }
+
+    /// Whether two records of a course that began in that tick are on their way, or one that waited: in a crowd, where
+    /// others wait, that must do as long as none is lost. Not for the client's own entity.
+    #[inline]
+    pub(super) fn is_told(&self, known: &Known, course: u64) -> bool {
+        let sent = self.epoch + u64::from(known.sent);
+        self.crowded && known.told && known.losses == 0 && known.sent != NEVER && sent > course && known.id != self.own
     }
 
     /// Packet `pn` is lost: what it carried becomes more urgent.

@@ -52,6 +52,7 @@ pub(super) struct Choice<'a> {
     pub aoi: &'a Aoi,
     pub weights: &'a Weights,
     pub memo: &'a mut Memo,
+    pub gathered: &'a mut Vec<(u16, Known)>,
     /// The most bits of the body.
     pub budget: usize,
     /// Where to explain the choice, if somebody wants to know.
@@ -136,48 +137,66 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
     let now = replica.stamp(frame.tick);
     let common = replica.newest_acked.and_then(|acked| Some((age_of(frame, acked)?, choice.ring.at(acked)?)));
     let age0 = common.map_or(0, |(age, _)| age);
-    let Replica { slots, pending, .. } = replica;
-    for at in 0..pending.words() {
-        let mut word = pending.word(at);
-        while word != 0 {
-            let slot = (at * 64) as u16 + word.trailing_zeros() as u16;
-            word &= word - 1;
-            let Some(known) = slots.get_mut(usize::from(slot)) else { continue };
-            let row = if known.phase == Phase::Despawning { None } else { frame.row(known.id) };
-            let (bits, what) = match (known.phase, row) {
-                (Phase::Vacant, _) => {
-                    pending.remove(slot);
+    gather(replica, choice.gathered);
+    for at in 0..choice.gathered.len() {
+        let Some((slot, known)) = choice.gathered.get(at).copied() else { continue };
+        let row = if known.phase == Phase::Despawning { None } else { frame.row(known.id) };
+        let (bits, what) = match (known.phase, row) {
+            (Phase::Vacant, _) => {
+                replica.pending.remove(slot);
+                continue;
+            }
+            (_, None) => {
+                if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
+                    known.phase = Phase::Despawning;
+                }
+                (DESPAWN_BITS, What::Despawn)
+            }
+            (Phase::Known, Some(row)) => {
+                let (acked, owner) = (epoch + u64::from(known.acked), known.id == own);
+                let course = course(frame, row, owner);
+                let settled = course <= acked;
+                if settled || replica.is_told(&known, course) {
+                    replica.pending.remove(slot);
+                    if settled && let Some(known) = replica.slots.get_mut(usize::from(slot)) {
+                        known.sent = NEVER;
+                    }
                     continue;
                 }
-                (_, None) => {
-                    known.phase = Phase::Despawning;
-                    (DESPAWN_BITS, What::Despawn)
-                }
-                (Phase::Known, Some(row)) => {
-                    let acked = epoch + u64::from(known.acked);
-                    let owner = known.id == own;
-                    if course(frame, row, owner) <= acked {
-                        pending.remove(slot);
-                        known.sent = NEVER;
-                        continue;
-                    }
+                let (bits, what) = update(choice, common, known.id, row, owner, acked);
+                if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
                     if known.sent == NEVER {
                         (known.sent, known.told) = (now, false);
                     }
-                    let (bits, what) = update(choice, common, known.id, row, owner, acked);
                     // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
                     // taken for lost), it forgets the older ones now.
                     if let What::Update { age, .. } = what {
                         known.acked = known.acked.max(now.saturating_sub(age.into()));
                     }
-                    (bits, what)
                 }
-                (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
-            };
-            candidates.push(Candidate { slot, bits: bits as u16, bucket: 0, what });
-        }
+                (bits, what)
+            }
+            (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
+        };
+        candidates.push(Candidate { slot, bits: bits as u16, bucket: 0, what });
     }
     age0
+}
+
+/// What is known of those who are pending. It is far away in memory: so all of it is on its way at once, while a loop that
+/// also decides something would wait for one after the other.
+fn gather(replica: &Replica, gathered: &mut Vec<(u16, Known)>) {
+    gathered.clear();
+    for at in 0..replica.pending.words() {
+        let mut word = replica.pending.word(at);
+        while word != 0 {
+            let slot = (at * 64) as u16 + word.trailing_zeros() as u16;
+            word &= word - 1;
+            if let Some(known) = replica.slots.get(usize::from(slot)) {
+                gathered.push((slot, *known));
+            }
+        }
+    }
 }
 
 fn age_of(frame: &Frame, tick: u64) -> Option<u8> {
@@ -383,7 +402,7 @@ impl BitSink for Head {
 
 /// Packs what was chosen; `carried` then says what.
 pub(super) fn pack(
-    choice: &Choice<'_>,
+    memo: &Memo,
     chosen: Chosen,
     margin: Option<i8>,
     candidates: &[Candidate],
@@ -411,12 +430,12 @@ pub(super) fn pack(
                 stats.despawns += 1;
             }
             What::Spawn { known, packed, .. } => {
-                choice.memo.copy(packed, w);
+                memo.copy(packed, w);
                 stats.spawns += 1;
                 stats.refreshes += u64::from(known);
             }
             What::Update { packed, .. } => {
-                choice.memo.copy(packed, w);
+                memo.copy(packed, w);
                 stats.updates += 1;
                 stats.update_bits += u64::from(candidate.bits);
             }
