@@ -89,7 +89,7 @@ impl Spots {
         out.clear();
         let Some(circle) = Circle::new(center, radius_m) else { return };
         self.collect(&circle, states, out, |_, row| row);
-        out.sort_unstable();
+        sort_rows(out, states.len());
     }
 
     /// As [`crate::Frame::nearest`].
@@ -160,6 +160,35 @@ impl Spots {
             }
         }
     }
+}
+
+/// Rows from which on a set of bits sorts them sooner than comparisons do.
+const MANY: usize = 128;
+
+/// Sorts rows below `len`, each there once. Where they are many of all, through a set of bits behind them.
+fn sort_rows(rows: &mut Vec<u32>, len: usize) {
+    let (count, words) = (rows.len(), len.div_ceil(32));
+    if count < MANY || count < words {
+        return rows.sort_unstable();
+    }
+    rows.resize(count + words, 0);
+    let (sorted, set) = rows.split_at_mut(count);
+    for row in sorted.iter() {
+        if let Some(word) = set.get_mut(*row as usize / 32) {
+            *word |= 1 << (*row % 32);
+        }
+    }
+    let mut places = sorted.iter_mut();
+    for (word, first) in set.iter().zip((0..).step_by(32)) {
+        let mut left = *word;
+        while left != 0 {
+            if let Some(place) = places.next() {
+                *place = first + left.trailing_zeros();
+            }
+            left &= left - 1;
+        }
+    }
+    rows.truncate(count);
 }
 
 fn square(quanta: i32) -> i64 {

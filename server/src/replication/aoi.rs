@@ -11,7 +11,7 @@ use core::cmp::Ordering;
 
 use sim::{EntityId, Frame};
 
-use super::replica::{MAX_TURNS, NEVER, Phase, Replica};
+use super::replica::{MAX_TURNS, Phase, Replica};
 use super::viewers::{Viewer, Viewers};
 use super::{ReplicaStats, Scratch};
 
@@ -105,13 +105,13 @@ pub(super) fn refresh(replica: &mut Replica, look: &mut Look<'_>) {
 
 /// Compares who is known with who is there, both by ascending id.
 fn look_at_all(replica: &mut Replica, look: &mut Look<'_>, [x, z]: [f32; 2]) {
-    let Scratch { rows, newcomers, .. } = look.scratch;
+    let Scratch { rows, newcomers, outside: now_outside, .. } = look.scratch;
     look.frame.query([x, z], look.aoi.leave_m, rows);
     newcomers.clear();
+    now_outside.clear();
     let now = replica.stamp(look.frame.tick);
     let grace = u32::try_from(look.aoi.grace_ticks).unwrap_or(u32::MAX);
     let enter2 = look.aoi.enter_m * look.aoi.enter_m;
-    let mut spawning = 0;
     let mut rows = rows.iter().copied().peekable();
     let mut newcomer = |row: u32| {
         let [px, _, pz] = look.frame.position_m(row as usize);
@@ -121,7 +121,9 @@ fn look_at_all(replica: &mut Replica, look: &mut Look<'_>, [x, z]: [f32; 2]) {
         }
     };
     let own = replica.own;
-    let Replica { order, slots, pins, pending, .. } = replica;
+    let Replica { order, slots, pins, pending, outside, .. } = replica;
+    let mut was_outside = outside.iter().copied().peekable();
+    // Most are in the area as they were: of those nothing is touched but their place in the order.
     for (id, slot) in order.iter() {
         let mut seen = false;
         while let Some(row) = rows.next_if(|row| look.frame.id(*row as usize) <= *id) {
@@ -131,17 +133,21 @@ fn look_at_all(replica: &mut Replica, look: &mut Look<'_>, [x, z]: [f32; 2]) {
                 newcomer(row);
             }
         }
-        let Some(known) = slots.get_mut(usize::from(*slot)) else { continue };
-        spawning += usize::from(known.phase == Phase::Spawning);
         if seen || *id == own || pins.iter().any(|(pinned, _)| pinned == id) {
-            known.outside = NEVER;
-        } else if known.outside == NEVER {
-            known.outside = now;
-        } else if now - known.outside >= grace && known.phase != Phase::Despawning {
+            continue;
+        }
+        let Some(known) = slots.get_mut(usize::from(*slot)) else { continue };
+        while was_outside.next_if(|(other, _)| other < id).is_some() {}
+        let since = was_outside.next_if(|(other, _)| other == id).map_or(now, |(_, since)| since);
+        if now - since < grace {
+            now_outside.push((*id, since));
+        } else if known.phase != Phase::Despawning {
             known.phase = Phase::Despawning;
             pending.insert(*slot);
         }
     }
+    outside.clear();
+    outside.extend_from_slice(now_outside);
     rows.for_each(newcomer);
     for (pinned, _) in pins.iter() {
         if let Some(row) = look.frame.row(*pinned)
@@ -151,19 +157,28 @@ fn look_at_all(replica: &mut Replica, look: &mut Look<'_>, [x, z]: [f32; 2]) {
             newcomers.push((0.0, row as u32));
         }
     }
-    admit(replica, look, MAX_SPAWNING.saturating_sub(spawning));
+    admit(replica, look);
 }
 
 /// Gives newcomers slots. Where not all find a place, the nearest do: the client's own entity before all.
-fn admit(replica: &mut Replica, look: &mut Look<'_>, at_once: usize) {
+fn admit(replica: &mut Replica, look: &mut Look<'_>) {
     let newcomers = &mut look.scratch.newcomers;
+    replica.more = false;
+    if newcomers.is_empty() {
+        return;
+    }
+    let spawning = replica.slots.iter().filter(|known| known.phase == Phase::Spawning).count();
     let places = look.max_known.saturating_sub(replica.known());
-    let room = places.min(at_once);
+    let room = places.min(MAX_SPAWNING.saturating_sub(spawning));
     if newcomers.len() > room {
+        replica.more = places > room;
         let nearest = |a: &(f32, u32), b: &(f32, u32)| -> Ordering { a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)) };
-        newcomers.sort_unstable_by(nearest);
+        if room > 0 {
+            newcomers.select_nth_unstable_by(room - 1, nearest);
+        }
         look.stats.no_slot += newcomers.len().saturating_sub(places.max(room)) as u64;
         newcomers.truncate(room);
+        newcomers.sort_unstable_by(nearest);
     }
     let crowd = usize::from(look.aoi.crowd);
     for (_, row) in newcomers.iter() {
@@ -191,54 +206,62 @@ fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
     near.clear();
 }
 
-/// In a crowd: the nearest are followed, and those who are so no longer are not.
+/// In a crowd: the nearest are followed, and those who are so no longer are not. Nothing of those who stay is touched.
 fn follow_nearest(replica: &mut Replica, look: &mut Look<'_>, centre: [f32; 2]) {
-    let Scratch { nearest, ids, slots: fresh, all, .. } = &mut *look.scratch;
+    let Scratch { nearest, ids, near: fresh, was_near, .. } = &mut *look.scratch;
     look.frame.nearest(centre, look.aoi.enter_m, usize::from(look.aoi.follow), nearest);
     ids.clear();
     ids.push(replica.own);
     ids.extend(replica.pins.iter().map(|(id, _)| *id).filter(|id| look.frame.row(*id).is_some()));
     ids.extend(nearest.iter().map(|near| look.frame.id(near.row() as usize)));
-    fresh.clear();
-    let slot_of = |order: &[(EntityId, u16)], id: EntityId| {
-        order.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| order.get(at)).map(|(_, slot)| *slot)
-    };
-    for id in ids.iter() {
-        if let Some(slot) = slot_of(&replica.order, *id) {
-            fresh.push(slot);
-        } else if let Some(slot) = replica.insert_if(*id, look.frame.tick, look.aoi.turn_ticks, look.max_known) {
-            fresh.push(slot);
-        }
-    }
-    fresh.sort_unstable();
-    fresh.dedup();
+    ids.sort_unstable();
+    ids.dedup();
     // The first time everybody is followed; afterwards those of the last look are.
-    let first = replica.near.is_empty();
-    let Replica { slots, pending, near, .. } = replica;
-    let was: &[u16] = if first {
-        all.clear();
-        all.extend((0u16..).zip(slots.iter()).filter(|(_, known)| known.followed).map(|(slot, _)| slot));
-        all
+    was_near.clear();
+    if replica.near.is_empty() {
+        let followed = |slot: u16| replica.slots.get(usize::from(slot)).is_some_and(|known| known.followed);
+        was_near.extend(replica.order.iter().filter(|(_, slot)| followed(*slot)));
     } else {
-        near
-    };
-    for slot in was {
-        if let Some(known) = slots.get_mut(usize::from(*slot))
-            && known.followed
-            && fresh.binary_search(slot).is_err()
-        {
-            known.followed = false;
-            look.viewers.remove(known.id, Viewer { client: look.client, slot: *slot });
+        was_near.extend_from_slice(&replica.near);
+    }
+    fresh.clear();
+    let mut was = was_near.iter().copied().peekable();
+    for id in ids.iter().copied() {
+        while let Some((gone, slot)) = was.next_if(|(other, _)| *other < id) {
+            unfollow(replica, look.viewers, look.client, gone, slot);
+        }
+        if let Some(stays) = was.next_if(|(other, _)| *other == id) {
+            fresh.push(stays);
+        } else if let Some(slot) = slot_for(replica, look.frame.tick, look.aoi, look.max_known, id) {
+            follow(replica, look.viewers, look.client, id, slot);
+            fresh.push((id, slot));
         }
     }
-    for slot in fresh.iter() {
-        if let Some(known) = slots.get_mut(usize::from(*slot))
-            && !known.followed
-        {
-            known.followed = true;
-            look.viewers.add(known.id, Viewer { client: look.client, slot: *slot });
-            pending.insert(*slot);
-        }
+    for (gone, slot) in was {
+        unfollow(replica, look.viewers, look.client, gone, slot);
     }
-    near.clone_from(fresh);
+    replica.near.clone_from(fresh);
+}
+
+/// The slot of an entity, or a new one.
+fn slot_for(replica: &mut Replica, tick: u64, aoi: &Aoi, max_known: usize, id: EntityId) -> Option<u16> {
+    let known = replica.order.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| replica.order.get(at));
+    known.map(|(_, slot)| *slot).or_else(|| replica.insert_if(id, tick, aoi.turn_ticks, max_known))
+}
+
+fn follow(replica: &mut Replica, viewers: &mut Viewers, client: u16, id: EntityId, slot: u16) {
+    if let Some(known) = replica.slots.get_mut(usize::from(slot))
+        && !core::mem::replace(&mut known.followed, true)
+    {
+        viewers.add(id, Viewer { client, slot });
+        replica.pending.insert(slot);
+    }
+}
+
+fn unfollow(replica: &mut Replica, viewers: &mut Viewers, client: u16, id: EntityId, slot: u16) {
+    if let Some(known) = replica.slots.get_mut(usize::from(slot))
+        && core::mem::replace(&mut known.followed, false)
+    {
+        viewers.remove(id, Viewer { client, slot });
+    }
 }

@@ -4,7 +4,7 @@ use sim::{EntityId, Frame};
 use thiserror::Error;
 
 use super::Replication;
-use super::replica::{Known, Phase, Replica};
+use super::replica::{Known, NEVER, Phase, Replica};
 use super::viewers::Viewer;
 
 /// What the server believes that a client has of an entity.
@@ -88,7 +88,8 @@ impl Replica {
     pub fn held(&self) -> impl Iterator<Item = Held> + '_ {
         self.order.iter().filter_map(|(id, slot)| {
             let known = self.slots.get(usize::from(*slot)).filter(|known| known.phase == Phase::Known)?;
-            let (acked, settled) = (self.epoch + u64::from(known.acked), !self.pending.contains(*slot));
+            let acked = self.epoch + u64::from(known.acked);
+            let settled = !self.pending.contains(*slot) && (known.sent == NEVER || known.sent <= known.acked);
             Some(Held { id: *id, slot: *slot, acked, settled, followed: known.followed })
         })
     }
@@ -119,8 +120,7 @@ impl Replication {
             return Err(Inconsistent::Viewer { client, slot, times });
         }
         let vacant = known.phase == Phase::Vacant;
-        // Slots of the near that were vacated since the last look stay in their list; who was given one is not followed.
-        let near = replica.near.binary_search(&slot).is_ok();
+        let near = replica.near.contains(&(known.id, slot));
         let by_rule = if replica.crowded { near || !known.followed } else { known.followed != vacant };
         if !by_rule || vacant && known.followed {
             return Err(Inconsistent::Following { client, slot });
@@ -141,7 +141,7 @@ fn needs_record(frame: &Frame, replica: &Replica, known: &Known) -> bool {
         Phase::Spawning | Phase::Despawning => true,
         Phase::Known => frame.row(known.id).is_none_or(|row| {
             let course = if known.id == replica.own { frame.course_own(row) } else { frame.course(row) };
-            course > replica.epoch + u64::from(known.acked)
+            course > replica.epoch + u64::from(known.acked) && !replica.is_told(known, course)
         }),
     }
 }

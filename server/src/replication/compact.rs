@@ -7,13 +7,15 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use netcode::schema::Schema;
+use netcode::schema::{Schema, State};
 use netcode::snapshot::compact::{Binary, Coder, Encoder, MAX_VERSION, Model, Tables, Trainer};
 use netcode::snapshot::predict::{History, Plans};
-use netcode::snapshot::{DecodeError, Header, MAX_TABLES, Op};
-use sim::Frame;
+use netcode::snapshot::{DecodeError, Header, MAX_HEADER_BITS, MAX_TABLES, Op};
+use sim::{EntityId, Frame};
 
-use super::select::{Candidate, Choice, What, row_like};
+use super::ReplicationSchema;
+use super::frame_ring::FrameRing;
+use super::select::{Candidate, What, packed_bits, row_like};
 
 /// The first tables are published when so many updates were learned, by default.
 pub const DEFAULT_FIRST_UPDATES: u32 = 4096;
@@ -108,42 +110,36 @@ impl Compact {
     ///
     /// # Errors
     /// Never, if the frame's values are in range; or there are no such tables.
-    pub fn encode(
-        &mut self,
-        version: u8,
-        choice: &Choice<'_>,
-        header: &Header,
-        candidates: &[Candidate],
-        fast_bits: usize,
-    ) -> Result<&[u8], DecodeError> {
+    pub fn encode(&mut self, version: u8, body: &Body<'_>) -> Result<&[u8], DecodeError> {
         let newest = self.newest().map(|(newest, _)| newest);
         let Self { plans, published, out, .. } = self;
         let published = published.iter_mut().find(|published| published.tables.version() == version);
         let Published { tables, running, .. } = published.ok_or(DecodeError::UnknownTables(version))?;
         out.clear();
         let mut encoder = Encoder::new(plans, running, out);
-        let coded = body(&mut encoder, choice, header, candidates);
+        let coded = body.code(&mut encoder);
         encoder.finish();
         running.restart(tables.model());
         coded?;
         let bits = out.len() as u64 * 8;
-        if header.count > 0 && fast_bits > 0 {
-            let share = bits * WHOLE / fast_bits as u64;
+        if body.header.count > 0 {
+            let fast = packed_bits(body.candidates) + MAX_HEADER_BITS;
+            let share = bits * WHOLE / fast as u64;
             // An eighth of the way, rounded towards the new one.
             self.share = (self.share * 7 + share.min(2 * WHOLE)).div_ceil(8);
         }
         if newest == Some(version) && self.is_sample() {
-            self.learn(choice, header, candidates, Some(bits))?;
+            self.learn(body, Some(bits))?;
         }
         self.bodies += 1;
         Ok(&self.out)
     }
 
     /// Learns a body that goes out in the fast codec because its client has no tables yet.
-    pub fn learn_first(&mut self, choice: &Choice<'_>, header: &Header, candidates: &[Candidate]) {
+    pub fn learn_first(&mut self, body: &Body<'_>) {
         if self.published.is_empty() {
             // What cannot be coded is not learned; it goes out as it is.
-            let _ = self.learn(choice, header, candidates, None);
+            let _ = self.learn(body, None);
         }
     }
 
@@ -151,17 +147,11 @@ impl Compact {
         self.bodies.is_multiple_of(SAMPLE)
     }
 
-    fn learn(
-        &mut self,
-        choice: &Choice<'_>,
-        header: &Header,
-        candidates: &[Candidate],
-        coded: Option<u64>,
-    ) -> Result<(), DecodeError> {
+    fn learn(&mut self, body: &Body<'_>, coded: Option<u64>) -> Result<(), DecodeError> {
         let before = self.trainer.cost();
-        body(&mut self.trainer.body(&self.plans), choice, header, candidates)?;
+        body.code(&mut self.trainer.body(&self.plans))?;
         self.updates +=
-            candidates.iter().filter(|candidate| matches!(candidate.what, What::Update { .. })).count() as u64;
+            body.candidates.iter().filter(|candidate| matches!(candidate.what, What::Update { .. })).count() as u64;
         if let Some(coded) = coded {
             self.window.bodies += 1;
             self.window.coded += coded;
@@ -211,51 +201,57 @@ impl Compact {
     }
 }
 
-/// Codes, or learns, the body that was chosen.
-fn body<B: Binary>(
-    coder: &mut Coder<'_, B>,
-    choice: &Choice<'_>,
-    header: &Header,
-    candidates: &[Candidate],
-) -> Result<(), DecodeError> {
-    coder.header(header)?;
-    let frame = choice.frame;
-    let mut next_slot = 0;
-    for candidate in candidates {
-        coder.gap(candidate.slot - next_slot)?;
-        next_slot = candidate.slot + 1;
-        match candidate.what {
-            What::Despawn => {
-                coder.op(header.ages, &Op::Despawn)?;
-            }
-            What::Spawn { row, owner, .. } => {
-                let (row, kind) = (row as usize, frame.kind(row as usize));
-                let state = visible(choice, kind, owner, frame, row)?;
-                coder.op(header.ages, &Op::Spawn { id: frame.id(row).raw(), kind, owner, state })?;
-            }
-            What::Update { row, age, owner, .. } => {
-                coder.op(header.ages, &Op::Update { age })?;
-                let (row, kind) = (row as usize, frame.kind(row as usize));
-                let base = frame.tick.checked_sub(u64::from(age)).and_then(|tick| choice.ring.at(tick));
-                let base = base.and_then(|base| Some((base, row_like(base, frame.id(row), row)?)));
-                let (base, base_row) = base.ok_or(DecodeError::UnknownBaseline)?;
-                let base = visible(choice, kind, owner, base, base_row)?;
-                let history = History { base: &base, older: None, age, rate: choice.schema.rate };
-                coder.update(kind, owner, &history, &visible(choice, kind, owner, frame, row)?)?;
-            }
-        }
-    }
-    Ok(())
+/// A body that was chosen.
+pub(super) struct Body<'a> {
+    pub schema: &'a ReplicationSchema,
+    pub frame: &'a Frame,
+    pub ring: &'a FrameRing,
+    /// What the client owns.
+    pub own: EntityId,
+    pub header: &'a Header,
+    pub candidates: &'a [Candidate],
 }
 
-/// A state as the receiver has it.
-fn visible(
-    choice: &Choice<'_>,
-    kind: u8,
-    owner: bool,
-    frame: &Frame,
-    row: usize,
-) -> Result<netcode::schema::State, DecodeError> {
-    let kind = choice.schema.schema.kind(kind).ok_or(DecodeError::UnknownKind(kind))?;
-    Ok(kind.visible(owner, frame.state(row)))
+impl Body<'_> {
+    /// Codes it, or learns it.
+    fn code<B: Binary>(&self, coder: &mut Coder<'_, B>) -> Result<(), DecodeError> {
+        coder.header(self.header)?;
+        let mut next_slot = 0;
+        for candidate in self.candidates {
+            coder.gap(candidate.slot - next_slot)?;
+            next_slot = candidate.slot + 1;
+            match candidate.what {
+                What::Despawn => {
+                    coder.op(self.header.ages, &Op::Despawn)?;
+                }
+                What::Spawn { row, .. } => self.spawn(coder, row as usize)?,
+                What::Update { row, age, .. } => self.update(coder, row as usize, age)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn<B: Binary>(&self, coder: &mut Coder<'_, B>, row: usize) -> Result<(), DecodeError> {
+        let (id, kind) = (self.frame.id(row), self.frame.kind(row));
+        let owner = id == self.own;
+        let state = self.seen(kind, owner, self.frame.state(row))?;
+        coder.op(self.header.ages, &Op::Spawn { id: id.raw(), kind, owner, state }).map(|_| ())
+    }
+
+    fn update<B: Binary>(&self, coder: &mut Coder<'_, B>, row: usize, age: u8) -> Result<(), DecodeError> {
+        coder.op(self.header.ages, &Op::Update { age })?;
+        let (id, kind) = (self.frame.id(row), self.frame.kind(row));
+        let owner = id == self.own;
+        let base = self.frame.tick.checked_sub(age.into()).and_then(|tick| self.ring.at(tick));
+        let base = base.and_then(|base| Some(base.state(row_like(base, id, row)?)));
+        let base = self.seen(kind, owner, base.ok_or(DecodeError::UnknownBaseline)?)?;
+        let history = History { base: &base, older: None, age, rate: self.schema.rate };
+        coder.update(kind, owner, &history, &self.seen(kind, owner, self.frame.state(row))?).map(|_| ())
+    }
+
+    /// A state as the client has it.
+    fn seen(&self, kind: u8, owner: bool, state: &State) -> Result<State, DecodeError> {
+        let kind = self.schema.schema.kind(kind).ok_or(DecodeError::UnknownKind(kind))?;
+        Ok(kind.visible(owner, state))
+    }
 }

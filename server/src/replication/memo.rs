@@ -1,18 +1,22 @@
 //! The bits of updates, made once for all clients that want the same.
 //!
 //! What became of an entity since tick `T - age` is the same string of bits for every client that has that
-//! baseline. It is packed when the first one wants it and copied for the others.
+//! baseline. It is packed when the first one wants it and copied for the others. So are spawns, which need no baseline.
 
 use netcode::bits::BitWriter;
 use netcode::schema::{Kind, Predictor, State, extrapolate};
-use netcode::snapshot::{MAX_AGE, write_residuals};
+use netcode::snapshot::{MAX_AGE, write_residuals, write_spawn};
+use sim::Frame;
 
 use super::ReplicationSchema;
 
 /// Ages with a place of their own for each entity; two that differ by this displace each other.
 const WAYS: usize = 32;
-/// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their classes and groups.
-const MAX_BYTES: usize = 64;
+/// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their classes and groups, or of
+/// what comes before them in a spawn.
+const MAX_BYTES: usize = 80;
+/// The age under which spawns have their place.
+const SPAWN: u8 = 0;
 
 const _: () = assert!(WAYS.is_power_of_two() && WAYS <= MAX_AGE as usize + 1);
 
@@ -82,13 +86,43 @@ impl Memo {
     /// Packs an update as everybody but the owner gets it.
     pub fn make(&mut self, schema: &ReplicationSchema, change: &Change<'_>) -> Packed {
         let packed = self.pack(schema, change, false);
-        self.misses += 1;
-        let place = change.row as usize * WAYS + usize::from(change.age) % WAYS;
-        if let Some(entry) = self.entries.get_mut(place) {
-            let Packed { at, bits, error } = packed;
-            *entry = Entry { stamp: self.stamp, at, bits, age: change.age, error };
+        self.keep(change.row, change.age, packed);
+        packed
+    }
+
+    /// The string of a spawn, for the owner or for all others.
+    pub fn spawn(&mut self, schema: &ReplicationSchema, frame: &Frame, row: u32, owner: bool) -> Packed {
+        if !owner && let Some(packed) = self.get(row, SPAWN) {
+            return packed;
+        }
+        let mut bytes = [0; MAX_BYTES];
+        let mut w = BitWriter::new(&mut bytes);
+        let at = row as usize;
+        write_spawn(&mut w, schema.schema, frame.id(at).raw(), frame.kind(at), owner, frame.state(at));
+        let bits = w.bit_len() as u16;
+        let len = w.finish();
+        let packed = Packed { at: self.store(&bytes, len), bits, error: 0 };
+        if !owner {
+            self.keep(row, SPAWN, packed);
         }
         packed
+    }
+
+    fn keep(&mut self, row: u32, age: u8, packed: Packed) {
+        self.misses += 1;
+        let place = row as usize * WAYS + usize::from(age) % WAYS;
+        if let Some(entry) = self.entries.get_mut(place) {
+            let Packed { at, bits, error } = packed;
+            *entry = Entry { stamp: self.stamp, at, bits, age, error };
+        }
+    }
+
+    /// Keeps the first `len` bytes until the next frame; where.
+    fn store(&mut self, bytes: &[u8; MAX_BYTES], len: usize) -> u32 {
+        let at = self.words.len() as u32;
+        let (words, _) = bytes.as_chunks::<8>();
+        self.words.extend(words.iter().take(len.div_ceil(8)).map(|word| u64::from_le_bytes(*word)));
+        at
     }
 
     /// Packs an update for one client alone, with or without the owner's fields.
@@ -100,10 +134,7 @@ impl Memo {
         write_residuals(&mut w, kind, owner, &guess, change.state);
         let bits = w.bit_len() as u16;
         let len = w.finish();
-        let at = self.words.len() as u32;
-        let (words, _) = bytes.as_chunks::<8>();
-        self.words.extend(words.iter().take(len.div_ceil(8)).map(|word| u64::from_le_bytes(*word)));
-        Packed { at, bits, error: worst_miss(kind, &guess, change.state) }
+        Packed { at: self.store(&bytes, len), bits, error: worst_miss(kind, &guess, change.state) }
     }
 
     /// Copies a string made for this frame.

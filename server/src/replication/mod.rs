@@ -46,10 +46,11 @@ pub use replica::{MAX_RELATIONS, Replica};
 pub use weighed::Weighed;
 
 use aoi::Look;
-use compact::Compact;
+use compact::{Body, Compact};
 use memo::Memo;
 use order::Order;
 use priority::Weights;
+use replica::Known;
 use select::{Candidate, Choice, Chosen};
 use sent::Carried;
 use viewers::{Viewer, Viewers};
@@ -134,10 +135,13 @@ struct Scratch {
     rows: Vec<u32>,
     /// Squared distances and rows of those who have no slot yet.
     newcomers: Vec<(f32, u32)>,
+    outside: Vec<(EntityId, u32)>,
     nearest: Vec<Neighbour>,
     ids: Vec<EntityId>,
-    slots: Vec<u16>,
-    all: Vec<u16>,
+    near: Vec<(EntityId, u16)>,
+    was_near: Vec<(EntityId, u16)>,
+    /// What is known of those who are pending.
+    gathered: Vec<(u16, Known)>,
     candidates: Vec<Candidate>,
     chosen: Chosen,
     /// For whom, in how many bytes, and from which tables if in the compact codec.
@@ -337,49 +341,53 @@ impl Replication {
         let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
         let Some(frame) = ring.newest() else { return };
         let explained = explain.then_some(explained);
-        let mut choice = Choice { schema, frame, ring, aoi, weights, memo, budget, explained };
-        scratch.chosen = select::choose(replica, &mut choice, &mut scratch.candidates);
+        let Scratch { candidates, gathered, chosen, .. } = scratch;
+        let mut choice = Choice { schema, frame, ring, aoi, weights, memo, gathered, budget, explained };
+        *chosen = select::choose(replica, &mut choice, candidates);
     }
 
     /// Packs what [`choose`](Self::choose) chose. `margin`: see [`netcode::snapshot::Header::margin`].
     pub fn pack(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) {
-        if !self.pack_compact(margin, w) {
-            if self.scratch.tables.take().is_some() {
-                self.stats.compact_too_long += 1;
-                self.choose_bits(self.scratch.client, self.scratch.budget * 8);
-            }
-            self.pack_fast(margin, w);
+        if self.pack_compact(margin, w) {
+            return;
         }
-        let Scratch { candidates, carried, .. } = &mut self.scratch;
-        select::note(candidates, carried, &mut self.stats);
+        if self.scratch.tables.take().is_some() {
+            self.stats.compact_too_long += 1;
+            self.choose_bits(self.scratch.client, self.scratch.budget * 8);
+        }
+        self.pack_fast(margin, w);
     }
 
     fn pack_fast(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) {
-        let Self { schema, ring, aoi, weights, memo, compact, clients, scratch, stats, .. } = self;
+        let Self { schema, ring, memo, compact, clients, scratch, stats, .. } = self;
         let Some(frame) = ring.newest() else { return };
-        let choice = Choice { schema, frame, ring, aoi, weights, memo, budget: 0, explained: None };
-        let header = select::header(scratch.chosen, margin, &scratch.candidates);
-        stats.update_bits += select::pack(&choice, &header, &scratch.candidates, w);
-        let client = clients.get(usize::from(scratch.client)).and_then(Option::as_ref);
-        if client.is_some_and(|client| client.compact) {
-            compact.learn_first(&choice, &header, &scratch.candidates);
+        let Scratch { candidates, chosen, carried, client, .. } = scratch;
+        let header = select::header(*chosen, margin, candidates);
+        select::pack(memo, &header, candidates, carried, stats, w);
+        if let Some(Some(replica)) = clients.get(usize::from(*client))
+            && replica.compact
+        {
+            compact.learn_first(&Body { schema, frame, ring, own: replica.own, header: &header, candidates });
         }
     }
 
     /// Packs it in the compact codec, if it was chosen for that; false if it is longer than it may be.
     fn pack_compact(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) -> bool {
-        let Self { schema, ring, aoi, weights, memo, compact, scratch, stats, .. } = self;
-        let (Some(version), Some(frame)) = (scratch.tables, ring.newest()) else { return false };
-        let choice = Choice { schema, frame, ring, aoi, weights, memo, budget: 0, explained: None };
-        let header = select::header(scratch.chosen, margin, &scratch.candidates);
-        let fast_bits = select::packed_bits(&scratch.candidates) + netcode::snapshot::MAX_HEADER_BITS;
-        let coded = compact.encode(version, &choice, &header, &scratch.candidates, fast_bits);
-        let Some(coded) = coded.ok().filter(|coded| coded.len() < scratch.budget) else { return false };
+        let Self { schema, ring, compact, clients, scratch, stats, .. } = self;
+        let Scratch { candidates, chosen, carried, client, budget, tables, .. } = scratch;
+        let (Some(version), Some(frame)) = (*tables, ring.newest()) else { return false };
+        let Some(Some(replica)) = clients.get(usize::from(*client)) else { return false };
+        let header = select::header(*chosen, margin, candidates);
+        let body = Body { schema, frame, ring, own: replica.own, header: &header, candidates };
+        let Some(coded) = compact.encode(version, &body).ok().filter(|coded| coded.len() < *budget) else {
+            return false;
+        };
         write_codec(w, Codec::Compact);
         w.write(version.into(), VERSION_BITS);
         w.write_bytes(coded);
         stats.compact += 1;
         stats.update_bits += coded.len() as u64 * 8;
+        select::note(candidates, carried, stats);
         true
     }
 

@@ -14,19 +14,21 @@ pub(super) const NEVER: u32 = u32::MAX;
 /// The most entities that one client can have a relation to.
 pub const MAX_RELATIONS: usize = 64;
 
-/// Slots that have their turn together, side by side: their gaps then take a bit, and their states few cache lines.
-const BLOCK: u16 = 64;
-const BLOCKS: u16 = MAX_SLOTS / BLOCK;
-const WORDS_PER_BLOCK: u16 = BLOCK / 64;
+/// The slots that a client which is in no crowd gets along with; when it comes into one, each turn has a few of them.
+const LOW_SLOTS: u16 = 128;
 
-/// The most turns: each needs a block.
-pub(super) const MAX_TURNS: u64 = BLOCKS as u64;
+/// The most turns.
+pub(super) const MAX_TURNS: u64 = 256;
 
-/// The slots that have that turn of so many.
-pub(super) fn slots_of_turn(turn: u64, turns: u64) -> impl Iterator<Item = Range<u16>> {
-    let turns = usize::try_from(turns).unwrap_or(usize::MAX).max(1);
-    let first = usize::try_from(turn).unwrap_or(usize::MAX);
-    (0..BLOCKS).skip(first).step_by(turns).map(|block| block * BLOCK..(block + 1) * BLOCK)
+/// The slots that have that turn of so many: a few of the low ones, and a stretch of the others. They lie side by side, so
+/// that their gaps take a bit, and that their states are few pages and lines of memory, one after the other.
+fn slots_of_turn(turn: u64, turns: u64) -> [Range<u16>; 2] {
+    let turns = turns.clamp(1, MAX_TURNS) as u32;
+    let turn = turn.min(u64::from(turns - 1)) as u32;
+    let part = |of: u16, at: u32| (u32::from(of) * at / turns) as u16;
+    let stretch = |of: u16| part(of, turn)..part(of, turn + 1);
+    let high = stretch(MAX_SLOTS - LOW_SLOTS);
+    [stretch(LOW_SLOTS), high.start + LOW_SLOTS..high.end + LOW_SLOTS]
 }
 
 /// What a client is known to have of the entity in a slot.
@@ -43,26 +45,27 @@ pub(super) enum Phase {
 }
 
 /// An entity that the client knows, or is about to. Ticks count from the replica's own first one.
+///
+/// All clients' together are what does not fit the caches: 16 bytes, so that four share a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     pub id: EntityId,
-    /// The newest tick whose state the client acknowledged, if it is [`Phase::Known`].
+    /// In [`Phase::Known`] the newest tick whose state the client acknowledged. In [`Phase::Spawning`] the first one whose
+    /// snapshots speak of this entity: acks of older packets mean the slot's former one. Otherwise the one or the other.
     pub acked: u32,
-    /// The tick at which the slot was filled: acks of older packets mean its former entity.
-    pub since: u32,
-    /// The tick at which a record was last sent, or it began to wait.
+    /// The tick at which a record was last sent, or it began to wait; [`NEVER`] while it waits for nothing to be sent or
+    /// acknowledged.
     pub sent: u32,
-    /// Whether it waits for something to be sent or acknowledged.
-    pub waits: bool,
-    /// The tick at which it was first found outside the area, or [`NEVER`].
-    pub outside: u32,
     pub phase: Phase,
     /// Packets with it that were lost since one was acknowledged.
     pub losses: u8,
     /// Whether this client is among the entity's viewers.
     pub followed: bool,
-    pub relation: Relation,
+    /// Whether a record was sent at `sent`.
+    pub told: bool,
 }
+
+const _: () = assert!(size_of::<Known>() == 16);
 
 /// A set of slots, in words.
 #[derive(Clone, Debug, Default)]
@@ -95,11 +98,25 @@ impl SlotSet {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// The first slot of the set in a range that begins and ends between words.
-    fn first_in(&self, words: Range<usize>) -> Option<u16> {
-        let words = words.start..words.end.min(self.0.len());
-        let at = words.clone().find(|at| self.word(*at) != 0)?;
-        Some((at * 64) as u16 + self.word(at).trailing_zeros() as u16)
+    /// The first slot of the set in a range.
+    fn first_in(&self, slots: Range<u16>) -> Option<u16> {
+        words_of(slots).find_map(|(at, mask)| {
+            let word = self.word(at) & mask;
+            (word != 0).then(|| (at * 64) as u16 + word.trailing_zeros() as u16)
+        })
+    }
+
+    /// Adds the slots of a range that are not in `without`.
+    fn insert_range(&mut self, slots: Range<u16>, without: &Self) {
+        for (at, mask) in words_of(slots) {
+            let added = mask & !without.word(at);
+            if added != 0 && at >= self.0.len() {
+                self.0.resize(at + 1, 0);
+            }
+            if let Some(word) = self.0.get_mut(at) {
+                *word |= added;
+            }
+        }
     }
 
     pub fn words(&self) -> usize {
@@ -116,7 +133,17 @@ impl SlotSet {
     }
 }
 
-/// One client's replication state. Some 32 bytes per known entity, and two per record in flight.
+/// The words that hold a range of slots, and which bits of each.
+fn words_of(slots: Range<u16>) -> impl Iterator<Item = (usize, u64)> {
+    let Range { start, end } = slots;
+    (start / 64..end.div_ceil(64)).map(move |at| {
+        let first = start.saturating_sub(at * 64).min(63);
+        let last = (end - 1 - at * 64).min(63);
+        (usize::from(at), (!0 >> (63 - last)) & (!0 << first))
+    })
+}
+
+/// One client's replication state. Some 24 bytes per known entity, and two per record in flight.
 #[derive(Debug)]
 pub struct Replica {
     pub(super) own: EntityId,
@@ -140,8 +167,12 @@ pub struct Replica {
     pub(super) crowded: bool,
     /// In a crowd: whose turn is next, below [`Aoi::turn_ticks`].
     pub(super) turn: u64,
-    /// The slots followed in a crowd, ascending.
-    pub(super) near: Vec<u16>,
+    /// Who is followed in a crowd, in which slot, by ascending id.
+    pub(super) near: Vec<(EntityId, u16)>,
+    /// Who was not in the area at the last look at all of it, by ascending id, and the tick since.
+    pub(super) outside: Vec<(EntityId, u32)>,
+    /// Not all newcomers were let in at the last look at all of the area.
+    pub(super) more: bool,
     /// Whether its snapshots are to be in the compact codec, and from which tables they can be.
     pub(super) compact: bool,
     pub(super) tables: Option<u8>,
@@ -165,6 +196,8 @@ impl Replica {
             crowded: false,
             turn: 0,
             near: Vec::new(),
+            outside: Vec::new(),
+            more: false,
             compact: false,
             tables: None,
         }
@@ -207,7 +240,8 @@ impl Replica {
             + self.vacant.bytes()
             + self.order.capacity() * size_of::<(EntityId, u16)>()
             + self.pending.bytes()
-            + self.near.capacity() * 2
+            + self.near.capacity() * size_of::<(EntityId, u16)>()
+            + self.outside.capacity() * size_of::<(EntityId, u32)>()
             + self.sent.bytes()
     }
 
@@ -224,7 +258,7 @@ impl Replica {
     }
 
     pub(super) fn whole_look_due(&self, tick: u64, aoi: &Aoi) -> bool {
-        tick.saturating_sub(self.looked_at_all) >= aoi.crowd_refresh_ticks()
+        self.more || tick.saturating_sub(self.looked_at_all) >= aoi.crowd_refresh_ticks()
     }
 
     /// Gives an entity that is not known a slot. In a crowd one whose turn is the entity's own, the same for every
@@ -232,19 +266,8 @@ impl Replica {
     pub(super) fn insert(&mut self, id: EntityId, tick: u64, turns: u64, crowd: bool) -> Option<u16> {
         let place = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
         let now = self.stamp(tick);
-        let relation = self.pins.iter().find(|(pinned, _)| *pinned == id).map_or(Relation::None, |pin| pin.1);
-        let known = Known {
-            id,
-            acked: NEVER,
-            since: now,
-            sent: now,
-            waits: true,
-            outside: NEVER,
-            phase: Phase::Spawning,
-            losses: 0,
-            followed: !crowd,
-            relation,
-        };
+        let (phase, followed) = (Phase::Spawning, !crowd);
+        let known = Known { id, acked: now, sent: now, phase, losses: 0, followed, told: false };
         let turns = turns.max(1);
         let of_turn = crowd.then(|| self.vacant_of_turn(u64::from(id.index()) % turns, turns, id)).flatten();
         let slot = of_turn.or_else(|| self.first_vacant(id))?;
@@ -262,7 +285,7 @@ impl Replica {
 
     /// The lowest vacant slot.
     fn first_vacant(&mut self, id: EntityId) -> Option<u16> {
-        if let Some(slot) = self.vacant.first_in(0..self.vacant.words()) {
+        if let Some(slot) = self.vacant.first_in(0..self.slots.len() as u16) {
             return Some(slot);
         }
         let slot = u16::try_from(self.slots.len()).ok().filter(|slot| *slot < MAX_SLOTS)?;
@@ -272,19 +295,23 @@ impl Replica {
 
     /// The lowest vacant slot that has that turn.
     fn vacant_of_turn(&mut self, turn: u64, turns: u64, id: EntityId) -> Option<u16> {
-        for slots in slots_of_turn(turn, turns) {
-            let len = self.slots.len() as u16;
-            if slots.end > len {
-                self.extend_to(slots.start.max(len), id);
-                return Some(slots.start.max(len));
-            }
-            let first = usize::from(slots.start / BLOCK * WORDS_PER_BLOCK);
-            let found = self.vacant.first_in(first..first + usize::from(WORDS_PER_BLOCK));
-            if found.is_some() {
-                return found;
-            }
+        let [low, high] = slots_of_turn(turn, turns);
+        let found = self.vacant.first_in(low).or_else(|| self.vacant.first_in(high.clone()));
+        let len = self.slots.len() as u16;
+        if found.is_none() && high.end > len {
+            self.extend_to(high.start.max(len), id);
+            return Some(high.start.max(len));
         }
-        None
+        found
+    }
+
+    /// In a crowd: those who have that turn are looked at when the next snapshot is written.
+    pub(super) fn pend_turn(&mut self, turn: u64, turns: u64) {
+        let Self { slots, pending, vacant, .. } = self;
+        let len = slots.len() as u16;
+        for turn in slots_of_turn(turn, turns) {
+            pending.insert_range(turn.start.min(len)..turn.end.min(len), vacant);
+        }
     }
 
     /// Adds vacant slots up to that one. `id` is soon to be in it, and stands for nobody in the others.
@@ -294,14 +321,11 @@ impl Replica {
             self.slots.push(Known {
                 id,
                 acked: NEVER,
-                since: NEVER,
-                sent: 0,
-                waits: false,
-                outside: NEVER,
+                sent: NEVER,
                 phase: Phase::Vacant,
                 losses: 0,
                 followed: false,
-                relation: Relation::None,
+                told: false,
             });
         }
     }
@@ -309,10 +333,11 @@ impl Replica {
     /// The client has the despawn of what was in that slot.
     fn vacate(&mut self, slot: u16) -> Option<Known> {
         let known = self.slots.get_mut(usize::from(slot))?;
-        let former = core::mem::replace(known, Known { phase: Phase::Vacant, since: NEVER, followed: false, ..*known });
+        let former = core::mem::replace(known, Known { phase: Phase::Vacant, followed: false, ..*known });
         if let Ok(at) = self.order.binary_search_by_key(&former.id, |(id, _)| *id) {
             self.order.remove(at);
         }
+        self.near.retain(|(_, other)| *other != slot);
         self.pending.remove(slot);
         self.vacant.insert(slot);
         Some(former)
@@ -330,7 +355,7 @@ impl Replica {
         let now = self.stamp(tick);
         for record in carried {
             if let Some(known) = self.slots.get_mut(usize::from(record.slot())) {
-                known.sent = now;
+                (known.sent, known.told) = (now, true);
                 // Who is followed, and who is gone, is sent until it is acknowledged. Others have had their turn; if the
                 // packet is lost, they are looked at again.
                 if !known.followed && known.phase != Phase::Despawning {
@@ -347,11 +372,9 @@ impl Replica {
         let settled = sent.take(pn, |tick, carried| {
             let stamp = self.stamp(tick);
             let Some(known) = self.slots.get_mut(usize::from(carried.slot())) else { return };
-            // A slot filled since means another entity.
-            if known.since > stamp {
-                return;
-            }
             match (known.phase, carried.is_despawn()) {
+                // A record from before the slot was filled speaks of another entity.
+                (Phase::Spawning | Phase::Despawning, _) if known.acked > stamp => {}
                 (Phase::Despawning, true) => {
                     if let Some(former) = self.vacate(carried.slot()) {
                         left(carried.slot(), &former);
@@ -360,6 +383,7 @@ impl Replica {
                 (Phase::Spawning, false) => {
                     (known.phase, known.acked, known.losses) = (Phase::Known, stamp, 0);
                 }
+                // No older one changes anything here: what it acknowledged since is newer than the slot's filling.
                 (Phase::Known, false) => (known.acked, known.losses) = (known.acked.max(stamp), 0),
                 (Phase::Despawning | Phase::Vacant, false) | (Phase::Spawning | Phase::Known | Phase::Vacant, true) => {
                 }
@@ -367,6 +391,14 @@ impl Replica {
         });
         self.sent = sent;
         self.newest_acked = self.newest_acked.max(settled);
+    }
+
+    /// Whether two records of a course that began in that tick are on their way, or one that waited: in a crowd, where
+    /// others wait, that must do as long as none is lost. Not for the client's own entity.
+    #[inline]
+    pub(super) fn is_told(&self, known: &Known, course: u64) -> bool {
+        let sent = self.epoch + u64::from(known.sent);
+        self.crowded && known.told && known.losses == 0 && known.sent != NEVER && sent > course && known.id != self.own
     }
 
     /// Packet `pn` is lost: what it carried becomes more urgent.
@@ -390,13 +422,13 @@ impl Replica {
             }
             self.pins.push((id, relation));
         }
-        if let Ok(at) = self.order.binary_search_by_key(&id, |(id, _)| *id)
-            && let Some((_, slot)) = self.order.get(at)
-            && let Some(known) = self.slots.get_mut(usize::from(*slot))
-        {
-            known.relation = relation;
-        }
         true
+    }
+
+    /// What an entity is to the client.
+    #[inline]
+    pub(super) fn relation(&self, id: EntityId) -> Relation {
+        self.pins.iter().find(|(pinned, _)| *pinned == id).map_or(Relation::None, |(_, relation)| *relation)
     }
 
     /// The client now owns another entity: it is told anew of both, as owner or not.
@@ -409,7 +441,7 @@ impl Replica {
                 && let Some(known) = self.slots.get_mut(usize::from(*slot))
                 && known.phase != Phase::Despawning
             {
-                (known.phase, known.acked, known.since) = (Phase::Spawning, NEVER, since);
+                (known.phase, known.acked) = (Phase::Spawning, since);
                 self.pending.insert(*slot);
             }
         }

@@ -1,9 +1,9 @@
 //! What goes into a snapshot: every record that the client needs, or as many as fit, most urgent first.
 
-use netcode::bits::{BitCount, BitWriter};
+use netcode::bits::{BitSink, BitWriter};
 use netcode::snapshot::{
     Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, gap_bits, write_age, write_codec,
-    write_despawn, write_gap, write_header, write_spawn,
+    write_despawn, write_gap, write_header,
 };
 use sim::schema::{X, Z};
 use sim::{EntityId, Frame};
@@ -11,8 +11,8 @@ use sim::{EntityId, Frame};
 use super::aoi::Aoi;
 use super::frame_ring::FrameRing;
 use super::memo::{Change, Memo, Packed};
-use super::priority::{BUCKETS, Facts, Terms, Tier, Weights, bucket};
-use super::replica::{Known, Phase, Replica, slots_of_turn};
+use super::priority::{BUCKETS, Facts, Relation, Terms, Tier, Weights, bucket};
+use super::replica::{Known, NEVER, Phase, Replica};
 use super::sent::Carried;
 use super::{Explained, ReplicaStats, ReplicationSchema};
 
@@ -40,8 +40,8 @@ pub(super) struct Candidate {
 /// What a record does to its slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum What {
-    Spawn { row: u32, owner: bool, known: bool },
-    Update { row: u32, age: u8, owner: bool, packed: Packed },
+    Spawn { row: u32, known: bool, packed: Packed },
+    Update { row: u32, age: u8, packed: Packed },
     Despawn,
 }
 
@@ -53,6 +53,7 @@ pub(super) struct Choice<'a> {
     pub aoi: &'a Aoi,
     pub weights: &'a Weights,
     pub memo: &'a mut Memo,
+    pub gathered: &'a mut Vec<(u16, Known)>,
     /// The most bits of the body.
     pub budget: usize,
     /// Where to explain the choice, if somebody wants to know.
@@ -104,22 +105,14 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
 fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
     let turns = choice.aoi.turn_ticks.max(1);
     let next = (choice.frame.tick + 1) % turns;
-    let Replica { slots, pending, turn, .. } = replica;
     // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
-    let most = usize::from(choice.aoi.follow) + 2 * slots.len().div_ceil(turns as usize);
+    let most = usize::from(choice.aoi.follow) + 2 * replica.known().div_ceil(turns as usize);
     for _ in 0..TURNS_AT_ONCE {
-        if *turn == next || pending.len() > most {
+        if replica.turn == next || replica.pending.len() > most {
             return;
         }
-        for range in slots_of_turn(*turn, turns) {
-            let block = slots.get(usize::from(range.start)..).unwrap_or_default();
-            for (slot, known) in range.zip(block) {
-                if known.phase != Phase::Vacant && !known.followed {
-                    pending.insert(slot);
-                }
-            }
-        }
-        *turn = (*turn + 1) % turns;
+        replica.pend_turn(replica.turn, turns);
+        replica.turn = (replica.turn + 1) % turns;
     }
 }
 
@@ -145,48 +138,66 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
     let now = replica.stamp(frame.tick);
     let common = replica.newest_acked.and_then(|acked| Some((age_of(frame, acked)?, choice.ring.at(acked)?)));
     let age0 = common.map_or(0, |(age, _)| age);
-    let Replica { slots, pending, .. } = replica;
-    for at in 0..pending.words() {
-        let mut word = pending.word(at);
-        while word != 0 {
-            let slot = (at * 64) as u16 + word.trailing_zeros() as u16;
-            word &= word - 1;
-            let Some(known) = slots.get_mut(usize::from(slot)) else { continue };
-            let row = if known.phase == Phase::Despawning { None } else { frame.row(known.id) };
-            let (bits, what) = match (known.phase, row) {
-                (Phase::Vacant, _) => {
-                    pending.remove(slot);
+    gather(replica, choice.gathered);
+    for at in 0..choice.gathered.len() {
+        let Some((slot, known)) = choice.gathered.get(at).copied() else { continue };
+        let row = if known.phase == Phase::Despawning { None } else { frame.row(known.id) };
+        let (bits, what) = match (known.phase, row) {
+            (Phase::Vacant, _) => {
+                replica.pending.remove(slot);
+                continue;
+            }
+            (_, None) => {
+                if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
+                    known.phase = Phase::Despawning;
+                }
+                (DESPAWN_BITS, What::Despawn)
+            }
+            (Phase::Known, Some(row)) => {
+                let (acked, owner) = (epoch + u64::from(known.acked), known.id == own);
+                let course = course(frame, row, owner);
+                let settled = course <= acked;
+                if settled || replica.is_told(&known, course) {
+                    replica.pending.remove(slot);
+                    if settled && let Some(known) = replica.slots.get_mut(usize::from(slot)) {
+                        known.sent = NEVER;
+                    }
                     continue;
                 }
-                (_, None) => {
-                    known.phase = Phase::Despawning;
-                    (DESPAWN_BITS, What::Despawn)
-                }
-                (Phase::Known, Some(row)) => {
-                    let acked = epoch + u64::from(known.acked);
-                    let owner = known.id == own;
-                    if course(frame, row, owner) <= acked {
-                        pending.remove(slot);
-                        known.waits = false;
-                        continue;
+                let (bits, what) = update(choice, common, known.id, row, owner, acked);
+                if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
+                    if known.sent == NEVER {
+                        (known.sent, known.told) = (now, false);
                     }
-                    if !core::mem::replace(&mut known.waits, true) {
-                        known.sent = now;
-                    }
-                    let (bits, what) = update(choice, common, known.id, row, owner, acked);
                     // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
                     // taken for lost), it forgets the older ones now.
                     if let What::Update { age, .. } = what {
                         known.acked = known.acked.max(now.saturating_sub(age.into()));
                     }
-                    (bits, what)
                 }
-                (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
-            };
-            candidates.push(Candidate { slot, bits: bits as u16, bucket: 0, what });
-        }
+                (bits, what)
+            }
+            (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
+        };
+        candidates.push(Candidate { slot, bits: bits as u16, bucket: 0, what });
     }
     age0
+}
+
+/// What is known of those who are pending. It is far away in memory: so all of it is on its way at once, while a loop that
+/// also decides something would wait for one after the other.
+fn gather(replica: &Replica, gathered: &mut Vec<(u16, Known)>) {
+    gathered.clear();
+    for at in 0..replica.pending.words() {
+        let mut word = replica.pending.word(at);
+        while word != 0 {
+            let slot = (at * 64) as u16 + word.trailing_zeros() as u16;
+            word &= word - 1;
+            if let Some(known) = replica.slots.get(usize::from(slot)) {
+                gathered.push((slot, *known));
+            }
+        }
+    }
 }
 
 fn age_of(frame: &Frame, tick: u64) -> Option<u8> {
@@ -204,10 +215,10 @@ pub(super) fn row_like(frame: &Frame, id: EntityId, row: usize) -> Option<usize>
 }
 
 /// `known`: the client has it, from too long ago.
-fn spawn(choice: &Choice<'_>, row: usize, owner: bool, known: bool) -> (usize, What) {
-    let (frame, mut bits) = (choice.frame, BitCount::default());
-    write_spawn(&mut bits, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, frame.state(row));
-    (bits.0, What::Spawn { row: row as u32, owner, known })
+fn spawn(choice: &mut Choice<'_>, row: usize, owner: bool, known: bool) -> (usize, What) {
+    let row = row as u32;
+    let packed = choice.memo.spawn(choice.schema, choice.frame, row, owner);
+    (usize::from(packed.bits), What::Spawn { row, known, packed })
 }
 
 /// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
@@ -234,7 +245,7 @@ fn update(
         && let Some(age) = age
         && let Some(packed) = choice.memo.get(row32, age)
     {
-        return (usize::from(packed.bits), What::Update { row: row32, age, owner, packed });
+        return (usize::from(packed.bits), What::Update { row: row32, age, packed });
     }
     let by_own = || {
         let base = choice.ring.at(acked)?;
@@ -256,7 +267,7 @@ fn update(
     } else {
         choice.memo.make(choice.schema, &change)
     };
-    (usize::from(packed.bits), What::Update { row: row32, age, owner, packed })
+    (usize::from(packed.bits), What::Update { row: row32, age, packed })
 }
 
 /// Gives every candidate its score.
@@ -284,7 +295,7 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
                 });
                 let followed = nearest_first && known.followed;
                 let patient = replica.crowded && known.phase == Phase::Spawning;
-                let facts = facts(known, candidate, frame.kind(row), now);
+                let facts = facts(known, replica.relation(known.id), candidate, frame.kind(row), now);
                 choice.weights.terms(&Facts { distance2, radius2: radius * radius, followed, patient, ..facts })
             }
             _ => Terms { tier: Tier::First, ..Terms::default() },
@@ -313,13 +324,13 @@ fn nearest_fit(replica: &Replica, budget: usize, candidates: &[Candidate]) -> bo
     bits * 100 <= budget * NEAREST_PERCENT
 }
 
-fn facts(known: &Known, candidate: &Candidate, kind: u8, now: u32) -> Facts {
+fn facts(known: &Known, relation: Relation, candidate: &Candidate, kind: u8, now: u32) -> Facts {
     let error = match candidate.what {
         What::Update { packed, .. } => packed.error,
         What::Spawn { .. } | What::Despawn => 0,
     };
     let waited = now.saturating_sub(known.sent);
-    Facts { kind, relation: known.relation, error, losses: known.losses, waited, ..Facts::default() }
+    Facts { kind, relation, error, losses: known.losses, waited, ..Facts::default() }
 }
 
 /// Cuts the candidates to what fits `room` bits, by the classes of their scores: whole classes first, then of the
@@ -350,13 +361,19 @@ fn keep_first(candidates: &mut Vec<Candidate>, room: usize, tick: u64) {
     candidates.retain(|candidate| usize::from(candidate.bucket) >= last);
 }
 
-/// Makes sure of it with the gaps as they are: far gaps take more than was set aside.
+/// Makes sure of it with the gaps as they are: where some were dropped, the gaps of others take more.
 fn keep_within(candidates: &mut Vec<Candidate>, room: usize) {
     candidates.truncate(usize::from(MAX_RECORDS));
-    while packed_bits(candidates) > room {
-        let least = candidates.iter().enumerate().min_by_key(|(_, candidate)| candidate.bucket).map(|(at, _)| at);
-        let Some(at) = least else { return };
-        candidates.remove(at);
+    loop {
+        let mut over = packed_bits(candidates).saturating_sub(room);
+        let Some(least) = candidates.iter().map(|candidate| candidate.bucket).min().filter(|_| over > 0) else {
+            return;
+        };
+        candidates.retain(|candidate| {
+            let stays = over == 0 || candidate.bucket > least;
+            over = if stays { over } else { over.saturating_sub(usize::from(candidate.bits)) };
+            stays
+        });
     }
 }
 
@@ -371,6 +388,21 @@ pub(super) fn packed_bits(candidates: &[Candidate]) -> usize {
     gap_and_bits.sum()
 }
 
+/// What comes before a record's string, put together before it is written.
+#[derive(Default)]
+struct Head {
+    value: u64,
+    bits: u32,
+}
+
+impl BitSink for Head {
+    #[inline]
+    fn put(&mut self, value: u64, bits: u32) {
+        self.value |= value << self.bits;
+        self.bits += bits;
+    }
+}
+
 /// The header of what was chosen.
 pub(super) fn header(chosen: Chosen, margin: Option<i8>, candidates: &[Candidate]) -> Header {
     let count = u16::try_from(candidates.len()).unwrap_or(MAX_RECORDS);
@@ -378,7 +410,7 @@ pub(super) fn header(chosen: Chosen, margin: Option<i8>, candidates: &[Candidate
     Header { margin, complete: chosen.complete, ages, count }
 }
 
-/// Keeps in mind what a body carries.
+/// What records came to be sent, by what they do.
 pub(super) fn note(candidates: &[Candidate], carried: &mut Vec<Carried>, stats: &mut ReplicaStats) {
     carried.clear();
     for candidate in candidates {
@@ -394,27 +426,43 @@ pub(super) fn note(candidates: &[Candidate], carried: &mut Vec<Carried>, stats: 
     }
 }
 
-/// Writes what was chosen in the fast codec; gives the bits of its updates, without their gaps.
-pub(super) fn pack(choice: &Choice<'_>, header: &Header, candidates: &[Candidate], w: &mut BitWriter<'_>) -> u64 {
+/// Packs what was chosen in the fast codec; `carried` then says what.
+pub(super) fn pack(
+    memo: &Memo,
+    header: &Header,
+    candidates: &[Candidate],
+    carried: &mut Vec<Carried>,
+    stats: &mut ReplicaStats,
+    w: &mut BitWriter<'_>,
+) {
     write_codec(w, Codec::Fast);
     write_header(w, header);
-    let (mut next_slot, mut update_bits) = (0, 0);
+    carried.clear();
+    let mut next_slot = 0;
     for candidate in candidates {
-        write_gap(w, candidate.slot - next_slot);
+        let mut head = Head::default();
+        write_gap(&mut head, candidate.slot - next_slot);
+        if let What::Update { age, .. } = candidate.what {
+            write_age(&mut head, age, header.ages);
+        }
+        w.write(head.value, head.bits);
         next_slot = candidate.slot + 1;
         match candidate.what {
-            What::Despawn => write_despawn(w),
-            What::Spawn { row, owner, .. } => {
-                let (row, frame) = (row as usize, choice.frame);
-                let state = frame.state(row);
-                write_spawn(w, choice.schema.schema, frame.id(row).raw(), frame.kind(row), owner, state);
+            What::Despawn => {
+                write_despawn(w);
+                stats.despawns += 1;
             }
-            What::Update { age, packed, .. } => {
-                write_age(w, age, header.ages);
-                choice.memo.copy(packed, w);
-                update_bits += u64::from(candidate.bits);
+            What::Spawn { known, packed, .. } => {
+                memo.copy(packed, w);
+                stats.spawns += 1;
+                stats.refreshes += u64::from(known);
+            }
+            What::Update { packed, .. } => {
+                memo.copy(packed, w);
+                stats.updates += 1;
+                stats.update_bits += u64::from(candidate.bits);
             }
         }
+        carried.push(Carried::new(candidate.slot, matches!(candidate.what, What::Despawn)));
     }
-    update_bits
 }
