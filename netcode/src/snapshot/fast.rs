@@ -1,28 +1,49 @@
-//! The fast codec's records: the residuals as plain bit strings, no adaptive state, so that one string serves every client with the
-//! same baseline.
+//! The fields of an update in the fast codec: the residuals as plain bit strings, no adaptive state, so that one string serves
+//! every client with the same baseline.
+//!
+//! A group is *told of* unless the guess moved it on along what it did between two acknowledged states.
 //!
 //! | part | bits | |
 //! |---|---|---|
-//! | group | 0, 1 | before the first field of a run of one group that the guess leaves where it was: whether any field of it differs |
-//! | flag (a field of one bit) | 1 | whether it differs from the guess |
-//! | index of a quaternion | 1, 3 | `0` as guessed; `1` + 2 bits: the index |
-//! | other field | | `zigzag(residual)` as an exponential Golomb code of order `k` |
+//! | groups | 1 each | of those told of that the receiver gets, ascending: whether any field of it differs from the guess; if not, none of it follows |
+//! | fields | | in field order, but those that move along another ([`Predictor::Linear`]) after all the others |
+//! | · flag (a field of one bit) | 0, 1 | whether it differs; none if it alone is the group that is told to differ |
+//! | · index of a quaternion | 1, 3 | `0`: as guessed; `1` + 2 bits: the index |
+//! | · another | | `zigzag(residual)`, less 1 if it alone is the group that is told to differ, in a code of order `k` |
 //!
-//! The order of the first field of a group is the width of the group's step from baseline to guess less 3 (at least 0); that of a
-//! later field the mean of that and the width of the residual before it, less 1, rounded down. An exponential Golomb code of order `k`
-//! (Teuhola, "A compression method for clustered bit-vectors", 1978) is `v = code + 2^k` in its `n` bits below the leading one
-//! after `n - k` ones and a zero; as everywhere the lowest bit goes first.
+//! A *code of order `k`* is an exponential Golomb code (Teuhola, "A compression method for clustered bit-vectors", 1978):
+//! `v = number + 2^k` in its `n` bits below the leading one, after `n - k` ones and a zero. Where that would be [`MAX_ONES`] or
+//! more ones, there are just so many, no zero, and the raw value. As everywhere the lowest bit goes first.
+//!
+//! The orders:
+//!
+//! - A field that holds or falls has the [`order`](crate::schema::Field::order) of its line in the table.
+//! - One that follows what it did between two states ([`Predictor::Trend`], [`Predictor::Rotation`]): the first of a run of one
+//!   group starts at the width of the group's largest step from baseline to guess less 3 (at least 0), or at its order in the
+//!   table if the group rests; a later one at the mean of that and the width of the residual before it, less 1, rounded down.
+//! - One that moves along a velocity: whoever changed his velocity did so at some time since the baseline, so his place has
+//!   changed by a share of the *way* `floor(change * numerator * age / rate)`, and all axes by nearly the same share. The guess goes on
+//!   by `floor(way * share / 16)`, brought into the field's range; the order is the width of the way less 2, at least 0.
+//!   The share begins at 10 sixteenths. Once a field with a way of 16 or more is known, it is what that field went,
+//!   `floor((16 * gone + way / 2) / way)`, within 0..=16, and the order of the next is the width less 4.
 
 use super::DecodeError;
 use super::field::{unzigzag, zigzag};
 use super::predict::{Guess, Plan, Role, Step, same};
 use crate::bits::{BitReader, BitSink, low_mask};
-use crate::schema::{MAX_FIELDS, State};
+use crate::schema::{MAX_FIELDS, Predictor, State};
 
-/// The longest run of ones of an order-0 code: `zigzag` of 33 bits' residuals.
-const MAX_ONES: u32 = 34;
+/// From so many ones on a field is raw: residuals 2^12 times as large as expected.
+pub(super) const MAX_ONES: u32 = 12;
+/// The most bits that a field takes besides its width.
+pub(super) const MAX_EXTRA: usize = MAX_ONES as usize + 1;
 
-/// The order of the next code, as the table above has it.
+/// The farthest way that counts, either way.
+const MAX_WAY: i64 = 1 << 32;
+/// The shortest way that says something of the share.
+const TELLING_WAY: u64 = 16;
+
+/// The order of the next code among fields that follow what they did.
 #[derive(Clone, Copy, Debug)]
 struct Order {
     /// The group, [`u8::MAX`] at the start.
@@ -34,20 +55,69 @@ struct Order {
 impl Order {
     const START: Self = Self { group: u8::MAX, first: 0, next: 0 };
 
-    /// Whether a run of another group begins, which `step` is the first of.
+    /// The order for a field.
     #[inline]
-    fn enters(&mut self, guess: &Guess, step: &Step) -> bool {
-        if self.group == step.group {
-            return false;
+    fn of(&mut self, guess: &Guess, step: &Step) -> u32 {
+        match step.predictor {
+            Predictor::Trend | Predictor::Rotation { .. } => {
+                if self.group != step.group {
+                    let trends = guess.trends() >> step.group & 1 != 0;
+                    let first = if trends { guess.motion(step.group).saturating_sub(3) } else { u32::from(step.order) };
+                    *self = Self { group: step.group, first, next: first };
+                }
+                self.next
+            }
+            _ => u32::from(step.order),
         }
-        let first = guess.motion(step.group).saturating_sub(3);
-        *self = Self { group: step.group, first, next: first };
-        true
     }
 
+    #[inline]
     fn note(&mut self, residual: i64) {
         let width = u64::BITS - residual.unsigned_abs().leading_zeros();
         self.next = (self.first + width).saturating_sub(1) / 2;
+    }
+}
+
+/// What the fields so far say of those that move along a velocity.
+#[derive(Clone, Copy, Debug)]
+struct Drift {
+    /// How much of the way a field went, in sixteenths.
+    share: i64,
+    /// What the order is less than the way's width.
+    sure: u32,
+}
+
+impl Drift {
+    const START: Self = Self { share: 10, sure: 2 };
+
+    /// How far a field would be off its guess, had the velocity been at the baseline what it is now.
+    fn way(plan: &Plan, guess: &Guess, state: &State, step: &Step) -> i64 {
+        let Predictor::Linear { velocity, numerator } = step.predictor else { return 0 };
+        let at = usize::from(velocity);
+        let (Some(step), Some(from), Some(to)) = (plan.steps().get(at), guess.state().get(at), state.get(at)) else {
+            return 0;
+        };
+        let change = step.difference(*from, *to);
+        if change == 0 {
+            return 0;
+        }
+        let way = change.saturating_mul(i64::from(numerator)).saturating_mul(i64::from(guess.age()));
+        way.div_euclid(i64::from(guess.rate())).clamp(-MAX_WAY, MAX_WAY)
+    }
+
+    /// The guess for a field, and the order of its code.
+    fn guess(self, step: &Step, guessed: i32, way: i64) -> (i32, u32) {
+        let width = u64::BITS - way.unsigned_abs().leading_zeros();
+        let order = width.saturating_sub(self.sure).min(u32::from(step.bits));
+        (step.fit(i64::from(guessed) + (way * self.share >> 4)), order)
+    }
+
+    fn note(&mut self, way: i64, gone: i64) {
+        let length = way.unsigned_abs() as i64;
+        if way.unsigned_abs() >= TELLING_WAY {
+            self.share = ((gone * way.signum() * 16 + length / 2).div_euclid(length)).clamp(0, 16);
+            self.sure = 4;
+        }
     }
 }
 
@@ -58,127 +128,172 @@ struct Gather<'w, W: BitSink> {
     held: u32,
 }
 
-impl<W: BitSink> Gather<'_, W> {
+impl<'w, W: BitSink> Gather<'w, W> {
+    #[inline]
+    const fn new(sink: &'w mut W) -> Self {
+        Self { sink, bits: 0, held: 0 }
+    }
+
+    /// Appends at most 63 bits.
     #[inline]
     fn put(&mut self, value: u64, bits: u32) {
-        if self.held.wrapping_add(bits) > 64 {
+        if self.held.wrapping_add(bits) >= 64 {
             self.flush();
         }
-        // A full word is flushed before its 64 bits are shifted by.
         self.bits |= value.wrapping_shl(self.held);
         self.held = self.held.wrapping_add(bits);
-        if self.held == 64 {
-            self.flush();
+    }
+
+    /// Appends a number below 2^35 in a code of order `order`, at most 32, or the value raw.
+    #[inline]
+    fn code(&mut self, number: u64, order: u32, step: &Step, value: i32) {
+        // Nothing here wraps; the plain operators would check.
+        let number = number.wrapping_add(1 << (order & 63));
+        let bits = 63u32.wrapping_sub(number.leading_zeros());
+        let ones = bits.wrapping_sub(order);
+        if ones >= MAX_ONES {
+            let width = u32::from(step.bits);
+            return self
+                .put(low_mask(MAX_ONES) | (value as u32 as u64 & low_mask(width)) << MAX_ONES, MAX_ONES + width);
         }
+        let low = number ^ 1 << (bits & 63);
+        let prefix = (1 << ones) - 1;
+        self.put(low.wrapping_shl(ones.wrapping_add(1)) | prefix, ones.wrapping_add(1).wrapping_add(bits));
     }
 
     #[inline]
-    fn golomb(&mut self, code: u64, order: u32) {
-        // At most 2^34 + 2^33, so nothing wraps; the plain operators would check.
-        let value = code.wrapping_add(1 << (order & 63));
-        let bits = 63 - value.leading_zeros();
-        let ones = bits.wrapping_sub(order);
-        let low = value ^ 1 << (bits & 63);
-        if ones.wrapping_add(bits) < 56 {
-            let prefix = (1 << (ones & 63)) - 1;
-            self.put(low.wrapping_shl(ones + 1) | prefix, ones + 1 + bits);
-        } else {
-            self.put(low_mask(ones), ones + 1);
-            self.put(low, bits);
-        }
-    }
-
     fn flush(&mut self) {
         self.sink.put(self.bits, self.held);
         (self.bits, self.held) = (0, 0);
     }
 }
 
-/// Writes the fields of a record, given the guess, which is spent.
+/// Writes the fields of an update, given the guess, which is spent.
 ///
 /// # Panics
-/// If a field is out of range.
-pub fn write_fields(w: &mut impl BitSink, plan: &Plan, guess: &mut Guess, state: &State) {
-    let (mut order, mut turns, mut skip) = (Order::START, 0, 0);
-    let mut w = Gather { sink: w, bits: 0, held: 0 };
+/// If a field that differs is out of range.
+pub fn write_fields(w: &mut impl BitSink, plan: &Plan, guess: &mut Guess, owner: bool, state: &State) {
+    let mut w = Gather::new(w);
+    let groups = plan.groups(owner);
+    let told = groups & !guess.trends();
+    let differ = differing(plan, guess, state);
+    let mut left = told;
+    while left != 0 {
+        w.put(u64::from(differ >> left.trailing_zeros() & 1), 1);
+        left &= left - 1;
+    }
+    let follow = groups & (differ | !told);
+    let mut order = Order::START;
     for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS) {
-        if i < skip {
+        if follow >> step.group & 1 == 0 {
             continue;
         }
         let (guessed, value) = (guess.state()[i], state[i]);
         assert!(step.holds(value), "the value lies outside its field's range");
-        if order.enters(guess, step) && asks(guess, step) {
-            let run = i..i + usize::from(step.run);
-            let differs = guess.state()[run.clone()] != state[run.clone()];
-            w.put(u64::from(differs), 1);
-            if !differs {
-                skip = run.end;
-                continue;
-            }
-        }
+        let alone = step.alone && told >> step.group & 1 != 0;
         match step.role {
-            Role::Number => {
+            Role::Flag => {
+                if !alone {
+                    w.put(u64::from(value != guessed), 1);
+                }
+            }
+            Role::Number if plan.linear() >> i & 1 == 0 => {
+                let k = order.of(guess, step);
                 let residual = step.difference(guessed, value);
-                w.golomb(zigzag(residual), order.next);
+                w.code(zigzag(residual).wrapping_sub(u64::from(alone)), k, step, value);
                 order.note(residual);
             }
-            Role::Flag => w.put(u64::from(value != guessed), 1),
+            Role::Number => {}
             Role::Index(bits) => {
                 if value == guessed {
                     w.put(0, 1);
                 } else {
-                    let turn = guess.turns(turns, i, bits);
                     w.put(1 | (value as u64) << 1, 3);
-                    guess.leave_out(i, &turn, value as u8);
+                    turn_over(plan, guess, i, bits, value as u8);
                 }
-                turns += 1;
             }
         }
+    }
+    if plan.linear() != 0 {
+        write_drifting(&mut w, plan, guess, follow, state);
     }
     w.flush();
 }
 
-/// Whether a bit says that a group differs at all: where the guess leaves it as it was, and it is more than one bit.
+/// A bit for each group of which a field is not as guessed.
 #[inline]
-fn asks(guess: &Guess, step: &Step) -> bool {
-    step.role != Role::Flag && guess.motion(step.group) == 0
+fn differing(plan: &Plan, guess: &Guess, state: &State) -> u8 {
+    let fields = plan.steps().iter().zip(guess.state().iter().zip(state));
+    fields.fold(0, |set, (step, (guessed, value))| set | u8::from(guessed != value) << step.group)
+}
+
+/// Has the quaternion that begins at field `i` leave out another component than guessed.
+#[cold]
+fn turn_over(plan: &Plan, guess: &mut Guess, i: usize, bits: u8, index: u8) {
+    let before = plan.steps().iter().take(i).filter(|step| matches!(step.role, Role::Index(_))).count();
+    let turn = guess.turns(before, i, bits);
+    guess.leave_out(i, &turn, index);
+}
+
+fn write_drifting<W: BitSink>(w: &mut Gather<'_, W>, plan: &Plan, guess: &Guess, follow: u8, state: &State) {
+    let (mut drift, mut left) = (Drift::START, plan.linear());
+    while left != 0 {
+        let i = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let Some((step, guessed, value)) = at(plan, guess, follow, i).map(|(step, guessed)| (step, guessed, state[i]))
+        else {
+            continue;
+        };
+        assert!(step.holds(value), "the value lies outside its field's range");
+        let way = Drift::way(plan, guess, state, step);
+        let (likely, order) = drift.guess(step, guessed, way);
+        w.code(zigzag(step.difference(likely, value)), order, step, value);
+        drift.note(way, step.difference(guessed, value));
+    }
+}
+
+/// A field's step and guess, if its group follows.
+#[inline]
+fn at<'p>(plan: &'p Plan, guess: &Guess, follow: u8, i: usize) -> Option<(&'p Step, i32)> {
+    let step = plan.steps().get(i).filter(|step| follow >> step.group & 1 != 0)?;
+    Some((step, *guess.state().get(i)?))
 }
 
 /// Reads what [`write_fields`] wrote, given the same guess, which is spent.
 ///
 /// # Errors
 /// If the data ends early, or a value is out of its field's range.
-pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess) -> Result<State, DecodeError> {
-    let mut state = *guess.state();
-    let (mut order, mut turns, mut skip) = (Order::START, 0, 0);
+pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess, owner: bool) -> Result<State, DecodeError> {
+    let groups = plan.groups(owner);
+    let told = groups & !guess.trends();
+    let mut follow = groups & !told;
+    let (mut bits, mut left) = (r.read(told.count_ones())? as u8, told);
+    while left != 0 {
+        follow |= (bits & 1) << left.trailing_zeros();
+        bits >>= 1;
+        left &= left - 1;
+    }
+    let (mut state, mut order) = (*guess.state(), Order::START);
     for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS) {
-        if i < skip {
-            continue;
-        }
-        if order.enters(guess, step) && asks(guess, step) && !r.read_bool()? {
-            skip = i + usize::from(step.run);
+        if follow >> step.group & 1 == 0 {
             continue;
         }
         let guessed = guess.state()[i];
+        let alone = step.alone && told >> step.group & 1 != 0;
         state[i] = match step.role {
-            Role::Number => {
-                let residual = unzigzag(read_golomb(r, order.next)?);
-                order.note(residual);
-                step.moved(guessed, residual)?
+            Role::Flag if alone || r.read_bool()? => step.flipped(guessed),
+            Role::Flag => guessed,
+            Role::Number if plan.linear() >> i & 1 == 0 => {
+                let k = order.of(guess, step);
+                let value = read_code(r, step, k, u64::from(alone), guessed)?;
+                order.note(step.difference(guessed, value));
+                value
             }
-            Role::Flag => {
-                if r.read_bool()? {
-                    step.flipped(guessed)
-                } else {
-                    guessed
-                }
-            }
+            Role::Number => guessed,
             Role::Index(bits) => {
-                turns += 1;
                 if r.read_bool()? {
                     let index = r.read(2)? as u8;
-                    let turn = guess.turns(turns - 1, i, bits);
-                    guess.leave_out(i, &turn, index);
+                    turn_over(plan, guess, i, bits, index);
                     i32::from(index)
                 } else {
                     guessed
@@ -186,32 +301,59 @@ pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess) -> Res
             }
         };
     }
+    if plan.linear() != 0 {
+        read_drifting(r, plan, guess, follow, &mut state)?;
+    }
     Ok(state)
+}
+
+fn read_drifting(
+    r: &mut BitReader<'_>,
+    plan: &Plan,
+    guess: &Guess,
+    follow: u8,
+    state: &mut State,
+) -> Result<(), DecodeError> {
+    let (mut drift, mut left) = (Drift::START, plan.linear());
+    while left != 0 {
+        let i = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let Some((step, guessed)) = at(plan, guess, follow, i) else { continue };
+        let way = Drift::way(plan, guess, state, step);
+        let (likely, order) = drift.guess(step, guessed, way);
+        let value = read_code(r, step, order, 0, likely)?;
+        drift.note(way, step.difference(guessed, value));
+        if let Some(place) = state.get_mut(i) {
+            *place = value;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a value in a code of order `order`, at most 32, of its residual less `least`.
+#[inline]
+fn read_code(r: &mut BitReader<'_>, step: &Step, order: u32, least: u64, guessed: i32) -> Result<i32, DecodeError> {
+    // All of it lies ahead: at most 12 bits and a field, or 11 and a zero and 11 more than the order.
+    let ahead = r.peek();
+    let ones = ahead.trailing_ones();
+    if ones >= MAX_ONES {
+        let width = u32::from(step.bits);
+        r.skip(MAX_ONES + width)?;
+        return Ok(step.from_raw(ahead >> MAX_ONES & low_mask(width)));
+    }
+    let bits = ones.wrapping_add(order);
+    let prefix = ones.wrapping_add(1);
+    r.skip(prefix.wrapping_add(bits))?;
+    let low = ahead >> prefix & low_mask(bits);
+    // At most 2^44, so nothing wraps.
+    let number = (1u64 << (bits & 63) | low).wrapping_sub(1 << (order & 63)).wrapping_add(least);
+    step.moved(guessed, unzigzag(number))
 }
 
 /// Whether a record is needed: something is not as guessed.
 #[must_use]
 pub fn differs(guess: &Guess, state: &State) -> bool {
     !same(guess.state(), state)
-}
-
-#[inline]
-fn read_golomb(r: &mut BitReader<'_>, order: u32) -> Result<u64, DecodeError> {
-    let ahead = r.peek();
-    let ones = ahead.trailing_ones();
-    let bits = ones + order;
-    if bits > MAX_ONES + 1 {
-        // Wider than the code of any field in range.
-        return Err(DecodeError::ValueOutOfRange);
-    }
-    let low = if ones + bits < 56 {
-        r.skip(ones + 1 + bits)?;
-        ahead >> (ones + 1) & low_mask(bits)
-    } else {
-        r.skip(ones + 1)?;
-        r.read(bits)?
-    };
-    Ok((1 << bits | low) - (1 << order))
 }
 
 #[cfg(test)]

@@ -123,11 +123,11 @@ mod view;
 use thiserror::Error;
 
 pub use self::codec::{
-    Codec, Op, gap_bits, max_spawn_bits, max_update_bits, read_codec, read_fields, read_gap, read_header, read_op,
-    read_residuals, write_age, write_codec, write_despawn, write_fields, write_gap, write_header, write_residuals,
-    write_spawn,
+    Codec, Op, gap_bits, max_spawn_bits, max_update_bits, read_codec, read_gap, read_header, read_op, write_age,
+    write_codec, write_despawn, write_gap, write_header, write_spawn,
 };
 pub use self::entity::Entity;
+pub use self::fast::{read_fields, write_fields};
 pub(crate) use self::field::{read_raw, write_raw};
 pub use self::history::Row;
 pub use self::view::{Applied, Event, Limits, View};

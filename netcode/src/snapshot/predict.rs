@@ -22,7 +22,13 @@ pub struct History<'a> {
     pub rate: u16,
 }
 
-impl History<'_> {
+impl<'a> History<'a> {
+    /// The history of a body of which a single state is known.
+    #[must_use]
+    pub const fn course(base: &'a State, age: u8, rate: u16) -> Self {
+        Self { base, older: None, age, rate }
+    }
+
     /// Whether nothing changed between the two acknowledged states, or there is but one.
     #[inline]
     #[must_use]
@@ -47,9 +53,13 @@ pub(super) enum Role {
 pub(super) struct Step {
     pub role: Role,
     pub group: u8,
-    /// Fields from this one on that are of the same group.
-    pub run: u8,
-    predictor: Predictor,
+    /// Whether it has its group for itself.
+    pub alone: bool,
+    /// Width on the wire in bits.
+    pub bits: u8,
+    /// Of the code of its residual.
+    pub order: u8,
+    pub predictor: Predictor,
     /// For a cyclic field 64 minus its width, else 0.
     unused: u8,
     min: i32,
@@ -57,11 +67,20 @@ pub(super) struct Step {
 }
 
 impl Step {
-    const NONE: Self =
-        Self { role: Role::Number, group: 0, run: 1, predictor: Predictor::Hold, unused: 0, min: 0, max: 0 };
+    const NONE: Self = Self {
+        role: Role::Number,
+        group: 0,
+        alone: false,
+        bits: 1,
+        order: 0,
+        predictor: Predictor::Hold,
+        unused: 0,
+        min: 0,
+        max: 0,
+    };
 
-    fn new(fields: &[Field]) -> Self {
-        let [field, rest @ ..] = fields else { return Self::NONE };
+    fn new(kind: &Kind, i: usize) -> Self {
+        let [field, rest @ ..] = kind.fields.get(i..).unwrap_or_default() else { return Self::NONE };
         let role = match (field.predictor, rest) {
             (Predictor::Rotation { part: 0 }, [component, ..]) => Role::Index(component.bits),
             _ if field.bits == 1 => Role::Flag,
@@ -70,7 +89,9 @@ impl Step {
         Self {
             role,
             group: field.group,
-            run: fields.iter().take_while(|other| other.group == field.group).count() as u8,
+            alone: kind.fields.iter().filter(|other| other.group == field.group).count() == 1,
+            bits: field.bits,
+            order: field.order,
             predictor: field.predictor,
             unused: if field.wraps { 64 - field.bits } else { 0 },
             min: field.min(),
@@ -85,7 +106,14 @@ impl Step {
         (plain << self.unused) >> self.unused
     }
 
-    /// The guess plus a residual of at most 36 bits.
+    /// The value whose two's complement in the field's width is `raw`.
+    #[inline]
+    pub const fn from_raw(&self, raw: u64) -> i32 {
+        let unused = 64 - self.bits as u32;
+        if self.min < 0 { ((raw << unused) as i64 >> unused) as i32 } else { raw as i32 }
+    }
+
+    /// The guess plus a residual of at most 45 bits.
     #[inline]
     pub fn moved(&self, guess: i32, residual: i64) -> Result<i32, DecodeError> {
         let value = i64::from(guess).wrapping_add(residual);
@@ -118,7 +146,7 @@ impl Step {
 
     /// Brings a value into range.
     #[inline]
-    fn fit(&self, value: i64) -> i32 {
+    pub fn fit(&self, value: i64) -> i32 {
         if self.unused == 0 { value.clamp(i64::from(self.min), i64::from(self.max)) as i32 } else { self.wrap(value) }
     }
 }
@@ -129,6 +157,10 @@ pub struct Plan {
     kind: Kind,
     steps: [Step; MAX_FIELDS],
     fields: u8,
+    /// The groups that anybody, and that the owner gets.
+    groups: [u8; 2],
+    /// The fields that move along another.
+    linear: u16,
     /// Whether a state may move on that is equal to the one before it.
     drifts: bool,
     /// The first flag, or [`MAX_FIELDS`].
@@ -141,13 +173,17 @@ impl Plan {
     pub fn new(kind: &Kind) -> Self {
         let mut steps = [Step::NONE; MAX_FIELDS];
         for (i, step) in steps.iter_mut().enumerate() {
-            *step = Step::new(kind.fields.get(i..).unwrap_or_default());
+            *step = Step::new(kind, i);
         }
         let flag = kind.fields.iter().position(|field| field.bits == 1).unwrap_or(MAX_FIELDS);
         let drifts = kind.drifts();
+        let is_linear = |field: &Field| field.bits > 1 && matches!(field.predictor, Predictor::Linear { .. });
+        let linear = (0u32..).zip(kind.fields.iter().take(MAX_FIELDS)).filter(|(_, field)| is_linear(field));
         Self {
             kind: *kind,
             steps,
+            groups: [kind.groups(false), kind.groups(true)],
+            linear: linear.fold(0, |set, (i, _)| set | 1 << i),
             fields: kind.fields.len().min(MAX_FIELDS) as u8,
             drifts,
             flag: flag.min(MAX_FIELDS) as u8,
@@ -158,6 +194,25 @@ impl Plan {
     #[inline]
     pub(super) fn steps(&self) -> &[Step] {
         self.steps.get(..usize::from(self.fields)).unwrap_or_default()
+    }
+
+    /// A bit for each group that the receiver gets.
+    #[inline]
+    pub(super) const fn groups(&self, owner: bool) -> u8 {
+        self.groups[owner as usize]
+    }
+
+    /// A bit for each field that moves along another.
+    #[inline]
+    pub(super) const fn linear(&self) -> u16 {
+        self.linear
+    }
+
+    /// The kind.
+    #[inline]
+    #[must_use]
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
     }
 
     /// Whether the guess is the newest acknowledged state, so that nothing need be worked out.
@@ -213,6 +268,10 @@ pub struct Guess {
     motion: [u32; MAX_GROUPS],
     /// Nothing moves: the guess is the baseline, and the others are not filled.
     still: bool,
+    /// A bit for each group that moved on as it moved between two acknowledged states.
+    trends: u8,
+    age: u8,
+    rate: u16,
 }
 
 impl Guess {
@@ -224,10 +283,17 @@ impl Guess {
         guess
     }
 
+    /// The guess where a single state is known, which comes to `state` by itself; `age` and `rate` as in a [`History`].
+    #[must_use]
+    pub fn on_course(state: &State, age: u8, rate: u16) -> Self {
+        Self { state: *state, still: true, age, rate, ..Self::default() }
+    }
+
     /// Replaces the guess by the one for `history`; cheaper than a new one.
     #[inline]
     pub fn set(&mut self, plan: &Plan, history: &History<'_>) {
         self.state = *history.base;
+        (self.age, self.rate, self.trends) = (history.age, history.rate, 0);
         self.still = plan.rests(history);
         if !self.still {
             if plan.drifts {
@@ -275,6 +341,7 @@ impl Guess {
             && let Some(place) = self.state.get_mut(i)
         {
             *place = step.fit(i64::from(*place).wrapping_add(by));
+            self.trends |= 1 << step.group;
             self.stir(step, by.unsigned_abs().min(u64::from(u32::MAX)) as u32);
         }
     }
@@ -297,6 +364,7 @@ impl Guess {
         let steps = guess[1].abs_diff(held[1]) | guess[2].abs_diff(held[2]) | guess[3].abs_diff(held[3]);
         set_four(&mut self.state, i, guess);
         set_four(&mut self.held, i, held);
+        self.trends |= u8::from(steps != 0) << step.group;
         self.stir(step, steps);
     }
 
@@ -341,6 +409,24 @@ impl Guess {
             return Turn::new(four(&self.state, i), None, 1, bits);
         }
         self.turns.get(number).copied().unwrap_or_default()
+    }
+
+    /// A bit for each group that moved on as it moved between two acknowledged states.
+    #[inline]
+    pub(super) const fn trends(&self) -> u8 {
+        self.trends
+    }
+
+    /// Ticks from the newest acknowledged state to the one that is guessed.
+    #[inline]
+    pub(super) const fn age(&self) -> u8 {
+        self.age
+    }
+
+    /// Ticks per second, at least 1.
+    #[inline]
+    pub(super) const fn rate(&self) -> u16 {
+        if self.rate == 0 { 1 } else { self.rate }
     }
 
     /// How far the guess for a group moved on, as the bits that its largest step needs, 0..=32.
@@ -402,7 +488,7 @@ mod tests {
         predictor: Predictor::Trend,
         group: 0,
         audience: Audience::Everyone,
-        classes: [2, 5],
+        order: 2,
     };
 
     fn guess(fields: &'static [Field], base: &[i32], older: Option<(&[i32], u8)>, age: u8, rate: u16) -> i32 {

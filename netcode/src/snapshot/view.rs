@@ -1,8 +1,10 @@
 //! What a client knows of the world: the entities its snapshots told it about.
 
-use super::codec::{Codec, Op, read_codec, read_gap, read_header, read_op, read_residuals};
+use super::codec::{Codec, Op, read_codec, read_gap, read_header, read_op};
 use super::entity::{Entity, Held, at};
+use super::fast::read_fields;
 use super::history::History;
+use super::predict::{Guess, Plans};
 use super::{DecodeError, Header, MAX_SLOTS};
 use crate::bits::BitReader;
 use crate::schema::{Kind, Schema, State};
@@ -65,6 +67,7 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct View {
     schema: &'static Schema,
+    plans: Plans,
     rate: u16,
     limits: Limits,
     /// Index into `pool` by slot, or [`EMPTY`]; as long as the highest slot used demands.
@@ -110,6 +113,7 @@ impl View {
         assert!(limits.keep_ticks <= super::MAX_AGE, "keep_ticks is out of range");
         Self {
             schema,
+            plans: Plans::new(schema),
             rate,
             limits,
             slots: Vec::new(),
@@ -191,8 +195,8 @@ impl View {
         let wanted = tick.checked_sub(u64::from(age)).ok_or(DecodeError::UnknownBaseline)?;
         let base = held.history.at_or_before(wanted).ok_or(DecodeError::UnknownBaseline)?;
         // The guess for `age` ticks of the course's state at `wanted` is the course's state now.
-        let guess = at(held.kind, self.rate, &base, tick);
-        let state = read_residuals(r, held.kind, held.owner, guess)?;
+        let mut guess = Guess::on_course(&at(held.kind, self.rate, &base, tick), age, self.rate);
+        let state = read_fields(r, self.plans.kind(held.number)?, &mut guess, held.owner)?;
         Ok(Staged::Update { place, baseline: base.from, age, state })
     }
 

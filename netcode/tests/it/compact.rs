@@ -18,7 +18,7 @@ const PLAIN: Field = Field {
     predictor: Predictor::Hold,
     group: 0,
     audience: Audience::Everyone,
-    classes: [0, 1],
+    order: 0,
 };
 
 const fn part(part: u8, bits: u8) -> Field {
@@ -48,9 +48,6 @@ fn kind(rng: &mut Rng) -> Kind {
             _ => Predictor::Linear { velocity: flags + 1, numerator },
         };
         fields.push(Field { bits, signed, wraps, predictor, group: rng.below(4) as u8, ..PLAIN });
-    }
-    for field in fields.iter_mut().filter(|field| field.bits == 2) {
-        field.classes = [0, 1];
     }
     Kind { name: "any", fields: fields.leak() }
 }

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use netcode::bits::BitWriter;
 use netcode::schema::Schema;
+use netcode::snapshot::predict::Plans;
 use sim::spots::Neighbour;
 use sim::{EntityId, Frame};
 
@@ -63,9 +64,10 @@ pub struct ReplicationConfig {
 }
 
 /// What is replicated, and how often.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct ReplicationSchema {
     schema: &'static Schema,
+    plans: Plans,
     rate: u16,
 }
 
@@ -151,7 +153,7 @@ impl Replication {
     #[must_use]
     pub fn new(config: &ReplicationConfig) -> Self {
         Self {
-            schema: ReplicationSchema { schema: config.schema, rate: config.rate },
+            schema: ReplicationSchema { schema: config.schema, plans: Plans::new(config.schema), rate: config.rate },
             aoi: config.aoi,
             weights: Weights::new(&config.priority, config.rate),
             max_known: usize::from(config.max_known.min(netcode::snapshot::MAX_SLOTS)),

@@ -19,19 +19,12 @@ const X: Field = Field {
     predictor: Predictor::Linear { velocity: 3, numerator: 4 },
     group: 0,
     audience: Audience::Everyone,
-    classes: [4, 11],
+    order: 0,
 };
-const Y: Field = Field {
-    name: "y",
-    bits: 18,
-    predictor: Predictor::Linear { velocity: 4, numerator: 4 },
-    group: 1,
-    classes: [5, 9],
-    ..X
-};
+const Y: Field =
+    Field { name: "y", bits: 18, predictor: Predictor::Linear { velocity: 4, numerator: 4 }, group: 1, order: 0, ..X };
 const Z: Field = Field { name: "z", predictor: Predictor::Linear { velocity: 5, numerator: 4 }, ..X };
-const VX: Field =
-    Field { name: "vx", bits: 12, scale: 64, unit: "m/s", predictor: Predictor::Hold, classes: [7, 10], ..X };
+const VX: Field = Field { name: "vx", bits: 12, scale: 64, unit: "m/s", predictor: Predictor::Hold, order: 8, ..X };
 const VY: Field = Field {
     name: "vy",
     predictor: Predictor::Fall { gravity: 1280, terminal: 1920, flags: 7, supported: 1 },
@@ -49,23 +42,14 @@ const YAW: Field = Field {
     predictor: Predictor::Hold,
     group: 2,
     audience: Audience::Everyone,
-    classes: [6, 9],
+    order: 9,
 };
-const FLAGS: Field =
-    Field { name: "flags", bits: 4, wraps: false, scale: 1, unit: "bits", group: 3, classes: [1, 2], ..YAW };
-const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, classes: [2, 4], ..FLAGS };
-const STAMINA: Field = Field {
-    name: "stamina",
-    bits: 6,
-    scale: 63,
-    unit: "full",
-    group: 4,
-    audience: Audience::Owner,
-    classes: [3, 4],
-    ..FLAGS
-};
+const FLAGS: Field = Field { name: "flags", bits: 4, wraps: false, scale: 1, unit: "bits", group: 3, order: 0, ..YAW };
+const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, order: 0, ..FLAGS };
+const STAMINA: Field =
+    Field { name: "stamina", bits: 6, scale: 63, unit: "full", group: 4, audience: Audience::Owner, order: 0, ..FLAGS };
 const MOVE_X: Field =
-    Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, classes: [2, 4], ..FLAGS };
+    Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, order: 0, ..FLAGS };
 const MOVE_Z: Field = Field { name: "move_z", ..MOVE_X };
 
 /// The game's schema.
