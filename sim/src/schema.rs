@@ -86,7 +86,6 @@ const HEIGHT: Field = Field {
     bits: 18,
     predictor: Predictor::Linear { velocity: VY as u8, numerator: QUANTA_PER_VELOCITY },
     group: 1,
-    order: 0,
     ..PLANE
 };
 
@@ -162,11 +161,10 @@ const fn body_with(last: Field) -> [Field; 9] {
 }
 
 const PERSON: [Field; 9] = body_with(BREATH);
-const BEING: [Field; 9] = body_with(Field { name: "archetype", bits: 8, unit: "number", group: 4, order: 0, ..MARKS });
+const BEING: [Field; 9] = body_with(Field { name: "archetype", bits: 8, unit: "number", group: 4, ..MARKS });
 
 /// A share of full speed along x or z: -16..=15, in fifteenths.
-const MOVE: Field =
-    Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, order: 0, ..MARKS };
+const MOVE: Field = Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, ..MARKS };
 
 /// All that a zone replicates, and the fields of an input.
 pub const SCHEMA: Schema = Schema {

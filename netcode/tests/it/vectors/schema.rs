@@ -29,6 +29,7 @@ const VY: Field = Field {
     name: "vy",
     predictor: Predictor::Fall { gravity: 1280, terminal: 1920, flags: 7, supported: 1 },
     group: 1,
+    order: 10,
     ..VX
 };
 const VZ: Field = Field { name: "vz", ..VX };
@@ -45,11 +46,10 @@ const YAW: Field = Field {
     order: 9,
 };
 const FLAGS: Field = Field { name: "flags", bits: 4, wraps: false, scale: 1, unit: "bits", group: 3, order: 0, ..YAW };
-const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, order: 0, ..FLAGS };
+const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, ..FLAGS };
 const STAMINA: Field =
-    Field { name: "stamina", bits: 6, scale: 63, unit: "full", group: 4, audience: Audience::Owner, order: 0, ..FLAGS };
-const MOVE_X: Field =
-    Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, order: 0, ..FLAGS };
+    Field { name: "stamina", bits: 6, scale: 63, unit: "full", group: 4, audience: Audience::Owner, ..FLAGS };
+const MOVE_X: Field = Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, ..FLAGS };
 const MOVE_Z: Field = Field { name: "move_z", ..MOVE_X };
 
 /// The game's schema.
@@ -126,7 +126,7 @@ fn canonical_fields(out: &mut Vec<u8>, fields: &[Field]) {
         out.extend_from_slice(&[field.bits, u8::from(field.signed), u8::from(field.wraps)]);
         out.extend_from_slice(&field.scale.to_le_bytes());
         text(out, field.unit);
-        out.extend_from_slice(&[field.group, audience(field), field.classes[0], field.classes[1]]);
+        out.extend_from_slice(&[field.group, audience(field), field.order]);
         match field.predictor {
             Predictor::Hold => out.push(0),
             Predictor::Linear { velocity, numerator } => {
@@ -166,7 +166,7 @@ fn fields(fields: &[Field]) -> Value {
             "unit": field.unit,
             "group": field.group,
             "audience": audience(field),
-            "classes": field.classes,
+            "order": field.order,
             "predictor": predictor,
         })
     };
@@ -201,8 +201,7 @@ pub fn markdown() -> String {
 }
 
 fn rows(out: &mut String, title: &str, fields: &[Field]) {
-    let _ =
-        writeln!(out, "| {title} | bits | signed | wraps | scale | unit | group | audience | classes | predictor |");
+    let _ = writeln!(out, "| {title} | bits | signed | wraps | scale | unit | group | audience | order | predictor |");
     let _ = writeln!(out, "|---|---|---|---|---|---|---|---|---|---|");
     for (index, field) in fields.iter().enumerate() {
         let yes = |flag| if flag { "yes" } else { "no" };
@@ -219,11 +218,11 @@ fn rows(out: &mut String, title: &str, fields: &[Field]) {
             Audience::Everyone => "all",
             Audience::Owner => "owner",
         };
-        let Field { name, bits, signed, wraps, scale, unit, group, classes: [small, medium], .. } = field;
+        let Field { name, bits, signed, wraps, scale, unit, group, order, .. } = field;
         let (signed, wraps) = (yes(*signed), yes(*wraps));
         let _ = writeln!(
             out,
-            "| {index} `{name}` | {bits} | {signed} | {wraps} | {scale} | `{unit}` | {group} | {audience} | {small}, {medium} | {predictor} |"
+            "| {index} `{name}` | {bits} | {signed} | {wraps} | {scale} | `{unit}` | {group} | {audience} | {order} | {predictor} |"
         );
     }
     out.push('\n');
