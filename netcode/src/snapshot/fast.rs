@@ -18,8 +18,8 @@
 //! The orders:
 //!
 //! - A field that holds or falls has the [`order`](crate::schema::Field::order) of its line in the table.
-//! - One that follows what it did between two states ([`Predictor::Trend`], [`Predictor::Rotation`]): the first of a run of one
-//!   group starts at the width of the group's largest step from baseline to guess less 3 (at least 0), or at its order in the
+//! - One that follows what it did between two states ([`Predictor::Trend`], [`Predictor::Rotation`]): the first of a row of one
+//!   group, and the first component of a quaternion, starts at the width of the group's largest step from baseline to guess less 3 (at least 0), or at its order in the
 //!   table if the group rests; a later one at the mean of that and the width of the residual before it, less 1, rounded down.
 //! - One that moves along a velocity: whoever changed his velocity did so at some time since the baseline, so his place has
 //!   changed by a share of the *way* `floor(change * numerator * age / rate)`, and all axes by nearly the same share. The guess goes on
@@ -29,9 +29,9 @@
 
 use super::DecodeError;
 use super::field::{unzigzag, zigzag};
-use super::predict::{Guess, Plan, Role, Step, same};
+use super::predict::{Guess, Part, Plan, Run, Step, same};
 use crate::bits::{BitReader, BitSink, low_mask};
-use crate::schema::{MAX_FIELDS, Predictor, State};
+use crate::schema::{Predictor, State};
 
 /// From so many ones on a field is raw: residuals 2^12 times as large as expected.
 pub(super) const MAX_ONES: u32 = 12;
@@ -43,38 +43,29 @@ const MAX_WAY: i64 = 1 << 32;
 /// The shortest way that says something of the share.
 const TELLING_WAY: u64 = 16;
 
-/// The order of the next code among fields that follow what they did.
+/// The order of a run's next code.
 #[derive(Clone, Copy, Debug)]
 struct Order {
-    /// The group, [`u8::MAX`] at the start.
-    group: u8,
     first: u32,
     next: u32,
 }
 
 impl Order {
-    const START: Self = Self { group: u8::MAX, first: 0, next: 0 };
-
-    /// The order for a field.
+    /// At the start of a run of fields that follow what they did.
     #[inline]
-    fn of(&mut self, guess: &Guess, step: &Step) -> u32 {
-        match step.predictor {
-            Predictor::Trend | Predictor::Rotation { .. } => {
-                if self.group != step.group {
-                    let trends = guess.trends() >> step.group & 1 != 0;
-                    let first = if trends { guess.motion(step.group).saturating_sub(3) } else { u32::from(step.order) };
-                    *self = Self { group: step.group, first, next: first };
-                }
-                self.next
-            }
-            _ => u32::from(step.order),
-        }
+    fn start(guess: &Guess, group: u8, steps: &[Step]) -> Self {
+        let first = if guess.trends() >> group & 1 != 0 {
+            guess.motion(group).saturating_sub(3)
+        } else {
+            steps.first().map_or(0, |step| u32::from(step.order))
+        };
+        Self { first, next: first }
     }
 
     #[inline]
     fn note(&mut self, residual: i64) {
-        let width = u64::BITS - residual.unsigned_abs().leading_zeros();
-        self.next = (self.first + width).saturating_sub(1) / 2;
+        let width = u64::BITS.wrapping_sub(residual.unsigned_abs().leading_zeros());
+        self.next = self.first.wrapping_add(width).saturating_sub(1) / 2;
     }
 }
 
@@ -147,18 +138,23 @@ impl<'w, W: BitSink> Gather<'w, W> {
     /// Appends a number below 2^35 in a code of order `order`, at most 32, or the value raw.
     #[inline]
     fn code(&mut self, number: u64, order: u32, step: &Step, value: i32) {
+        step.check(value);
         // Nothing here wraps; the plain operators would check.
-        let number = number.wrapping_add(1 << (order & 63));
+        let number = number.wrapping_add(1u64.wrapping_shl(order));
         let bits = 63u32.wrapping_sub(number.leading_zeros());
         let ones = bits.wrapping_sub(order);
         if ones >= MAX_ONES {
-            let width = u32::from(step.bits);
-            return self
-                .put(low_mask(MAX_ONES) | (value as u32 as u64 & low_mask(width)) << MAX_ONES, MAX_ONES + width);
+            return self.raw(step, value);
         }
-        let low = number ^ 1 << (bits & 63);
-        let prefix = (1 << ones) - 1;
+        let low = number ^ 1u64.wrapping_shl(bits);
+        let prefix = 1u64.wrapping_shl(ones).wrapping_sub(1);
         self.put(low.wrapping_shl(ones.wrapping_add(1)) | prefix, ones.wrapping_add(1).wrapping_add(bits));
+    }
+
+    #[cold]
+    fn raw(&mut self, step: &Step, value: i32) {
+        let width = u32::from(step.bits);
+        self.put(low_mask(MAX_ONES) | (u64::from(value as u32) & low_mask(width)) << MAX_ONES, MAX_ONES + width);
     }
 
     #[inline]
@@ -180,44 +176,89 @@ pub fn write_fields(w: &mut impl BitSink, plan: &Plan, guess: &mut Guess, owner:
     let mut left = told;
     while left != 0 {
         w.put(u64::from(differ >> left.trailing_zeros() & 1), 1);
-        left &= left - 1;
+        left &= left.wrapping_sub(1);
     }
     let follow = groups & (differ | !told);
-    let mut order = Order::START;
-    for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS) {
-        if follow >> step.group & 1 == 0 {
+    for run in plan.runs() {
+        if follow >> (run.group & 7) & 1 == 0 {
             continue;
         }
-        let (guessed, value) = (guess.state()[i], state[i]);
-        assert!(step.holds(value), "the value lies outside its field's range");
-        let alone = step.alone && told >> step.group & 1 != 0;
-        match step.role {
-            Role::Flag => {
-                if !alone {
-                    w.put(u64::from(value != guessed), 1);
-                }
-            }
-            Role::Number if plan.linear() >> i & 1 == 0 => {
-                let k = order.of(guess, step);
-                let residual = step.difference(guessed, value);
-                w.code(zigzag(residual).wrapping_sub(u64::from(alone)), k, step, value);
-                order.note(residual);
-            }
-            Role::Number => {}
-            Role::Index(bits) => {
-                if value == guessed {
-                    w.put(0, 1);
-                } else {
-                    w.put(1 | (value as u64) << 1, 3);
-                    turn_over(plan, guess, i, bits, value as u8);
-                }
-            }
+        let (steps, values) = (run.of(plan.steps()), run.of(state));
+        match run.part {
+            Part::Flags => write_flags(&mut w, steps, run.of(guess.state()), values, told),
+            Part::Plain => write_plain(&mut w, steps, run.of(guess.state()), values, told),
+            Part::Linear => {}
+            Part::Trend => write_trend(&mut w, guess, *run, steps, values, told),
+            Part::Turn(bits) => write_turn(&mut w, plan, guess, *run, bits, state),
         }
     }
-    if plan.linear() != 0 {
+    if plan.linear() {
         write_drifting(&mut w, plan, guess, follow, state);
     }
     w.flush();
+}
+
+/// Whether a field is all that a group has which is told to differ.
+#[inline]
+const fn alone(step: &Step, told: u8) -> bool {
+    step.alone && told >> (step.group & 7) & 1 != 0
+}
+
+fn write_flags<W: BitSink>(w: &mut Gather<'_, W>, steps: &[Step], guesses: &[i32], values: &[i32], told: u8) {
+    for (step, (guessed, value)) in steps.iter().zip(guesses.iter().zip(values)) {
+        step.check(*value);
+        if !alone(step, told) {
+            w.put(u64::from(value != guessed), 1);
+        }
+    }
+}
+
+fn write_plain<W: BitSink>(w: &mut Gather<'_, W>, steps: &[Step], guesses: &[i32], values: &[i32], told: u8) {
+    for (step, (guessed, value)) in steps.iter().zip(guesses.iter().zip(values)) {
+        let number = zigzag(step.difference(*guessed, *value)).wrapping_sub(u64::from(alone(step, told)));
+        w.code(number, u32::from(step.order), step, *value);
+    }
+}
+
+#[inline]
+fn write_trend<W: BitSink>(w: &mut Gather<'_, W>, guess: &Guess, run: Run, steps: &[Step], values: &[i32], told: u8) {
+    let least = u64::from(steps.first().is_some_and(|step| alone(step, told)));
+    let order = Order::start(guess, run.group, steps);
+    write_run(w, order, steps, run.of(guess.state()), values, least);
+}
+
+#[inline]
+fn write_run<W: BitSink>(
+    w: &mut Gather<'_, W>,
+    mut order: Order,
+    steps: &[Step],
+    guesses: &[i32],
+    values: &[i32],
+    least: u64,
+) {
+    for (step, (guessed, value)) in steps.iter().zip(guesses.iter().zip(values)) {
+        let residual = step.difference(*guessed, *value);
+        w.code(zigzag(residual).wrapping_sub(least), order.next, step, *value);
+        order.note(residual);
+    }
+}
+
+#[inline]
+fn write_turn<W: BitSink>(w: &mut Gather<'_, W>, plan: &Plan, guess: &mut Guess, run: Run, bits: u8, state: &State) {
+    let ([index, steps @ ..], [value, values @ ..], [guessed, ..]) =
+        (run.of(plan.steps()), run.of(state), run.of(guess.state()))
+    else {
+        return;
+    };
+    index.check(*value);
+    if value == guessed {
+        w.put(0, 1);
+    } else {
+        w.put(1 | (*value as u64) << 1, 3);
+        turn_over(plan, guess, run, bits, *value as u8);
+    }
+    let guesses = run.of(guess.state()).get(1..).unwrap_or_default();
+    write_run(w, Order::start(guess, run.group, steps), steps, guesses, values, 0);
 }
 
 /// A bit for each group of which a field is not as guessed.
@@ -227,36 +268,33 @@ fn differing(plan: &Plan, guess: &Guess, state: &State) -> u8 {
     fields.fold(0, |set, (step, (guessed, value))| set | u8::from(guessed != value) << step.group)
 }
 
-/// Has the quaternion that begins at field `i` leave out another component than guessed.
+/// Has a quaternion leave out another component than guessed.
 #[cold]
-fn turn_over(plan: &Plan, guess: &mut Guess, i: usize, bits: u8, index: u8) {
-    let before = plan.steps().iter().take(i).filter(|step| matches!(step.role, Role::Index(_))).count();
-    let turn = guess.turns(before, i, bits);
-    guess.leave_out(i, &turn, index);
+fn turn_over(plan: &Plan, guess: &mut Guess, run: Run, bits: u8, index: u8) {
+    let earlier = plan.runs().iter().take_while(|other| other.from < run.from);
+    let before = earlier.filter(|other| matches!(other.part, Part::Turn(_))).count();
+    let at = usize::from(run.from);
+    let turn = guess.turns(before, at, bits);
+    guess.leave_out(at, &turn, index);
 }
 
 fn write_drifting<W: BitSink>(w: &mut Gather<'_, W>, plan: &Plan, guess: &Guess, follow: u8, state: &State) {
-    let (mut drift, mut left) = (Drift::START, plan.linear());
-    while left != 0 {
-        let i = left.trailing_zeros() as usize;
-        left &= left - 1;
-        let Some((step, guessed, value)) = at(plan, guess, follow, i).map(|(step, guessed)| (step, guessed, state[i]))
-        else {
-            continue;
-        };
-        assert!(step.holds(value), "the value lies outside its field's range");
-        let way = Drift::way(plan, guess, state, step);
-        let (likely, order) = drift.guess(step, guessed, way);
-        w.code(zigzag(step.difference(likely, value)), order, step, value);
-        drift.note(way, step.difference(guessed, value));
+    let mut drift = Drift::START;
+    for run in drifting(plan, follow) {
+        let fields = run.of(plan.steps()).iter().zip(run.of(guess.state()).iter().zip(run.of(state)));
+        for (step, (guessed, value)) in fields {
+            let way = Drift::way(plan, guess, state, step);
+            let (likely, order) = drift.guess(step, *guessed, way);
+            w.code(zigzag(step.difference(likely, *value)), order, step, *value);
+            drift.note(way, step.difference(*guessed, *value));
+        }
     }
 }
 
-/// A field's step and guess, if its group follows.
+/// The runs of fields that move along another, of the groups that follow.
 #[inline]
-fn at<'p>(plan: &'p Plan, guess: &Guess, follow: u8, i: usize) -> Option<(&'p Step, i32)> {
-    let step = plan.steps().get(i).filter(|step| follow >> step.group & 1 != 0)?;
-    Some((step, *guess.state().get(i)?))
+fn drifting(plan: &Plan, follow: u8) -> impl Iterator<Item = &Run> {
+    plan.runs().iter().filter(move |run| run.part == Part::Linear && follow >> (run.group & 7) & 1 != 0)
 }
 
 /// Reads what [`write_fields`] wrote, given the same guess, which is spent.
@@ -273,38 +311,79 @@ pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess, owner:
         bits >>= 1;
         left &= left - 1;
     }
-    let (mut state, mut order) = (*guess.state(), Order::START);
-    for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS) {
-        if follow >> step.group & 1 == 0 {
+    let mut state = *guess.state();
+    for run in plan.runs() {
+        if follow >> (run.group & 7) & 1 == 0 {
             continue;
         }
-        let guessed = guess.state()[i];
-        let alone = step.alone && told >> step.group & 1 != 0;
-        state[i] = match step.role {
-            Role::Flag if alone || r.read_bool()? => step.flipped(guessed),
-            Role::Flag => guessed,
-            Role::Number if plan.linear() >> i & 1 == 0 => {
-                let k = order.of(guess, step);
-                let value = read_code(r, step, k, u64::from(alone), guessed)?;
-                order.note(step.difference(guessed, value));
-                value
+        let steps = run.of(plan.steps());
+        match run.part {
+            Part::Flags => read_flags(r, steps, run.of_mut(&mut state), told)?,
+            Part::Plain => read_plain(r, steps, run.of_mut(&mut state), told)?,
+            Part::Linear => {}
+            Part::Trend => {
+                let least = u64::from(steps.first().is_some_and(|step| alone(step, told)));
+                read_run(r, Order::start(guess, run.group, steps), steps, run.of_mut(&mut state), least)?;
             }
-            Role::Number => guessed,
-            Role::Index(bits) => {
-                if r.read_bool()? {
-                    let index = r.read(2)? as u8;
-                    turn_over(plan, guess, i, bits, index);
-                    i32::from(index)
-                } else {
-                    guessed
-                }
-            }
-        };
+            Part::Turn(bits) => read_turn(r, plan, guess, *run, bits, &mut state)?,
+        }
     }
-    if plan.linear() != 0 {
+    if plan.linear() {
         read_drifting(r, plan, guess, follow, &mut state)?;
     }
     Ok(state)
+}
+
+/// The places hold the guesses, here and below.
+fn read_flags(r: &mut BitReader<'_>, steps: &[Step], places: &mut [i32], told: u8) -> Result<(), DecodeError> {
+    for (step, place) in steps.iter().zip(places) {
+        if alone(step, told) || r.read_bool()? {
+            *place = step.flipped(*place);
+        }
+    }
+    Ok(())
+}
+
+fn read_plain(r: &mut BitReader<'_>, steps: &[Step], places: &mut [i32], told: u8) -> Result<(), DecodeError> {
+    for (step, place) in steps.iter().zip(places) {
+        *place = read_code(r, step, u32::from(step.order), u64::from(alone(step, told)), *place)?;
+    }
+    Ok(())
+}
+
+#[inline]
+fn read_run(
+    r: &mut BitReader<'_>,
+    mut order: Order,
+    steps: &[Step],
+    places: &mut [i32],
+    least: u64,
+) -> Result<(), DecodeError> {
+    for (step, place) in steps.iter().zip(places) {
+        let value = read_code(r, step, order.next, least, *place)?;
+        order.note(step.difference(*place, value));
+        *place = value;
+    }
+    Ok(())
+}
+
+#[inline]
+fn read_turn(
+    r: &mut BitReader<'_>,
+    plan: &Plan,
+    guess: &mut Guess,
+    run: Run,
+    bits: u8,
+    state: &mut State,
+) -> Result<(), DecodeError> {
+    if r.read_bool()? {
+        turn_over(plan, guess, run, bits, r.read(2)? as u8);
+        run.of_mut(state).copy_from_slice(run.of(guess.state()));
+    }
+    if let ([_, steps @ ..], [_, places @ ..]) = (run.of(plan.steps()), run.of_mut(state)) {
+        read_run(r, Order::start(guess, run.group, steps), steps, places, 0)?;
+    }
+    Ok(())
 }
 
 fn read_drifting(
@@ -314,17 +393,17 @@ fn read_drifting(
     follow: u8,
     state: &mut State,
 ) -> Result<(), DecodeError> {
-    let (mut drift, mut left) = (Drift::START, plan.linear());
-    while left != 0 {
-        let i = left.trailing_zeros() as usize;
-        left &= left - 1;
-        let Some((step, guessed)) = at(plan, guess, follow, i) else { continue };
-        let way = Drift::way(plan, guess, state, step);
-        let (likely, order) = drift.guess(step, guessed, way);
-        let value = read_code(r, step, order, 0, likely)?;
-        drift.note(way, step.difference(guessed, value));
-        if let Some(place) = state.get_mut(i) {
-            *place = value;
+    let mut drift = Drift::START;
+    for run in drifting(plan, follow) {
+        for (i, step) in (usize::from(run.from)..).zip(run.of(plan.steps())) {
+            let Some(guessed) = guess.state().get(i) else { continue };
+            let way = Drift::way(plan, guess, state, step);
+            let (likely, order) = drift.guess(step, *guessed, way);
+            let value = read_code(r, step, order, 0, likely)?;
+            drift.note(way, step.difference(*guessed, value));
+            if let Some(place) = state.get_mut(i) {
+                *place = value;
+            }
         }
     }
     Ok(())
@@ -344,9 +423,9 @@ fn read_code(r: &mut BitReader<'_>, step: &Step, order: u32, least: u64, guessed
     let bits = ones.wrapping_add(order);
     let prefix = ones.wrapping_add(1);
     r.skip(prefix.wrapping_add(bits))?;
-    let low = ahead >> prefix & low_mask(bits);
+    let low = ahead.wrapping_shr(prefix) & 1u64.wrapping_shl(bits).wrapping_sub(1);
     // At most 2^44, so nothing wraps.
-    let number = (1u64 << (bits & 63) | low).wrapping_sub(1 << (order & 63)).wrapping_add(least);
+    let number = (1u64.wrapping_shl(bits) | low).wrapping_sub(1u64.wrapping_shl(order)).wrapping_add(least);
     step.moved(guessed, unzigzag(number))
 }
 

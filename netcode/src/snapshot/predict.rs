@@ -4,7 +4,7 @@
 
 use super::DecodeError;
 use super::rotation::Turn;
-use crate::schema::{Field, Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
+use crate::schema::{Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
 
 /// The most quaternions of one kind.
 const MAX_TURNS: usize = MAX_FIELDS / 4;
@@ -103,7 +103,11 @@ impl Step {
     #[inline]
     pub fn difference(&self, guess: i32, value: i32) -> i64 {
         let plain = i64::from(value).wrapping_sub(i64::from(guess));
-        (plain << self.unused) >> self.unused
+        if self.unused == 0 {
+            return plain;
+        }
+        let unused = u32::from(self.unused);
+        plain.wrapping_shl(unused).wrapping_shr(unused)
     }
 
     /// The value whose two's complement in the field's width is `raw`.
@@ -124,6 +128,13 @@ impl Step {
         } else {
             Err(DecodeError::ValueOutOfRange)
         }
+    }
+
+    /// # Panics
+    /// If the value is not in the field's range.
+    #[inline]
+    pub fn check(&self, value: i32) {
+        assert!(self.holds(value), "the value lies outside its field's range");
     }
 
     /// The other value of a flag.
@@ -151,16 +162,89 @@ impl Step {
     }
 }
 
+/// What the fields of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Bits.
+    Flags,
+    /// Numbers that hold or fall.
+    Plain,
+    /// Numbers that move along another.
+    Linear,
+    /// Numbers that follow what they did.
+    Trend,
+    /// A quaternion, whose components have that many bits.
+    Turn(u8),
+}
+
+/// Fields in a row of one group and one sort; a quaternion is a run of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub part: Part,
+    pub group: u8,
+    pub from: u8,
+    to: u8,
+}
+
+impl Run {
+    const NONE: Self = Self { part: Part::Flags, group: 0, from: 0, to: 0 };
+
+    fn part(step: &Step) -> Part {
+        match (step.role, step.predictor) {
+            (Role::Index(bits), _) => Part::Turn(bits),
+            (Role::Flag, _) => Part::Flags,
+            (_, Predictor::Linear { .. }) => Part::Linear,
+            (_, Predictor::Hold | Predictor::Fall { .. }) => Part::Plain,
+            _ => Part::Trend,
+        }
+    }
+
+    /// The runs of a kind, and how many they are.
+    fn all(steps: &[Step]) -> ([Self; MAX_FIELDS], u8) {
+        let (mut runs, mut len) = ([Self::NONE; MAX_FIELDS], 0u8);
+        for (i, step) in (0u8..).zip(steps) {
+            if let Some(run) = len.checked_sub(1).and_then(|last| runs.get_mut(usize::from(last))) {
+                let joins = match run.part {
+                    Part::Turn(_) => i < run.from + 4,
+                    part => part == Self::part(step) && run.group == step.group,
+                };
+                if joins {
+                    run.to = i + 1;
+                    continue;
+                }
+            }
+            if let Some(run) = runs.get_mut(usize::from(len)) {
+                *run = Self { part: Self::part(step), group: step.group, from: i, to: i + 1 };
+                len += 1;
+            }
+        }
+        (runs, len)
+    }
+
+    /// What belongs to the run of what belongs to the fields.
+    #[inline(always)]
+    pub fn of<T>(self, fields: &[T]) -> &[T] {
+        fields.get(usize::from(self.from)..usize::from(self.to)).unwrap_or_default()
+    }
+
+    /// The same.
+    #[inline(always)]
+    pub fn of_mut<T>(self, fields: &mut [T]) -> &mut [T] {
+        fields.get_mut(usize::from(self.from)..usize::from(self.to)).unwrap_or_default()
+    }
+}
+
 /// One kind, with what is derived from its table.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     kind: Kind,
     steps: [Step; MAX_FIELDS],
     fields: u8,
+    runs: ([Run; MAX_FIELDS], u8),
     /// The groups that anybody, and that the owner gets.
     groups: [u8; 2],
-    /// The fields that move along another.
-    linear: u16,
+    /// Whether some move along another.
+    linear: bool,
     /// Whether a state may move on that is equal to the one before it.
     drifts: bool,
     /// The first flag, or [`MAX_FIELDS`].
@@ -177,14 +261,16 @@ impl Plan {
         }
         let flag = kind.fields.iter().position(|field| field.bits == 1).unwrap_or(MAX_FIELDS);
         let drifts = kind.drifts();
-        let is_linear = |field: &Field| field.bits > 1 && matches!(field.predictor, Predictor::Linear { .. });
-        let linear = (0u32..).zip(kind.fields.iter().take(MAX_FIELDS)).filter(|(_, field)| is_linear(field));
+        let fields = kind.fields.len().min(MAX_FIELDS);
+        let runs = Run::all(steps.get(..fields).unwrap_or_default());
+        let linear = runs.0.iter().any(|run| run.part == Part::Linear);
         Self {
             kind: *kind,
             steps,
             groups: [kind.groups(false), kind.groups(true)],
-            linear: linear.fold(0, |set, (i, _)| set | 1 << i),
-            fields: kind.fields.len().min(MAX_FIELDS) as u8,
+            linear,
+            runs,
+            fields: fields as u8,
             drifts,
             flag: flag.min(MAX_FIELDS) as u8,
         }
@@ -202,9 +288,15 @@ impl Plan {
         self.groups[owner as usize]
     }
 
-    /// A bit for each field that moves along another.
+    /// The fields in runs, in order.
     #[inline]
-    pub(super) const fn linear(&self) -> u16 {
+    pub(super) fn runs(&self) -> &[Run] {
+        self.runs.0.get(..usize::from(self.runs.1)).unwrap_or_default()
+    }
+
+    /// Whether some fields move along another.
+    #[inline]
+    pub(super) const fn linear(&self) -> bool {
         self.linear
     }
 
@@ -475,7 +567,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::schema::{Audience, MAX_NUMERATOR};
+    use crate::schema::{Audience, Field, MAX_NUMERATOR};
     use crate::snapshot::samples::samples;
 
     const PLAIN: Field = Field {
