@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use netcode::bits::{BitReader, BitWriter};
 use netcode::rng::Rng;
 use netcode::schema::{Fnv, Schema, State, extrapolate};
+use netcode::snapshot::predict::{Guess, Plan};
 use netcode::snapshot::{
-    Ages, Applied, Codec, DecodeError, Event, Header, Limits, MAX_AGE, MAX_SLOTS, Op, View, read_codec, read_gap,
-    read_header, read_op, read_residuals, write_age, write_codec, write_despawn, write_gap, write_header,
-    write_residuals, write_spawn,
+    Ages, Applied, Codec, DecodeError, Event, Header, Limits, MAX_AGE, MAX_SLOTS, Op, View, read_codec, read_fields,
+    read_gap, read_header, read_op, write_age, write_codec, write_despawn, write_fields, write_gap, write_header,
+    write_spawn,
 };
 
 use super::schema;
@@ -198,7 +199,8 @@ fn read(schema: &'static Schema, view: &View, tick: u64, body: &[u8]) -> Result<
                 let row = held.rows().find(|row| row.from <= wanted).ok_or(DecodeError::UnknownBaseline)?;
                 let kind = schema.kind(held.kind()).ok_or(DecodeError::UnknownKind(held.kind()))?;
                 let guess = held.on_course(&row, tick);
-                let state = read_residuals(&mut r, kind, held.owner(), guess)?;
+                let mut likely = Guess::on_course(&guess, age, RATE);
+                let state = read_fields(&mut r, &Plan::new(kind), &mut likely, held.owner())?;
                 reach(match header.ages {
                     Ages { first, .. } if age == first => Feature::Update,
                     Ages { second: Some(second), .. } if age == second => Feature::SecondAge,
@@ -244,7 +246,8 @@ fn write(schema: &Schema, header: &Header, records: &Records) -> Vec<u8> {
         match record {
             Record::Update { number, owner, age, guess, state } => {
                 write_age(&mut w, *age, header.ages);
-                write_residuals(&mut w, &schema.kinds[usize::from(*number)], *owner, guess, state);
+                let plan = Plan::new(&schema.kinds[usize::from(*number)]);
+                write_fields(&mut w, &plan, &mut Guess::on_course(guess, *age, RATE), *owner, state);
             }
             Record::Spawn { id, kind, owner, state } => write_spawn(&mut w, schema, *id, *kind, *owner, state),
             Record::Despawn => write_despawn(&mut w),

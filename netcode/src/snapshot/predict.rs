@@ -4,7 +4,7 @@
 
 use super::DecodeError;
 use super::rotation::Turn;
-use crate::schema::{Audience, Field, Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
+use crate::schema::{Audience, Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
 
 /// The most quaternions of one kind.
 const MAX_TURNS: usize = MAX_FIELDS / 4;
@@ -22,7 +22,13 @@ pub struct History<'a> {
     pub rate: u16,
 }
 
-impl History<'_> {
+impl<'a> History<'a> {
+    /// The history of a body of which a single state is known.
+    #[must_use]
+    pub const fn course(base: &'a State, age: u8, rate: u16) -> Self {
+        Self { base, older: None, age, rate }
+    }
+
     /// Whether nothing changed between the two acknowledged states, or there is but one.
     #[inline]
     #[must_use]
@@ -49,9 +55,13 @@ pub(super) struct Step {
     pub group: u8,
     /// Whether it is for the owner only.
     pub own: bool,
-    /// Fields from this one on that are of the same group.
-    pub run: u8,
-    predictor: Predictor,
+    /// Whether it has its group for itself.
+    pub alone: bool,
+    /// Width on the wire in bits.
+    pub bits: u8,
+    /// Of the code of its residual.
+    pub order: u8,
+    pub predictor: Predictor,
     /// For a cyclic field 64 minus its width, else 0.
     unused: u8,
     min: i32,
@@ -63,15 +73,17 @@ impl Step {
         role: Role::Number,
         group: 0,
         own: false,
-        run: 1,
+        alone: false,
+        bits: 1,
+        order: 0,
         predictor: Predictor::Hold,
         unused: 0,
         min: 0,
         max: 0,
     };
 
-    fn new(fields: &[Field]) -> Self {
-        let [field, rest @ ..] = fields else { return Self::NONE };
+    fn new(kind: &Kind, i: usize) -> Self {
+        let [field, rest @ ..] = kind.fields.get(i..).unwrap_or_default() else { return Self::NONE };
         let role = match (field.predictor, rest) {
             (Predictor::Rotation { part: 0 }, [component, ..]) => Role::Index(component.bits),
             _ if field.bits == 1 => Role::Flag,
@@ -81,7 +93,9 @@ impl Step {
             role,
             group: field.group,
             own: field.audience == Audience::Owner,
-            run: fields.iter().take_while(|other| other.group == field.group).count() as u8,
+            alone: kind.fields.iter().filter(|other| other.group == field.group).count() == 1,
+            bits: field.bits,
+            order: field.order,
             predictor: field.predictor,
             unused: if field.wraps { 64 - field.bits } else { 0 },
             min: field.min(),
@@ -93,10 +107,21 @@ impl Step {
     #[inline]
     pub fn difference(&self, guess: i32, value: i32) -> i64 {
         let plain = i64::from(value).wrapping_sub(i64::from(guess));
-        (plain << self.unused) >> self.unused
+        if self.unused == 0 {
+            return plain;
+        }
+        let unused = u32::from(self.unused);
+        plain.wrapping_shl(unused).wrapping_shr(unused)
     }
 
-    /// The guess plus a residual of at most 36 bits.
+    /// The value whose two's complement in the field's width is `raw`.
+    #[inline]
+    pub const fn from_raw(&self, raw: u64) -> i32 {
+        let unused = 64 - self.bits as u32;
+        if self.min < 0 { ((raw << unused) as i64 >> unused) as i32 } else { raw as i32 }
+    }
+
+    /// The guess plus a residual of at most 45 bits.
     #[inline]
     pub fn moved(&self, guess: i32, residual: i64) -> Result<i32, DecodeError> {
         let value = i64::from(guess).wrapping_add(residual);
@@ -107,6 +132,13 @@ impl Step {
         } else {
             Err(DecodeError::ValueOutOfRange)
         }
+    }
+
+    /// # Panics
+    /// If the value is not in the field's range.
+    #[inline]
+    pub fn check(&self, value: i32) {
+        assert!(self.holds(value), "the value lies outside its field's range");
     }
 
     /// The other value of a flag.
@@ -129,8 +161,80 @@ impl Step {
 
     /// Brings a value into range.
     #[inline]
-    fn fit(&self, value: i64) -> i32 {
+    pub fn fit(&self, value: i64) -> i32 {
         if self.unused == 0 { value.clamp(i64::from(self.min), i64::from(self.max)) as i32 } else { self.wrap(value) }
+    }
+}
+
+/// What the fields of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Bits.
+    Flags,
+    /// Numbers that hold or fall.
+    Plain,
+    /// Numbers that move along another.
+    Linear,
+    /// Numbers that follow what they did.
+    Trend,
+    /// A quaternion, whose components have that many bits.
+    Turn(u8),
+}
+
+/// Fields in a row of one group and one sort; a quaternion is a run of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub part: Part,
+    pub group: u8,
+    pub from: u8,
+    to: u8,
+}
+
+impl Run {
+    const NONE: Self = Self { part: Part::Flags, group: 0, from: 0, to: 0 };
+
+    fn part(step: &Step) -> Part {
+        match (step.role, step.predictor) {
+            (Role::Index(bits), _) => Part::Turn(bits),
+            (Role::Flag, _) => Part::Flags,
+            (_, Predictor::Linear { .. }) => Part::Linear,
+            (_, Predictor::Hold | Predictor::Fall { .. }) => Part::Plain,
+            _ => Part::Trend,
+        }
+    }
+
+    /// The runs of a kind, and how many they are.
+    fn all(steps: &[Step]) -> ([Self; MAX_FIELDS], u8) {
+        let (mut runs, mut len) = ([Self::NONE; MAX_FIELDS], 0u8);
+        for (i, step) in (0u8..).zip(steps) {
+            if let Some(run) = len.checked_sub(1).and_then(|last| runs.get_mut(usize::from(last))) {
+                let joins = match run.part {
+                    Part::Turn(_) => i < run.from + 4,
+                    part => part == Self::part(step) && run.group == step.group,
+                };
+                if joins {
+                    run.to = i + 1;
+                    continue;
+                }
+            }
+            if let Some(run) = runs.get_mut(usize::from(len)) {
+                *run = Self { part: Self::part(step), group: step.group, from: i, to: i + 1 };
+                len += 1;
+            }
+        }
+        (runs, len)
+    }
+
+    /// What belongs to the run of what belongs to the fields.
+    #[inline(always)]
+    pub fn of<T>(self, fields: &[T]) -> &[T] {
+        fields.get(usize::from(self.from)..usize::from(self.to)).unwrap_or_default()
+    }
+
+    /// The same.
+    #[inline(always)]
+    pub fn of_mut<T>(self, fields: &mut [T]) -> &mut [T] {
+        fields.get_mut(usize::from(self.from)..usize::from(self.to)).unwrap_or_default()
     }
 }
 
@@ -140,6 +244,11 @@ pub struct Plan {
     kind: Kind,
     steps: [Step; MAX_FIELDS],
     fields: u8,
+    runs: ([Run; MAX_FIELDS], u8),
+    /// The groups that anybody, and that the owner gets.
+    groups: [u8; 2],
+    /// Whether some move along another.
+    linear: bool,
     /// Whether a state may move on that is equal to the one before it.
     drifts: bool,
     /// The first flag, or [`MAX_FIELDS`].
@@ -152,14 +261,20 @@ impl Plan {
     pub fn new(kind: &Kind) -> Self {
         let mut steps = [Step::NONE; MAX_FIELDS];
         for (i, step) in steps.iter_mut().enumerate() {
-            *step = Step::new(kind.fields.get(i..).unwrap_or_default());
+            *step = Step::new(kind, i);
         }
         let flag = kind.fields.iter().position(|field| field.bits == 1).unwrap_or(MAX_FIELDS);
         let drifts = kind.drifts();
+        let fields = kind.fields.len().min(MAX_FIELDS);
+        let runs = Run::all(steps.get(..fields).unwrap_or_default());
+        let linear = runs.0.iter().any(|run| run.part == Part::Linear);
         Self {
             kind: *kind,
             steps,
-            fields: kind.fields.len().min(MAX_FIELDS) as u8,
+            groups: [kind.groups(false), kind.groups(true)],
+            linear,
+            runs,
+            fields: fields as u8,
             drifts,
             flag: flag.min(MAX_FIELDS) as u8,
         }
@@ -169,6 +284,31 @@ impl Plan {
     #[inline]
     pub(super) fn steps(&self) -> &[Step] {
         self.steps.get(..usize::from(self.fields)).unwrap_or_default()
+    }
+
+    /// A bit for each group that the receiver gets.
+    #[inline]
+    pub(super) const fn groups(&self, owner: bool) -> u8 {
+        self.groups[owner as usize]
+    }
+
+    /// The fields in runs, in order.
+    #[inline]
+    pub(super) fn runs(&self) -> &[Run] {
+        self.runs.0.get(..usize::from(self.runs.1)).unwrap_or_default()
+    }
+
+    /// Whether some fields move along another.
+    #[inline]
+    pub(super) const fn linear(&self) -> bool {
+        self.linear
+    }
+
+    /// The kind.
+    #[inline]
+    #[must_use]
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
     }
 
     /// Whether the guess is the newest acknowledged state, so that nothing need be worked out.
@@ -224,6 +364,10 @@ pub struct Guess {
     motion: [u32; MAX_GROUPS],
     /// Nothing moves: the guess is the baseline, and the others are not filled.
     still: bool,
+    /// A bit for each group that moved on as it moved between two acknowledged states.
+    trends: u8,
+    age: u8,
+    rate: u16,
 }
 
 impl Guess {
@@ -235,10 +379,17 @@ impl Guess {
         guess
     }
 
+    /// The guess where a single state is known, which comes to `state` by itself; `age` and `rate` as in a [`History`].
+    #[must_use]
+    pub fn on_course(state: &State, age: u8, rate: u16) -> Self {
+        Self { state: *state, still: true, age, rate, ..Self::default() }
+    }
+
     /// Replaces the guess by the one for `history`; cheaper than a new one.
     #[inline]
     pub fn set(&mut self, plan: &Plan, history: &History<'_>) {
         self.state = *history.base;
+        (self.age, self.rate, self.trends) = (history.age, history.rate, 0);
         self.still = plan.rests(history);
         if !self.still {
             if plan.drifts {
@@ -286,6 +437,7 @@ impl Guess {
             && let Some(place) = self.state.get_mut(i)
         {
             *place = step.fit(i64::from(*place).wrapping_add(by));
+            self.trends |= 1 << step.group;
             self.stir(step, by.unsigned_abs().min(u64::from(u32::MAX)) as u32);
         }
     }
@@ -308,6 +460,7 @@ impl Guess {
         let steps = guess[1].abs_diff(held[1]) | guess[2].abs_diff(held[2]) | guess[3].abs_diff(held[3]);
         set_four(&mut self.state, i, guess);
         set_four(&mut self.held, i, held);
+        self.trends |= u8::from(steps != 0) << step.group;
         self.stir(step, steps);
     }
 
@@ -352,6 +505,24 @@ impl Guess {
             return Turn::new(four(&self.state, i), None, 1, bits);
         }
         self.turns.get(number).copied().unwrap_or_default()
+    }
+
+    /// A bit for each group that moved on as it moved between two acknowledged states.
+    #[inline]
+    pub(super) const fn trends(&self) -> u8 {
+        self.trends
+    }
+
+    /// Ticks from the newest acknowledged state to the one that is guessed.
+    #[inline]
+    pub(super) const fn age(&self) -> u8 {
+        self.age
+    }
+
+    /// Ticks per second, at least 1.
+    #[inline]
+    pub(super) const fn rate(&self) -> u16 {
+        if self.rate == 0 { 1 } else { self.rate }
     }
 
     /// How far the guess for a group moved on, as the bits that its largest step needs, 0..=32.
@@ -400,7 +571,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::schema::MAX_NUMERATOR;
+    use crate::schema::{Field, MAX_NUMERATOR};
     use crate::snapshot::samples::samples;
 
     const PLAIN: Field = Field {
@@ -413,7 +584,7 @@ mod tests {
         predictor: Predictor::Trend,
         group: 0,
         audience: Audience::Everyone,
-        classes: [2, 5],
+        order: 2,
     };
 
     fn guess(fields: &'static [Field], base: &[i32], older: Option<(&[i32], u8)>, age: u8, rate: u16) -> i32 {

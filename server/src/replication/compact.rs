@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use netcode::schema::{Schema, State};
 use netcode::snapshot::compact::{Binary, Coder, Encoder, MAX_VERSION, Model, Tables, Trainer};
-use netcode::snapshot::predict::{History, Plans};
+use netcode::snapshot::predict::History;
 use netcode::snapshot::{DecodeError, Header, MAX_HEADER_BITS, MAX_TABLES, Op};
 use sim::{EntityId, Frame};
 
@@ -50,7 +50,6 @@ struct Published {
 /// The tables of a worker.
 #[derive(Debug)]
 pub(super) struct Compact {
-    plans: Plans,
     trainer: Trainer,
     /// The newest last.
     published: ArrayVec<Published, MAX_TABLES>,
@@ -82,7 +81,6 @@ impl Compact {
             first_updates: first_updates.into(),
             began: None,
             in_tick: 0,
-            plans: Plans::new(schema),
             trainer: Trainer::new(schema),
             published: ArrayVec::new(),
             published_at: 0,
@@ -121,11 +119,11 @@ impl Compact {
     /// Never, if the frame's values are in range; or there are no such tables.
     pub fn encode(&mut self, version: u8, body: &Body<'_>) -> Result<&[u8], DecodeError> {
         let newest = self.newest().map(|(newest, _)| newest);
-        let Self { plans, published, out, .. } = self;
+        let Self { published, out, .. } = self;
         let published = published.iter_mut().find(|published| published.tables.version() == version);
         let Published { tables, running, .. } = published.ok_or(DecodeError::UnknownTables(version))?;
         out.clear();
-        let mut encoder = Encoder::new(plans, running, out);
+        let mut encoder = Encoder::new(&body.schema.plans, running, out);
         let coded = body.code(&mut encoder);
         encoder.finish();
         running.restart(tables.model());
@@ -160,7 +158,7 @@ impl Compact {
 
     fn learn(&mut self, body: &Body<'_>, coded: Option<u64>) -> Result<(), DecodeError> {
         let before = self.trainer.cost();
-        body.code(&mut self.trainer.body(&self.plans))?;
+        body.code(&mut self.trainer.body(&body.schema.plans))?;
         self.updates +=
             body.candidates.iter().filter(|candidate| matches!(candidate.what, What::Update { .. })).count() as u64;
         if let Some(coded) = coded {

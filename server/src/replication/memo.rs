@@ -5,14 +5,15 @@
 
 use netcode::bits::BitWriter;
 use netcode::schema::{Kind, Predictor, State, extrapolate};
-use netcode::snapshot::{MAX_AGE, write_residuals, write_spawn};
+use netcode::snapshot::predict::Guess;
+use netcode::snapshot::{MAX_AGE, write_fields, write_spawn};
 use sim::Frame;
 
 use super::ReplicationSchema;
 
 /// Ages with a place of their own for each entity; two that differ by this displace each other.
 const WAYS: usize = 32;
-/// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their classes and groups, or of
+/// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their prefixes and groups, or of
 /// what comes before them in a spawn.
 const MAX_BYTES: usize = 80;
 /// The age under which spawns have their place.
@@ -129,9 +130,10 @@ impl Memo {
     pub fn pack(&mut self, schema: &ReplicationSchema, change: &Change<'_>, owner: bool) -> Packed {
         let mut bytes = [0; MAX_BYTES];
         let mut w = BitWriter::new(&mut bytes);
-        let Some(kind) = schema.schema.kind(change.kind) else { return Packed { at: 0, bits: 0, error: 0 } };
+        let Ok(plan) = schema.plans.kind(change.kind) else { return Packed { at: 0, bits: 0, error: 0 } };
+        let kind = plan.kind();
         let guess = extrapolate(kind, schema.rate, u32::from(change.age), change.base);
-        write_residuals(&mut w, kind, owner, &guess, change.state);
+        write_fields(&mut w, plan, &mut Guess::on_course(&guess, change.age, schema.rate), owner, change.state);
         let bits = w.bit_len() as u16;
         let len = w.finish();
         Packed { at: self.store(&bytes, len), bits, error: worst_miss(kind, &guess, change.state) }
