@@ -28,20 +28,16 @@
 //!   `floor((16 * gone + way / 2) / way)`, within 0..=16, and the order of the next is the width less 4.
 
 use super::DecodeError;
+use super::drift::Drift;
 use super::field::{unzigzag, zigzag};
 use super::predict::{Guess, Part, Plan, Run, Step, same};
 use crate::bits::{BitReader, BitSink, low_mask};
-use crate::schema::{Predictor, State};
+use crate::schema::State;
 
 /// From so many ones on a field is raw: residuals 2^12 times as large as expected.
 pub(super) const MAX_ONES: u32 = 12;
 /// The most bits that a field takes besides its width.
 pub(super) const MAX_EXTRA: usize = MAX_ONES as usize + 1;
-
-/// The farthest way that counts, either way.
-const MAX_WAY: i64 = 1 << 32;
-/// The shortest way that says something of the share.
-const TELLING_WAY: u64 = 16;
 
 /// The order of a run's next code.
 #[derive(Clone, Copy, Debug)]
@@ -66,49 +62,6 @@ impl Order {
     fn note(&mut self, residual: i64) {
         let width = u64::BITS.wrapping_sub(residual.unsigned_abs().leading_zeros());
         self.next = self.first.wrapping_add(width).saturating_sub(1) / 2;
-    }
-}
-
-/// What the fields so far say of those that move along a velocity.
-#[derive(Clone, Copy, Debug)]
-struct Drift {
-    /// How much of the way a field went, in sixteenths.
-    share: i64,
-    /// What the order is less than the way's width.
-    sure: u32,
-}
-
-impl Drift {
-    const START: Self = Self { share: 10, sure: 2 };
-
-    /// How far a field would be off its guess, had the velocity been at the baseline what it is now.
-    fn way(plan: &Plan, guess: &Guess, state: &State, step: &Step) -> i64 {
-        let Predictor::Linear { velocity, numerator } = step.predictor else { return 0 };
-        let at = usize::from(velocity);
-        let (Some(step), Some(from), Some(to)) = (plan.steps().get(at), guess.state().get(at), state.get(at)) else {
-            return 0;
-        };
-        let change = step.difference(*from, *to);
-        if change == 0 {
-            return 0;
-        }
-        let way = change.saturating_mul(i64::from(numerator)).saturating_mul(i64::from(guess.age()));
-        way.div_euclid(i64::from(guess.rate())).clamp(-MAX_WAY, MAX_WAY)
-    }
-
-    /// The guess for a field, and the order of its code.
-    fn guess(self, step: &Step, guessed: i32, way: i64) -> (i32, u32) {
-        let width = u64::BITS - way.unsigned_abs().leading_zeros();
-        let order = width.saturating_sub(self.sure).min(u32::from(step.bits));
-        (step.fit(i64::from(guessed) + (way * self.share >> 4)), order)
-    }
-
-    fn note(&mut self, way: i64, gone: i64) {
-        let length = way.unsigned_abs() as i64;
-        if way.unsigned_abs() >= TELLING_WAY {
-            self.share = ((gone * way.signum() * 16 + length / 2).div_euclid(length)).clamp(0, 16);
-            self.sure = 4;
-        }
     }
 }
 
@@ -284,7 +237,7 @@ fn write_drifting<W: BitSink>(w: &mut Gather<'_, W>, plan: &Plan, guess: &Guess,
         let fields = run.of(plan.steps()).iter().zip(run.of(guess.state()).iter().zip(run.of(state)));
         for (step, (guessed, value)) in fields {
             let way = Drift::way(plan, guess, state, step);
-            let (likely, order) = drift.guess(step, *guessed, way);
+            let (likely, order) = (drift.likely(step, *guessed, way), drift.order(step, way));
             w.code(zigzag(step.difference(likely, *value)), order, step, *value);
             drift.note(way, step.difference(*guessed, *value));
         }
@@ -398,7 +351,7 @@ fn read_drifting(
         for (i, step) in (usize::from(run.from)..).zip(run.of(plan.steps())) {
             let Some(guessed) = guess.state().get(i) else { continue };
             let way = Drift::way(plan, guess, state, step);
-            let (likely, order) = drift.guess(step, *guessed, way);
+            let (likely, order) = (drift.likely(step, *guessed, way), drift.order(step, way));
             let value = read_code(r, step, order, 0, likely)?;
             drift.note(way, step.difference(*guessed, value));
             if let Some(place) = state.get_mut(i) {
@@ -418,7 +371,7 @@ fn read_code(r: &mut BitReader<'_>, step: &Step, order: u32, least: u64, guessed
     if ones >= MAX_ONES {
         let width = u32::from(step.bits);
         r.skip(MAX_ONES + width)?;
-        return Ok(step.from_raw(ahead >> MAX_ONES & low_mask(width)));
+        return Ok(step.unpacked(ahead >> MAX_ONES & low_mask(width)));
     }
     let bits = ones.wrapping_add(order);
     let prefix = ones.wrapping_add(1);

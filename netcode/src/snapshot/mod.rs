@@ -96,6 +96,7 @@
 
 mod codec;
 pub mod compact;
+mod drift;
 mod entity;
 pub mod fast;
 mod field;

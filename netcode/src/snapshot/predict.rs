@@ -116,7 +116,7 @@ impl Step {
 
     /// The value whose two's complement in the field's width is `raw`.
     #[inline]
-    pub const fn from_raw(&self, raw: u64) -> i32 {
+    pub const fn unpacked(&self, raw: u64) -> i32 {
         let unused = 64 - self.bits as u32;
         if self.min < 0 { ((raw << unused) as i64 >> unused) as i32 } else { raw as i32 }
     }
