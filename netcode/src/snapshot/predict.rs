@@ -398,49 +398,49 @@ impl Guess {
     fn set_moving(&mut self, plan: &Plan, history: &History<'_>) {
         self.held = *history.base;
         self.motion = [0; MAX_GROUPS];
-        let (mut turns, age) = (0, i64::from(history.age));
-        for (i, step) in plan.steps().iter().enumerate() {
-            match step.predictor {
-                Predictor::Hold => {}
-                Predictor::Linear { .. } | Predictor::Fall { .. } => {
-                    let moved = step.difference(field(history.base, i), field(&self.state, i));
-                    self.stir(step, moved.unsigned_abs().min(u64::from(u32::MAX)) as u32);
+        let mut turns = 0;
+        for run in plan.runs() {
+            match run.part {
+                Part::Turn(bits) => {
+                    self.turn(run.group, usize::from(run.from), bits, turns, history);
+                    turns += 1;
                 }
-                Predictor::Trend => {
-                    let Some((older, ticks)) = history.older else { continue };
-                    let moved = step.difference(field(older, i), field(history.base, i));
-                    if ticks > 1 {
-                        let ticks = i64::from(ticks);
-                        self.travel(step, i, (2 * moved * age + ticks).div_euclid(2 * ticks));
-                    } else {
-                        self.travel(step, i, moved.wrapping_mul(age));
-                    }
-                }
-                Predictor::Rotation { .. } => {
-                    if let Role::Index(bits) = step.role {
-                        self.turn(step, i, bits, turns, history);
-                        turns += 1;
-                    }
-                }
+                Part::Trend => self.trend(*run, run.of(plan.steps()), history),
+                Part::Linear | Part::Plain => self.drift(*run, run.of(plan.steps()), history.base),
+                Part::Flags => {}
             }
         }
     }
 
-    /// Moves field `i` on.
-    #[inline(always)]
-    fn travel(&mut self, step: &Step, i: usize, by: i64) {
-        if by != 0
-            && let Some(place) = self.state.get_mut(i)
-        {
-            *place = step.fit(i64::from(*place).wrapping_add(by));
-            self.trends |= 1 << step.group;
-            self.stir(step, by.unsigned_abs().min(u64::from(u32::MAX)) as u32);
+    /// Notes how far fields went that move on by what one state says.
+    #[inline]
+    fn drift(&mut self, run: Run, steps: &[Step], base: &State) {
+        let mut motion = 0;
+        for (step, (base, guess)) in steps.iter().zip(run.of(base).iter().zip(run.of(&self.state))) {
+            motion |= step.difference(*base, *guess).unsigned_abs();
         }
+        self.stir(run.group, motion);
+    }
+
+    /// Moves fields on as they moved between the two states.
+    #[inline]
+    fn trend(&mut self, run: Run, steps: &[Step], history: &History<'_>) {
+        let Some((older, ticks)) = history.older else { return };
+        let (age, ticks, mut motion) = (i64::from(history.age), i64::from(ticks), 0);
+        let states = run.of(older).iter().zip(run.of(history.base)).zip(run.of_mut(&mut self.state));
+        for (step, ((older, base), place)) in steps.iter().zip(states) {
+            let moved = step.difference(*older, *base);
+            let by = if ticks > 1 { share(moved, age, ticks) } else { moved.wrapping_mul(age) };
+            *place = step.fit(i64::from(*base).wrapping_add(by));
+            motion |= by.unsigned_abs();
+        }
+        self.trends |= u8::from(motion != 0) << (run.group & 7);
+        self.stir(run.group, motion);
     }
 
     /// Turns the quaternion that begins at field `i` on.
     #[inline]
-    fn turn(&mut self, step: &Step, i: usize, bits: u8, number: usize, history: &History<'_>) {
+    fn turn(&mut self, group: u8, i: usize, bits: u8, number: usize, history: &History<'_>) {
         let Some(place) = self.turns.get_mut(number) else { return };
         let base = four(history.base, i);
         let older = history.older.map(|(state, ticks)| (four(state, i), ticks));
@@ -456,8 +456,8 @@ impl Guess {
         let steps = guess[1].abs_diff(held[1]) | guess[2].abs_diff(held[2]) | guess[3].abs_diff(held[3]);
         set_four(&mut self.state, i, guess);
         set_four(&mut self.held, i, held);
-        self.trends |= u8::from(steps != 0) << step.group;
-        self.stir(step, steps);
+        self.trends |= u8::from(steps != 0) << (group & 7);
+        self.stir(group, u64::from(steps));
     }
 
     /// Has the quaternion that begins at field `i` leave out another component than guessed.
@@ -469,9 +469,9 @@ impl Guess {
     }
 
     #[inline(always)]
-    fn stir(&mut self, step: &Step, by: u32) {
-        if let Some(motion) = self.motion.get_mut(usize::from(step.group)) {
-            *motion |= by;
+    fn stir(&mut self, group: u8, by: u64) {
+        if let Some(motion) = self.motion.get_mut(usize::from(group)) {
+            *motion |= by.min(u64::from(u32::MAX)) as u32;
         }
     }
 
@@ -544,9 +544,10 @@ pub(super) fn same(a: &State, b: &State) -> bool {
     a.iter().zip(b).fold(0, |or, (a, b)| or | (a ^ b)) == 0
 }
 
-#[inline(always)]
-fn field(state: &State, i: usize) -> i32 {
-    state.get(i).copied().unwrap_or(0)
+/// How far a field goes in `age` ticks that moved so far in `ticks`.
+#[cold]
+fn share(moved: i64, age: i64, ticks: i64) -> i64 {
+    (2 * moved * age + ticks).div_euclid(2 * ticks)
 }
 
 /// The fields of the quaternion that begins at field `i`; zeros if there is none.
