@@ -211,7 +211,7 @@ impl<'r, 'd> Ahead<'r, 'd> {
     }
 
     /// A value in a code of order `order`, at most 32, of its residual less `least`.
-    #[inline]
+    #[inline(always)]
     fn code(&mut self, step: &Step, order: u32, least: u64, guessed: i32) -> Result<i32, DecodeError> {
         let mut ahead = self.word.wrapping_shr(self.taken);
         let mut ones = ahead.trailing_ones();
@@ -258,7 +258,7 @@ pub fn write_fields(w: &mut impl BitSink, plan: &Plan, guess: &mut Guess, owner:
     let mut w = Gather::new(w);
     let groups = plan.groups(owner);
     let told = groups & !guess.trends();
-    let differ = differing(plan, guess, state);
+    let differ = differing(plan, guess, state, told);
     let mut left = told;
     while left != 0 {
         w.put(u64::from(differ >> left.trailing_zeros() & 1), 1);
@@ -347,11 +347,18 @@ fn write_turn<W: BitSink>(w: &mut Gather<'_, W>, plan: &Plan, guess: &mut Guess,
     write_run(w, Order::start(guess, run.group, steps), steps, guesses, values, 0);
 }
 
-/// A bit for each group of which a field is not as guessed.
+/// A bit for each group told of that has a field which is not as guessed.
 #[inline]
-fn differing(plan: &Plan, guess: &Guess, state: &State) -> u8 {
-    let fields = plan.steps().iter().zip(guess.state().iter().zip(state));
-    fields.fold(0, |set, (step, (guessed, value))| set | u8::from(guessed != value) << step.group)
+fn differing(plan: &Plan, guess: &Guess, state: &State, told: u8) -> u8 {
+    let mut set = 0;
+    for run in plan.runs() {
+        if told >> (run.group & 7) & 1 != 0 {
+            let pairs = run.of(guess.state()).iter().zip(run.of(state));
+            let differs = pairs.fold(0, |or, (guessed, value)| or | (guessed ^ value)) != 0;
+            set |= u8::from(differs) << (run.group & 7);
+        }
+    }
+    set
 }
 
 /// Has a quaternion leave out another component than guessed.

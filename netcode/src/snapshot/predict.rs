@@ -103,11 +103,14 @@ impl Step {
     #[inline]
     pub fn difference(&self, guess: i32, value: i32) -> i64 {
         let plain = i64::from(value).wrapping_sub(i64::from(guess));
-        if self.unused == 0 {
-            return plain;
-        }
-        let unused = u32::from(self.unused);
-        plain.wrapping_shl(unused).wrapping_shr(unused)
+        if self.unused == 0 { plain } else { self.shorter(plain) }
+    }
+
+    /// Out of line, so that the fields that are not cyclic, nearly all, do not pay for it.
+    #[cold]
+    const fn shorter(&self, difference: i64) -> i64 {
+        let unused = self.unused as u32;
+        difference.wrapping_shl(unused).wrapping_shr(unused)
     }
 
     /// The value whose two's complement in the field's width is `raw`.
@@ -150,6 +153,7 @@ impl Step {
         self.min <= value && value <= self.max
     }
 
+    #[cold]
     fn wrap(&self, value: i64) -> i32 {
         let (min, max) = (i64::from(self.min), i64::from(self.max));
         ((value - min).rem_euclid(max - min + 1) + min) as i32
