@@ -100,7 +100,7 @@ impl Drift {
     fn guess(self, step: &Step, guessed: i32, way: i64) -> (i32, u32) {
         let width = u64::BITS - way.unsigned_abs().leading_zeros();
         let order = width.saturating_sub(self.sure).min(u32::from(step.bits));
-        (step.fit(i64::from(guessed) + (way * self.share >> 4)), order)
+        (step.fit(i64::from(guessed) + ((way * self.share) >> 4)), order)
     }
 
     fn note(&mut self, way: i64, gone: i64) {
@@ -240,7 +240,7 @@ impl<'r, 'd> Ahead<'r, 'd> {
         let width = u32::from(step.bits);
         let value = self.word >> MAX_ONES & low_mask(width);
         self.taken = MAX_ONES + width;
-        step.from_raw(value)
+        step.signed(value)
     }
 
     /// Moves the reader on.
@@ -350,13 +350,19 @@ fn write_turn<W: BitSink>(w: &mut Gather<'_, W>, plan: &Plan, guess: &mut Guess,
 /// A bit for each group told of that has a field which is not as guessed.
 #[inline]
 fn differing(plan: &Plan, guess: &Guess, state: &State, told: u8) -> u8 {
-    let mut set = 0;
-    for run in plan.runs() {
-        if told >> (run.group & 7) & 1 != 0 {
-            let pairs = run.of(guess.state()).iter().zip(run.of(state));
-            let differs = pairs.fold(0, |or, (guessed, value)| or | (guessed ^ value)) != 0;
-            set |= u8::from(differs) << (run.group & 7);
+    let (mut set, mut left) = (0, told);
+    while left != 0 {
+        let group = left.trailing_zeros();
+        left &= left.wrapping_sub(1);
+        let (mut fields, mut or) = (plan.members(group), 0);
+        while fields != 0 {
+            let i = fields.trailing_zeros() as usize;
+            fields &= fields.wrapping_sub(1);
+            if let (Some(guessed), Some(value)) = (guess.state().get(i), state.get(i)) {
+                or |= guessed ^ value;
+            }
         }
+        set |= u8::from(or != 0) << (group & 7);
     }
     set
 }
@@ -395,12 +401,20 @@ fn drifting(plan: &Plan, follow: u8) -> impl Iterator<Item = &Run> {
 /// # Errors
 /// If the data ends early, or a value is out of its field's range.
 pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess, owner: bool) -> Result<State, DecodeError> {
+    let mut ahead = Ahead::new(r);
+    let result = read_groups(&mut ahead, plan, guess, owner);
+    // What lies behind the end read as zeros, whatever came of them.
+    ahead.finish()?;
+    result
+}
+
+#[inline]
+fn read_groups(r: &mut Ahead<'_, '_>, plan: &Plan, guess: &mut Guess, owner: bool) -> Result<State, DecodeError> {
     let groups = plan.groups(owner);
     let told = groups & !guess.trends();
-    let mut follow = groups & !told;
-    let (mut ahead, mut left) = (Ahead::new(r), told);
+    let (mut follow, mut left) = (groups & !told, told);
     while left != 0 {
-        follow |= u8::from(ahead.flag()) << left.trailing_zeros();
+        follow |= u8::from(r.flag()) << left.trailing_zeros();
         left &= left.wrapping_sub(1);
     }
     let mut state = *guess.state();
@@ -410,20 +424,19 @@ pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess, owner:
         }
         let steps = run.of(plan.steps());
         match run.part {
-            Part::Flags => read_flags(&mut ahead, steps, run.of_mut(&mut state), told),
-            Part::Plain => read_plain(&mut ahead, steps, run.of_mut(&mut state), told)?,
+            Part::Flags => read_flags(r, steps, run.of_mut(&mut state), told),
+            Part::Plain => read_plain(r, steps, run.of_mut(&mut state), told)?,
             Part::Linear => {}
             Part::Trend => {
                 let least = u64::from(steps.first().is_some_and(|step| alone(step, told)));
-                read_run(&mut ahead, Order::start(guess, run.group, steps), steps, run.of_mut(&mut state), least)?;
+                read_run(r, Order::start(guess, run.group, steps), steps, run.of_mut(&mut state), least)?;
             }
-            Part::Turn(bits) => read_turn(&mut ahead, plan, guess, *run, bits, &mut state)?,
+            Part::Turn(bits) => read_turn(r, plan, guess, *run, bits, &mut state)?,
         }
     }
     if plan.linear() {
-        read_drifting(&mut ahead, plan, guess, follow, &mut state)?;
+        read_drifting(r, plan, guess, follow, &mut state)?;
     }
-    ahead.finish()?;
     Ok(state)
 }
 

@@ -115,7 +115,7 @@ impl Step {
 
     /// The value whose two's complement in the field's width is `raw`.
     #[inline]
-    pub const fn from_raw(&self, raw: u64) -> i32 {
+    pub const fn signed(&self, raw: u64) -> i32 {
         let unused = 64 - self.bits as u32;
         if self.min < 0 { ((raw << unused) as i64 >> unused) as i32 } else { raw as i32 }
     }
@@ -247,6 +247,8 @@ pub struct Plan {
     runs: ([Run; MAX_FIELDS], u8),
     /// The groups that anybody, and that the owner gets.
     groups: [u8; 2],
+    /// A bit for each field of each group.
+    members: [u16; MAX_GROUPS],
     /// Whether some move along another.
     linear: bool,
     /// Whether a state may move on that is equal to the one before it.
@@ -266,12 +268,19 @@ impl Plan {
         let flag = kind.fields.iter().position(|field| field.bits == 1).unwrap_or(MAX_FIELDS);
         let drifts = kind.drifts();
         let fields = kind.fields.len().min(MAX_FIELDS);
+        let mut members = [0u16; MAX_GROUPS];
+        for (i, field) in kind.fields.iter().take(fields).enumerate() {
+            if let Some(members) = members.get_mut(usize::from(field.group)) {
+                *members |= 1 << i;
+            }
+        }
         let runs = Run::all(steps.get(..fields).unwrap_or_default());
         let linear = runs.0.iter().any(|run| run.part == Part::Linear);
         Self {
             kind: *kind,
             steps,
             groups: [kind.groups(false), kind.groups(true)],
+            members,
             linear,
             runs,
             fields: fields as u8,
@@ -290,6 +299,12 @@ impl Plan {
     #[inline]
     pub(super) const fn groups(&self, owner: bool) -> u8 {
         self.groups[owner as usize]
+    }
+
+    /// A bit for each field of a group.
+    #[inline]
+    pub(super) fn members(&self, group: u32) -> u16 {
+        self.members.get(group as usize).copied().unwrap_or(0)
     }
 
     /// The fields in runs, in order.

@@ -151,7 +151,7 @@ fn unpack(fields: [i32; 4], bits: u8) -> Quat {
         if index == 0 { large } else { a },
         if index == 1 { large } else { pick(index < 1, a, b) },
         if index == 2 { large } else { pick(index < 2, b, c) },
-        if index < 0 || index > 2 { large } else { c },
+        if (0..3).contains(&index) { c } else { large },
     ]
 }
 
