@@ -117,6 +117,92 @@ impl<'w, W: BitSink> Gather<'w, W> {
     }
 }
 
+/// Takes short codes from a word of what lies ahead, so that the reader is asked once for many.
+struct Ahead<'r, 'd> {
+    reader: &'r mut BitReader<'d>,
+    /// What the reader's next bits are, and behind its data zeros.
+    word: u64,
+    /// How many of them are taken, at most [`AHEAD`].
+    taken: u32,
+}
+
+/// The bits of a word that are sure.
+const AHEAD: u32 = 57;
+
+impl<'r, 'd> Ahead<'r, 'd> {
+    #[inline]
+    fn new(reader: &'r mut BitReader<'d>) -> Self {
+        let word = reader.peek();
+        Self { reader, word, taken: 0 }
+    }
+
+    /// Looks ahead anew.
+    #[inline(never)]
+    fn refill(&mut self) {
+        // Where that is beyond the end so is the rest, and `finish` says so.
+        if self.reader.skip(self.taken).is_ok() {
+            (self.word, self.taken) = (self.reader.peek(), 0);
+        } else {
+            (self.word, self.taken) = (0, AHEAD);
+        }
+    }
+
+    #[inline]
+    fn flag(&mut self) -> bool {
+        if self.taken >= AHEAD {
+            self.refill();
+        }
+        let bit = self.word.wrapping_shr(self.taken) & 1;
+        self.taken = self.taken.wrapping_add(1);
+        bit != 0
+    }
+
+    /// Two bits.
+    #[inline]
+    fn pair(&mut self) -> u8 {
+        u8::from(self.flag()) | u8::from(self.flag()) << 1
+    }
+
+    /// A value in a code of order `order`, at most 32, of its residual less `least`.
+    #[inline(always)]
+    fn code(&mut self, step: &Step, order: u32, least: u64, guessed: i32) -> Result<i32, DecodeError> {
+        let mut ahead = self.word.wrapping_shr(self.taken);
+        let mut ones = ahead.trailing_ones();
+        // At most 11 + 1 + 11 + 32 bits.
+        let mut end = self.taken.wrapping_add(ones.wrapping_mul(2)).wrapping_add(order).wrapping_add(1);
+        if end > AHEAD || ones >= MAX_ONES {
+            self.refill();
+            ahead = self.word.wrapping_shr(self.taken);
+            ones = ahead.trailing_ones();
+            if ones >= MAX_ONES {
+                return Ok(self.raw(step));
+            }
+            end = self.taken.wrapping_add(ones.wrapping_mul(2)).wrapping_add(order).wrapping_add(1);
+        }
+        self.taken = end;
+        let bits = ones.wrapping_add(order);
+        let low = ahead.wrapping_shr(ones.wrapping_add(1)) & 1u64.wrapping_shl(bits).wrapping_sub(1);
+        // At most 2^44, so nothing wraps.
+        let number = (1u64.wrapping_shl(bits) | low).wrapping_sub(1u64.wrapping_shl(order)).wrapping_add(least);
+        step.moved(guessed, unzigzag(number))
+    }
+
+    /// The value behind all those ones, just after a refill.
+    #[cold]
+    fn raw(&mut self, step: &Step) -> i32 {
+        let width = u32::from(step.bits);
+        let value = self.word >> MAX_ONES & low_mask(width);
+        self.taken = MAX_ONES + width;
+        step.signed(value)
+    }
+
+    /// Moves the reader on.
+    #[inline]
+    fn finish(self) -> Result<(), DecodeError> {
+        Ok(self.reader.skip(self.taken)?)
+    }
+}
+
 /// Writes the fields of an update, given the guess, which is spent.
 ///
 /// # Panics
@@ -125,7 +211,7 @@ pub fn write_fields(w: &mut impl BitSink, plan: &Plan, guess: &mut Guess, owner:
     let mut w = Gather::new(w);
     let groups = plan.groups(owner);
     let told = groups & !guess.trends();
-    let differ = differing(plan, guess, state);
+    let differ = differing(plan, guess, state, told);
     let mut left = told;
     while left != 0 {
         w.put(u64::from(differ >> left.trailing_zeros() & 1), 1);
@@ -214,11 +300,24 @@ fn write_turn<W: BitSink>(w: &mut Gather<'_, W>, plan: &Plan, guess: &mut Guess,
     write_run(w, Order::start(guess, run.group, steps), steps, guesses, values, 0);
 }
 
-/// A bit for each group of which a field is not as guessed.
+/// A bit for each group told of that has a field which is not as guessed.
 #[inline]
-fn differing(plan: &Plan, guess: &Guess, state: &State) -> u8 {
-    let fields = plan.steps().iter().zip(guess.state().iter().zip(state));
-    fields.fold(0, |set, (step, (guessed, value))| set | u8::from(guessed != value) << step.group)
+fn differing(plan: &Plan, guess: &Guess, state: &State, told: u8) -> u8 {
+    let (mut set, mut left) = (0, told);
+    while left != 0 {
+        let group = left.trailing_zeros();
+        left &= left.wrapping_sub(1);
+        let (mut fields, mut or) = (plan.members(group), 0);
+        while fields != 0 {
+            let i = fields.trailing_zeros() as usize;
+            fields &= fields.wrapping_sub(1);
+            if let (Some(guessed), Some(value)) = (guess.state().get(i), state.get(i)) {
+                or |= guessed ^ value;
+            }
+        }
+        set |= u8::from(or != 0) << (group & 7);
+    }
+    set
 }
 
 /// Has a quaternion leave out another component than guessed.
@@ -255,14 +354,21 @@ fn drifting(plan: &Plan, follow: u8) -> impl Iterator<Item = &Run> {
 /// # Errors
 /// If the data ends early, or a value is out of its field's range.
 pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess, owner: bool) -> Result<State, DecodeError> {
+    let mut ahead = Ahead::new(r);
+    let result = read_groups(&mut ahead, plan, guess, owner);
+    // What lies behind the end read as zeros, whatever came of them.
+    ahead.finish()?;
+    result
+}
+
+#[inline]
+fn read_groups(r: &mut Ahead<'_, '_>, plan: &Plan, guess: &mut Guess, owner: bool) -> Result<State, DecodeError> {
     let groups = plan.groups(owner);
     let told = groups & !guess.trends();
-    let mut follow = groups & !told;
-    let (mut bits, mut left) = (r.read(told.count_ones())? as u8, told);
+    let (mut follow, mut left) = (groups & !told, told);
     while left != 0 {
-        follow |= (bits & 1) << left.trailing_zeros();
-        bits >>= 1;
-        left &= left - 1;
+        follow |= u8::from(r.flag()) << left.trailing_zeros();
+        left &= left.wrapping_sub(1);
     }
     let mut state = *guess.state();
     for run in plan.runs() {
@@ -271,7 +377,7 @@ pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess, owner:
         }
         let steps = run.of(plan.steps());
         match run.part {
-            Part::Flags => read_flags(r, steps, run.of_mut(&mut state), told)?,
+            Part::Flags => read_flags(r, steps, run.of_mut(&mut state), told),
             Part::Plain => read_plain(r, steps, run.of_mut(&mut state), told)?,
             Part::Linear => {}
             Part::Trend => {
@@ -288,32 +394,31 @@ pub fn read_fields(r: &mut BitReader<'_>, plan: &Plan, guess: &mut Guess, owner:
 }
 
 /// The places hold the guesses, here and below.
-fn read_flags(r: &mut BitReader<'_>, steps: &[Step], places: &mut [i32], told: u8) -> Result<(), DecodeError> {
+fn read_flags(r: &mut Ahead<'_, '_>, steps: &[Step], places: &mut [i32], told: u8) {
     for (step, place) in steps.iter().zip(places) {
-        if alone(step, told) || r.read_bool()? {
+        if alone(step, told) || r.flag() {
             *place = step.flipped(*place);
         }
     }
-    Ok(())
 }
 
-fn read_plain(r: &mut BitReader<'_>, steps: &[Step], places: &mut [i32], told: u8) -> Result<(), DecodeError> {
+fn read_plain(r: &mut Ahead<'_, '_>, steps: &[Step], places: &mut [i32], told: u8) -> Result<(), DecodeError> {
     for (step, place) in steps.iter().zip(places) {
-        *place = read_code(r, step, u32::from(step.order), u64::from(alone(step, told)), *place)?;
+        *place = r.code(step, u32::from(step.order), u64::from(alone(step, told)), *place)?;
     }
     Ok(())
 }
 
 #[inline]
 fn read_run(
-    r: &mut BitReader<'_>,
+    r: &mut Ahead<'_, '_>,
     mut order: Order,
     steps: &[Step],
     places: &mut [i32],
     least: u64,
 ) -> Result<(), DecodeError> {
     for (step, place) in steps.iter().zip(places) {
-        let value = read_code(r, step, order.next, least, *place)?;
+        let value = r.code(step, order.next, least, *place)?;
         order.note(step.difference(*place, value));
         *place = value;
     }
@@ -322,15 +427,15 @@ fn read_run(
 
 #[inline]
 fn read_turn(
-    r: &mut BitReader<'_>,
+    r: &mut Ahead<'_, '_>,
     plan: &Plan,
     guess: &mut Guess,
     run: Run,
     bits: u8,
     state: &mut State,
 ) -> Result<(), DecodeError> {
-    if r.read_bool()? {
-        turn_over(plan, guess, run, bits, r.read(2)? as u8);
+    if r.flag() {
+        turn_over(plan, guess, run, bits, r.pair());
         run.of_mut(state).copy_from_slice(run.of(guess.state()));
     }
     if let ([_, steps @ ..], [_, places @ ..]) = (run.of(plan.steps()), run.of_mut(state)) {
@@ -340,7 +445,7 @@ fn read_turn(
 }
 
 fn read_drifting(
-    r: &mut BitReader<'_>,
+    r: &mut Ahead<'_, '_>,
     plan: &Plan,
     guess: &Guess,
     follow: u8,
@@ -352,7 +457,7 @@ fn read_drifting(
             let Some(guessed) = guess.state().get(i) else { continue };
             let way = Drift::way(plan, guess, state, step);
             let (likely, order) = (drift.likely(step, *guessed, way), drift.order(step, way));
-            let value = read_code(r, step, order, 0, likely)?;
+            let value = r.code(step, order, 0, likely)?;
             drift.note(way, step.difference(*guessed, value));
             if let Some(place) = state.get_mut(i) {
                 *place = value;
@@ -360,26 +465,6 @@ fn read_drifting(
         }
     }
     Ok(())
-}
-
-/// Reads a value in a code of order `order`, at most 32, of its residual less `least`.
-#[inline]
-fn read_code(r: &mut BitReader<'_>, step: &Step, order: u32, least: u64, guessed: i32) -> Result<i32, DecodeError> {
-    // All of it lies ahead: at most 12 bits and a field, or 11 and a zero and 11 more than the order.
-    let ahead = r.peek();
-    let ones = ahead.trailing_ones();
-    if ones >= MAX_ONES {
-        let width = u32::from(step.bits);
-        r.skip(MAX_ONES + width)?;
-        return Ok(step.unpacked(ahead >> MAX_ONES & low_mask(width)));
-    }
-    let bits = ones.wrapping_add(order);
-    let prefix = ones.wrapping_add(1);
-    r.skip(prefix.wrapping_add(bits))?;
-    let low = ahead.wrapping_shr(prefix) & 1u64.wrapping_shl(bits).wrapping_sub(1);
-    // At most 2^44, so nothing wraps.
-    let number = (1u64.wrapping_shl(bits) | low).wrapping_sub(1u64.wrapping_shl(order)).wrapping_add(least);
-    step.moved(guessed, unzigzag(number))
 }
 
 /// Whether a record is needed: something is not as guessed.
@@ -394,7 +479,7 @@ mod tests {
 
     use super::*;
     use crate::bits::{BitCount, BitWriter};
-    use crate::schema::{Audience, Field, Kind, Schema};
+    use crate::schema::{Audience, Field, Kind, Predictor, Schema};
     use crate::snapshot::max_update_bits;
     use crate::snapshot::predict::History;
     use crate::snapshot::samples::{Sample, plans, samples};

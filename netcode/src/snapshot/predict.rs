@@ -107,16 +107,19 @@ impl Step {
     #[inline]
     pub fn difference(&self, guess: i32, value: i32) -> i64 {
         let plain = i64::from(value).wrapping_sub(i64::from(guess));
-        if self.unused == 0 {
-            return plain;
-        }
-        let unused = u32::from(self.unused);
-        plain.wrapping_shl(unused).wrapping_shr(unused)
+        if self.unused == 0 { plain } else { self.shorter(plain) }
+    }
+
+    /// Out of line, so that the fields that are not cyclic, nearly all, do not pay for it.
+    #[cold]
+    const fn shorter(&self, difference: i64) -> i64 {
+        let unused = self.unused as u32;
+        difference.wrapping_shl(unused).wrapping_shr(unused)
     }
 
     /// The value whose two's complement in the field's width is `raw`.
     #[inline]
-    pub const fn unpacked(&self, raw: u64) -> i32 {
+    pub const fn signed(&self, raw: u64) -> i32 {
         let unused = 64 - self.bits as u32;
         if self.min < 0 { ((raw << unused) as i64 >> unused) as i32 } else { raw as i32 }
     }
@@ -154,6 +157,7 @@ impl Step {
         self.min <= value && value <= self.max
     }
 
+    #[cold]
     fn wrap(&self, value: i64) -> i32 {
         let (min, max) = (i64::from(self.min), i64::from(self.max));
         ((value - min).rem_euclid(max - min + 1) + min) as i32
@@ -247,6 +251,8 @@ pub struct Plan {
     runs: ([Run; MAX_FIELDS], u8),
     /// The groups that anybody, and that the owner gets.
     groups: [u8; 2],
+    /// A bit for each field of each group.
+    members: [u16; MAX_GROUPS],
     /// Whether some move along another.
     linear: bool,
     /// Whether a state may move on that is equal to the one before it.
@@ -266,12 +272,19 @@ impl Plan {
         let flag = kind.fields.iter().position(|field| field.bits == 1).unwrap_or(MAX_FIELDS);
         let drifts = kind.drifts();
         let fields = kind.fields.len().min(MAX_FIELDS);
+        let mut members = [0u16; MAX_GROUPS];
+        for (i, field) in kind.fields.iter().take(fields).enumerate() {
+            if let Some(members) = members.get_mut(usize::from(field.group)) {
+                *members |= 1 << i;
+            }
+        }
         let runs = Run::all(steps.get(..fields).unwrap_or_default());
         let linear = runs.0.iter().any(|run| run.part == Part::Linear);
         Self {
             kind: *kind,
             steps,
             groups: [kind.groups(false), kind.groups(true)],
+            members,
             linear,
             runs,
             fields: fields as u8,
@@ -290,6 +303,12 @@ impl Plan {
     #[inline]
     pub(super) const fn groups(&self, owner: bool) -> u8 {
         self.groups[owner as usize]
+    }
+
+    /// A bit for each field of a group.
+    #[inline]
+    pub(super) fn members(&self, group: u32) -> u16 {
+        self.members.get(group as usize).copied().unwrap_or(0)
     }
 
     /// The fields in runs, in order.
@@ -402,49 +421,49 @@ impl Guess {
     fn set_moving(&mut self, plan: &Plan, history: &History<'_>) {
         self.held = *history.base;
         self.motion = [0; MAX_GROUPS];
-        let (mut turns, age) = (0, i64::from(history.age));
-        for (i, step) in plan.steps().iter().enumerate() {
-            match step.predictor {
-                Predictor::Hold => {}
-                Predictor::Linear { .. } | Predictor::Fall { .. } => {
-                    let moved = step.difference(field(history.base, i), field(&self.state, i));
-                    self.stir(step, moved.unsigned_abs().min(u64::from(u32::MAX)) as u32);
+        let mut turns = 0;
+        for run in plan.runs() {
+            match run.part {
+                Part::Turn(bits) => {
+                    self.turn(run.group, usize::from(run.from), bits, turns, history);
+                    turns += 1;
                 }
-                Predictor::Trend => {
-                    let Some((older, ticks)) = history.older else { continue };
-                    let moved = step.difference(field(older, i), field(history.base, i));
-                    if ticks > 1 {
-                        let ticks = i64::from(ticks);
-                        self.travel(step, i, (2 * moved * age + ticks).div_euclid(2 * ticks));
-                    } else {
-                        self.travel(step, i, moved.wrapping_mul(age));
-                    }
-                }
-                Predictor::Rotation { .. } => {
-                    if let Role::Index(bits) = step.role {
-                        self.turn(step, i, bits, turns, history);
-                        turns += 1;
-                    }
-                }
+                Part::Trend => self.trend(*run, run.of(plan.steps()), history),
+                Part::Linear | Part::Plain => self.drift(*run, run.of(plan.steps()), history.base),
+                Part::Flags => {}
             }
         }
     }
 
-    /// Moves field `i` on.
-    #[inline(always)]
-    fn travel(&mut self, step: &Step, i: usize, by: i64) {
-        if by != 0
-            && let Some(place) = self.state.get_mut(i)
-        {
-            *place = step.fit(i64::from(*place).wrapping_add(by));
-            self.trends |= 1 << step.group;
-            self.stir(step, by.unsigned_abs().min(u64::from(u32::MAX)) as u32);
+    /// Notes how far fields went that move on by what one state says.
+    #[inline]
+    fn drift(&mut self, run: Run, steps: &[Step], base: &State) {
+        let mut motion = 0;
+        for (step, (base, guess)) in steps.iter().zip(run.of(base).iter().zip(run.of(&self.state))) {
+            motion |= step.difference(*base, *guess).unsigned_abs();
         }
+        self.stir(run.group, motion);
+    }
+
+    /// Moves fields on as they moved between the two states.
+    #[inline]
+    fn trend(&mut self, run: Run, steps: &[Step], history: &History<'_>) {
+        let Some((older, ticks)) = history.older else { return };
+        let (age, ticks, mut motion) = (i64::from(history.age), i64::from(ticks), 0);
+        let states = run.of(older).iter().zip(run.of(history.base)).zip(run.of_mut(&mut self.state));
+        for (step, ((older, base), place)) in steps.iter().zip(states) {
+            let moved = step.difference(*older, *base);
+            let by = if ticks > 1 { share(moved, age, ticks) } else { moved.wrapping_mul(age) };
+            *place = step.fit(i64::from(*base).wrapping_add(by));
+            motion |= by.unsigned_abs();
+        }
+        self.trends |= u8::from(motion != 0) << (run.group & 7);
+        self.stir(run.group, motion);
     }
 
     /// Turns the quaternion that begins at field `i` on.
     #[inline]
-    fn turn(&mut self, step: &Step, i: usize, bits: u8, number: usize, history: &History<'_>) {
+    fn turn(&mut self, group: u8, i: usize, bits: u8, number: usize, history: &History<'_>) {
         let Some(place) = self.turns.get_mut(number) else { return };
         let base = four(history.base, i);
         let older = history.older.map(|(state, ticks)| (four(state, i), ticks));
@@ -460,8 +479,8 @@ impl Guess {
         let steps = guess[1].abs_diff(held[1]) | guess[2].abs_diff(held[2]) | guess[3].abs_diff(held[3]);
         set_four(&mut self.state, i, guess);
         set_four(&mut self.held, i, held);
-        self.trends |= u8::from(steps != 0) << step.group;
-        self.stir(step, steps);
+        self.trends |= u8::from(steps != 0) << (group & 7);
+        self.stir(group, u64::from(steps));
     }
 
     /// Has the quaternion that begins at field `i` leave out another component than guessed.
@@ -473,9 +492,9 @@ impl Guess {
     }
 
     #[inline(always)]
-    fn stir(&mut self, step: &Step, by: u32) {
-        if let Some(motion) = self.motion.get_mut(usize::from(step.group)) {
-            *motion |= by;
+    fn stir(&mut self, group: u8, by: u64) {
+        if let Some(motion) = self.motion.get_mut(usize::from(group)) {
+            *motion |= by.min(u64::from(u32::MAX)) as u32;
         }
     }
 
@@ -548,9 +567,10 @@ pub(super) fn same(a: &State, b: &State) -> bool {
     a.iter().zip(b).fold(0, |or, (a, b)| or | (a ^ b)) == 0
 }
 
-#[inline(always)]
-fn field(state: &State, i: usize) -> i32 {
-    state.get(i).copied().unwrap_or(0)
+/// How far a field goes in `age` ticks that moved so far in `ticks`.
+#[cold]
+fn share(moved: i64, age: i64, ticks: i64) -> i64 {
+    (2 * moved * age + ticks).div_euclid(2 * ticks)
 }
 
 /// The fields of the quaternion that begins at field `i`; zeros if there is none.
