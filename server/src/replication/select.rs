@@ -74,17 +74,11 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
     if replica.crowded {
         take_turns(replica, choice);
     }
-    let mut ages = Ages { first: collect(replica, choice, candidates), second: None };
-    if replica.crowded {
-        ages.second = second_age(ages.first, candidates);
-    }
-    for candidate in candidates.iter_mut() {
-        if let What::Update { age, .. } = candidate.what {
-            candidate.bits += ages.bits(age) as u16;
-        }
-    }
+    let mut by_age = [0; MAX_AGE as usize + 1];
+    let first = collect(replica, choice, candidates, &mut by_age);
+    let ages = Ages { first, second: if replica.crowded { second_age(first, by_age) } else { None } };
     let room = choice.budget.saturating_sub(MAX_HEADER_BITS);
-    let cut = packed_bits(candidates) > room || candidates.len() > usize::from(MAX_RECORDS);
+    let cut = add_ages(candidates, ages) > room || candidates.len() > usize::from(MAX_RECORDS);
     if cut || choice.explained.is_some() {
         rank(replica, choice, candidates);
     }
@@ -116,23 +110,35 @@ fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
 }
 
 /// The age that most updates have whose age is not `first`: in a crowd, that of those whose turn it is.
-fn second_age(first: u8, candidates: &[Candidate]) -> Option<u8> {
-    let mut counts = [0u16; MAX_AGE as usize + 1];
-    for candidate in candidates {
-        if let What::Update { age, .. } = candidate.what
-            && age != first
-            && let Some(count) = counts.get_mut(usize::from(age))
-        {
-            *count += 1;
-        }
+fn second_age(first: u8, mut by_age: [u16; MAX_AGE as usize + 1]) -> Option<u8> {
+    if let Some(count) = by_age.get_mut(usize::from(first)) {
+        *count = 0;
     }
-    let (age, count) = (0u8..).zip(counts).max_by_key(|(_, count)| *count)?;
+    let (age, count) = (0u8..).zip(by_age).max_by_key(|(_, count)| *count)?;
     (count > LEAST_SECOND).then_some(age)
 }
 
+/// Adds the bits of the ages, now that it is known which are named. Returns the bits that all take, gaps included.
+fn add_ages(candidates: &mut [Candidate], ages: Ages) -> usize {
+    let (mut next, mut all) = (0, 0);
+    for candidate in candidates {
+        if let What::Update { age, .. } = candidate.what {
+            candidate.bits += ages.bits(age) as u16;
+        }
+        all += gap_bits(candidate.slot - next) + usize::from(candidate.bits);
+        next = candidate.slot + 1;
+    }
+    all
+}
+
 /// Every record that the client would need to be up to date about what is pending, in slot order. Returns the age that
-/// most updates have: that of the newest acknowledged snapshot.
-fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<Candidate>) -> u8 {
+/// most updates have: that of the newest acknowledged snapshot. `by_age` counts the updates of each.
+fn collect(
+    replica: &mut Replica,
+    choice: &mut Choice<'_>,
+    candidates: &mut Vec<Candidate>,
+    by_age: &mut [u16; MAX_AGE as usize + 1],
+) -> u8 {
     let (frame, epoch, own) = (choice.frame, replica.epoch, replica.own);
     let now = replica.stamp(frame.tick);
     let common = replica.newest_acked.and_then(|acked| Some((age_of(frame, acked)?, choice.ring.at(acked)?)));
@@ -171,6 +177,9 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
                     // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
                     // taken for lost), it forgets the older ones now.
                     if let What::Update { age, .. } = what {
+                        if let Some(count) = by_age.get_mut(usize::from(age)) {
+                            *count += 1;
+                        }
                         known.acked = known.acked.max(now.saturating_sub(age.into()));
                     }
                 }
@@ -365,7 +374,9 @@ fn keep_within(candidates: &mut Vec<Candidate>, room: usize) {
     candidates.truncate(usize::from(MAX_RECORDS));
     loop {
         let mut over = packed_bits(candidates).saturating_sub(room);
-        let Some(least) = candidates.iter().map(|candidate| candidate.bucket).min().filter(|_| over > 0) else { return };
+        let Some(least) = candidates.iter().map(|candidate| candidate.bucket).min().filter(|_| over > 0) else {
+            return;
+        };
         candidates.retain(|candidate| {
             let stays = over == 0 || candidate.bucket > least;
             over = if stays { over } else { over.saturating_sub(usize::from(candidate.bits)) };
@@ -422,20 +433,20 @@ pub(super) fn pack(
         if let What::Update { age, .. } = candidate.what {
             write_age(&mut head, age, ages);
         }
-        w.write(head.value, head.bits);
         next_slot = candidate.slot + 1;
         match candidate.what {
             What::Despawn => {
-                write_despawn(w);
+                write_despawn(&mut head);
+                w.write(head.value, head.bits);
                 stats.despawns += 1;
             }
             What::Spawn { known, packed, .. } => {
-                memo.copy(packed, w);
+                memo.copy(head.value, head.bits, packed, w);
                 stats.spawns += 1;
                 stats.refreshes += u64::from(known);
             }
             What::Update { packed, .. } => {
-                memo.copy(packed, w);
+                memo.copy(head.value, head.bits, packed, w);
                 stats.updates += 1;
                 stats.update_bits += u64::from(candidate.bits);
             }
