@@ -442,3 +442,34 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_one_turn_and_no_turn_has_many_more_than_another() {
+        for turns in [1, 3, 19, 20, 121, MAX_TURNS] {
+            let mut slots: Vec<u16> = (0..turns).flat_map(|turn| slots_of_turn(turn, turns)).flatten().collect();
+            slots.sort_unstable();
+            assert!(slots.iter().copied().eq(0..MAX_SLOTS), "{turns} turns");
+            let lens = (0..turns).map(|turn| slots_of_turn(turn, turns).iter().map(ExactSizeIterator::len).sum());
+            let (least, most) = lens.fold((usize::MAX, 0), |(least, most), len: usize| (least.min(len), most.max(len)));
+            assert!(most - least <= 2, "{turns} turns of {least} to {most}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_slots_is_just_these_in_their_words() {
+        for slots in [0..0, 0..1, 5..64, 60..70, 64..128, 3..200, 4095..4096, 128..128] {
+            let (mut set, mut without) = (SlotSet::default(), SlotSet::default());
+            without.insert(66);
+            set.insert_range(slots.clone(), &without);
+            let held: Vec<u16> = (0..MAX_SLOTS).filter(|slot| set.contains(*slot)).collect();
+            let wanted: Vec<u16> = slots.clone().filter(|slot| *slot != 66).collect();
+            assert_eq!(held, wanted, "{slots:?}");
+            assert_eq!(set.first_in(0..MAX_SLOTS), wanted.first().copied());
+            assert_eq!(set.first_in(slots.end..MAX_SLOTS), None);
+        }
+    }
+}
