@@ -195,12 +195,11 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
 fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
     let Replica { order, slots, pending, near, .. } = replica;
     for (id, slot) in order.iter() {
+        pending.insert(*slot);
         if let Some(known) = slots.get_mut(usize::from(*slot))
-            && !known.followed
+            && !core::mem::replace(&mut known.followed, true)
         {
-            known.followed = true;
             look.viewers.add(*id, Viewer { client: look.client, slot: *slot });
-            pending.insert(*slot);
         }
     }
     near.clear();

@@ -61,8 +61,6 @@ pub(super) struct Known {
     pub losses: u8,
     /// Whether this client is among the entity's viewers.
     pub followed: bool,
-    /// Whether a record was sent at `sent`.
-    pub told: bool,
 }
 
 const _: () = assert!(size_of::<Known>() == 16);
@@ -262,7 +260,7 @@ impl Replica {
         let place = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
         let now = self.stamp(tick);
         let (phase, followed) = (Phase::Spawning, !crowd);
-        let known = Known { id, acked: now, sent: now, phase, losses: 0, followed, told: false };
+        let known = Known { id, acked: now, sent: now, phase, losses: 0, followed };
         let turns = turns.max(1);
         let of_turn = crowd.then(|| self.vacant_of_turn(u64::from(id.index()) % turns, turns, id)).flatten();
         let slot = of_turn.or_else(|| self.first_vacant(id))?;
@@ -313,15 +311,7 @@ impl Replica {
     fn extend_to(&mut self, slot: u16, id: EntityId) {
         while self.slots.len() <= usize::from(slot) {
             self.vacant.insert(self.slots.len() as u16);
-            self.slots.push(Known {
-                id,
-                acked: NEVER,
-                sent: NEVER,
-                phase: Phase::Vacant,
-                losses: 0,
-                followed: false,
-                told: false,
-            });
+            self.slots.push(Known { id, acked: NEVER, sent: NEVER, phase: Phase::Vacant, losses: 0, followed: false });
         }
     }
 
@@ -350,7 +340,7 @@ impl Replica {
         let now = self.stamp(tick);
         for record in carried {
             if let Some(known) = self.slots.get_mut(usize::from(record.slot())) {
-                (known.sent, known.told) = (now, true);
+                known.sent = now;
                 // Who is followed, and who is gone, is sent until it is acknowledged. Others have had their turn; if the
                 // packet is lost, they are looked at again.
                 if !known.followed && known.phase != Phase::Despawning {
@@ -386,14 +376,6 @@ impl Replica {
         });
         self.sent = sent;
         self.newest_acked = self.newest_acked.max(settled);
-    }
-
-    /// Whether two records of a course that began in that tick are on their way, or one that waited: in a crowd, where
-    /// others wait, that must do as long as none is lost. Not for the client's own entity.
-    #[inline]
-    pub(super) fn is_told(&self, known: &Known, course: u64) -> bool {
-        let sent = self.epoch + u64::from(known.sent);
-        self.crowded && known.told && known.losses == 0 && known.sent != NEVER && sent > course && known.id != self.own
     }
 
     /// Packet `pn` is lost: what it carried becomes more urgent.

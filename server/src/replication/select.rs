@@ -20,6 +20,8 @@ use super::{Explained, ReplicaStats, ReplicationSchema};
 const GAP_BITS: usize = 5;
 /// Turns made up for in one tick, by a client in a crowd that had fallen behind.
 const TURNS_AT_ONCE: usize = 2;
+/// So many may wait besides those who are followed before turns wait too, however few are known.
+const LEAST_WAITING: usize = 32;
 /// A second age is named for more updates than this; for fewer it does not pay.
 const LEAST_SECOND: u16 = 8;
 /// The nearest of a crowd go first as long as they take no more of the budget than this, in percent.
@@ -99,7 +101,9 @@ fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
     let turns = choice.aoi.turn_ticks.max(1);
     let next = (choice.frame.tick + 1) % turns;
     // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
-    let most = usize::from(choice.aoi.follow) + 2 * replica.known().div_ceil(turns as usize);
+    // Who is followed may wait all the time, and so may those of a party, who are followed beyond the nearest.
+    let followed = replica.near.len().max(choice.aoi.follow.into());
+    let most = followed + (2 * replica.known().div_ceil(turns as usize)).max(LEAST_WAITING);
     for _ in 0..TURNS_AT_ONCE {
         if replica.turn == next || replica.pending.len() > most {
             return;
@@ -160,11 +164,9 @@ fn collect(
             }
             (Phase::Known, Some(row)) => {
                 let (acked, owner) = (epoch + u64::from(known.acked), known.id == own);
-                let course = course(frame, row, owner);
-                let settled = course <= acked;
-                if settled || replica.is_told(&known, course) {
+                if course(frame, row, owner) <= acked {
                     replica.pending.remove(slot);
-                    if settled && let Some(known) = replica.slots.get_mut(usize::from(slot)) {
+                    if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
                         known.sent = NEVER;
                     }
                     continue;
@@ -172,7 +174,7 @@ fn collect(
                 let (bits, what) = update(choice, common, known.id, row, owner, acked);
                 if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
                     if known.sent == NEVER {
-                        (known.sent, known.told) = (now, false);
+                        known.sent = now;
                     }
                     // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
                     // taken for lost), it forgets the older ones now.
