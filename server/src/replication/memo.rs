@@ -44,7 +44,10 @@ pub(super) struct Packed {
 /// The strings of one frame.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
+    /// By age and then by row: clients mostly want the same age of many rows.
     entries: Vec<Entry>,
+    /// Rows that each age has places for.
+    rows: usize,
     words: Vec<u64>,
     stamp: u32,
     pub hits: u64,
@@ -70,30 +73,44 @@ impl Memo {
             self.entries.fill(Entry::default());
             self.stamp = 1;
         }
-        if self.entries.len() < rows * WAYS {
+        if self.rows < rows {
+            self.rows = rows;
+            self.entries.clear();
             self.entries.resize(rows * WAYS, Entry::default());
         }
+    }
+
+    #[inline]
+    fn place(&self, row: u32, age: u8) -> usize {
+        usize::from(age) % WAYS * self.rows + row as usize
     }
 
     /// The string of an update against a baseline so old, if it was made already.
     #[inline]
     pub fn get(&mut self, row: u32, age: u8) -> Option<Packed> {
-        let entry = self.entries.get(row as usize * WAYS + usize::from(age) % WAYS)?;
+        let found = self.find(row, age);
+        self.hits += u64::from(found.is_some());
+        found
+    }
+
+    #[inline]
+    fn find(&self, row: u32, age: u8) -> Option<Packed> {
+        let entry = self.entries.get(self.place(row, age))?;
         let found = entry.stamp == self.stamp && entry.age == age;
-        self.hits += u64::from(found);
         found.then_some(Packed { at: entry.at, bits: entry.bits, error: entry.error })
     }
 
     /// Packs an update as everybody but the owner gets it.
     pub fn make(&mut self, schema: &ReplicationSchema, change: &Change<'_>) -> Packed {
         let packed = self.pack(schema, change, false);
+        self.misses += 1;
         self.keep(change.row, change.age, packed);
         packed
     }
 
     /// The string of a spawn, for the owner or for all others.
     pub fn spawn(&mut self, schema: &ReplicationSchema, frame: &Frame, row: u32, owner: bool) -> Packed {
-        if !owner && let Some(packed) = self.get(row, SPAWN) {
+        if !owner && let Some(packed) = self.find(row, SPAWN) {
             return packed;
         }
         let mut bytes = [0; MAX_BYTES];
@@ -110,8 +127,7 @@ impl Memo {
     }
 
     fn keep(&mut self, row: u32, age: u8, packed: Packed) {
-        self.misses += 1;
-        let place = row as usize * WAYS + usize::from(age) % WAYS;
+        let place = self.place(row, age);
         if let Some(entry) = self.entries.get_mut(place) {
             let Packed { at, bits, error } = packed;
             *entry = Entry { stamp: self.stamp, at, bits, age, error };
@@ -139,17 +155,22 @@ impl Memo {
         Packed { at: self.store(&bytes, len), bits, error: worst_miss(kind, &guess, change.state) }
     }
 
-    /// Copies a string made for this frame.
+    /// Copies a string made for this frame behind the `head_bits` (at most 64) bits of `head`.
     #[inline]
-    pub fn copy(&self, packed: Packed, w: &mut BitWriter<'_>) {
-        let mut left = u32::from(packed.bits);
-        for word in self.words.get(packed.at as usize..).unwrap_or_default() {
-            if left <= 64 {
-                return w.write(*word, left);
-            }
-            w.write(*word, 64);
+    pub fn copy(&self, head: u64, head_bits: u32, packed: Packed, w: &mut BitWriter<'_>) {
+        let mut words = self.words.get(packed.at as usize..).unwrap_or_default().iter().copied();
+        let (mut held, mut left) = (u128::from(head), head_bits + u32::from(packed.bits));
+        held |= u128::from(words.next().unwrap_or(0)) << head_bits;
+        while left > 64 {
+            w.write(held as u64, 64);
             left -= 64;
+            held >>= 64;
+            // The place of the next word: the held ones are full up to there.
+            if left > head_bits {
+                held |= u128::from(words.next().unwrap_or(0)) << head_bits;
+            }
         }
+        w.write(held as u64, left);
     }
 
     pub fn bytes(&self) -> usize {
