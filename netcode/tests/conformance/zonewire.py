@@ -23,6 +23,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+import compact
+
 # Constants (G-1, G-9, section 12).
 PROTOCOL_VERSION = 2
 BASE_PACKET, MAX_PACKET = 1200, 1452
@@ -336,8 +338,7 @@ class Features(IntFlag):
     COMPACT = 1 << 2
 
 
-# What this client has: it does not read compact snapshots.
-ALL_FEATURES = Features.MTU | Features.CLOCK
+ALL_FEATURES = Features.MTU | Features.CLOCK | Features.COMPACT
 
 
 class RefuseReason(IntEnum):
@@ -2963,6 +2964,8 @@ class Connection(Peer):
         self.server_tick = accepted.tick
         self.welcome: Welcome | None = None
         self.notices: list[str] = []
+        self.parts = TablesParts()
+        self.compact_snapshots = 0
         self.on_snapshot: Callable[[Applied], None] = lambda applied: None
         self._tick: int | None = None
         self._newest_snapshot = -1
@@ -2989,6 +2992,7 @@ class Connection(Peer):
             if self._tick is None:
                 raise SnapshotError("a snapshot in a packet without a tick")
             self.on_snapshot(self.world.apply(body, self._tick))
+            self.compact_snapshots += body[0] & 1
         except SnapshotError as error:
             self.drops[f"snapshot: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR
@@ -2999,12 +3003,20 @@ class Connection(Peer):
             super()._deliver(channel, body)
             return
         try:
-            message = decode_message(body)
+            self._handle_message(decode_message(body))
         except MessageError as error:
             self.drops[f"message: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR
-            return
-        if isinstance(message, Welcome):
-            self.welcome = message
-        else:
-            self.notices.append(message.text)
+
+    def _handle_message(self, message: Welcome | Notice | TablesPart | TablesReady) -> None:
+        match message:
+            case Welcome():
+                self.welcome = message
+            case Notice():
+                self.notices.append(message.text)
+            case TablesPart() if self.established.accepted.features & Features.COMPACT:
+                if tables := self.parts.take(message):  # M-4
+                    self.world.add_tables(tables)
+                    self.send(SESSION_CHANNEL, TablesReady(tables.version).encode())
+            case _:
+                raise MessageError("a message that nobody may send here")
