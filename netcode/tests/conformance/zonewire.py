@@ -338,7 +338,9 @@ class Features(IntFlag):
     COMPACT = 1 << 2
 
 
-ALL_FEATURES = Features.MTU | Features.CLOCK | Features.COMPACT
+# What needs no snapshots, and with it all that this client has.
+TRANSPORT_FEATURES = Features.MTU | Features.CLOCK
+ALL_FEATURES = TRANSPORT_FEATURES | Features.COMPACT
 
 
 class RefuseReason(IntEnum):

@@ -7,7 +7,7 @@
 //! - Tables of any bytes are refused, or written and read again they are the same.
 
 mod compose;
-mod parts;
+pub(super) mod parts;
 
 use std::collections::BTreeSet;
 
@@ -16,6 +16,7 @@ use netcode::snapshot::compact::{Tables, TablesError};
 use netcode::snapshot::predict::Plans;
 use netcode::snapshot::{Applied, DecodeError, Event, Header, Limits, MAX_AGE, MAX_SLOTS, View};
 
+pub(super) use self::compose::trained;
 pub use self::compose::{compact_seeds, seeds};
 use self::parts::{Held, Record, Records};
 use super::schema;
@@ -152,7 +153,7 @@ impl Set {
 
     /// Tables that were trained before.
     fn take_tables(&mut self, choice: u8) {
-        let tables = compose::trained(self.schema, choice);
+        let tables = trained(self.schema, choice);
         reach_if(self.held.find(tables.version()).is_some(), Feature::TablesReplaced);
         self.hold(tables.clone());
     }

@@ -13,16 +13,16 @@ use netcode::snapshot::{
 use super::{Feature, MAX_ENTITIES, RATE, is_sparse, reach, reach_if};
 
 /// A record as it is read, with what a writer of either codec needs to write it again.
-pub(super) enum Record {
+pub(in crate::targets) enum Record {
     Update { number: u8, owner: bool, age: u8, base: State, guess: State, state: State },
     Spawn { id: u32, kind: u8, owner: bool, state: State },
     Despawn,
 }
 
-pub(super) type Records = Vec<(u16, Record)>;
+pub(in crate::targets) type Records = Vec<(u16, Record)>;
 
 /// The tables that the views hold, the newest last.
-pub(super) struct Held {
+pub(in crate::targets) struct Held {
     pub plans: Plans,
     pub tables: Vec<Tables>,
     /// What bodies move on, one for each; as the tables between them.
@@ -210,7 +210,7 @@ fn read_parts(
 }
 
 /// The same in the fast codec.
-pub(super) fn write(schema: &Schema, header: &Header, records: &Records) -> Vec<u8> {
+pub(in crate::targets) fn write(schema: &Schema, header: &Header, records: &Records) -> Vec<u8> {
     let mut out = vec![0; 64 + 80 * records.len()];
     let mut w = BitWriter::new(&mut out);
     write_codec(&mut w, Codec::Fast);
@@ -234,7 +234,7 @@ pub(super) fn write(schema: &Schema, header: &Header, records: &Records) -> Vec<
 }
 
 /// The same in the compact codec, from tables of that version.
-pub(super) fn write_compact(held: &mut Held, version: u8, header: &Header, records: &Records) -> Vec<u8> {
+pub(in crate::targets) fn write_compact(held: &mut Held, version: u8, header: &Header, records: &Records) -> Vec<u8> {
     let at = held.tables.iter().position(|tables| tables.version() == version).expect("tables that are held");
     let mut out = vec![1 | version << 1];
     let mut encoder = Encoder::new(&held.plans, &mut held.running[at], &mut out);
