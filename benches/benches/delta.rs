@@ -7,6 +7,7 @@ use benches::rig::{Rig, RigConfig};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use netcode::bits::{BitCount, BitReader, BitWriter};
 use netcode::schema::State;
+use netcode::snapshot::predict::{Guess, History, Plan};
 use netcode::snapshot::{
     Ages, Codec, Header, Limits, View, read_fields, write_age, write_codec, write_fields, write_gap, write_header,
     write_spawn,
@@ -42,32 +43,39 @@ fn later(base: &State, turned: bool) -> State {
     state
 }
 
+fn plan() -> Plan {
+    Plan::new(SCHEMA.kind(PLAYER).expect("the schema has players"))
+}
+
 fn records(c: &mut Criterion) {
     let mut group = c.benchmark_group("record");
     let base = walker(3);
+    let plan = plan();
+    let guess = |base: &State| Guess::new(&plan, &History::course(base, 1, RATE));
     let mut out = [0; 64];
     for (name, turned) in [("walks_on", false), ("turns", true)] {
         let state = later(&base, turned);
         group.bench_function(format!("{name}/encode"), |b| {
             b.iter(|| {
                 let mut w = BitWriter::new(&mut out);
-                write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, 1, black_box(&base), black_box(&state));
+                write_fields(&mut w, &plan, &mut guess(black_box(&base)), false, black_box(&state));
                 w.finish()
             });
         });
         group.bench_function(format!("{name}/measure"), |b| {
             b.iter(|| {
                 let mut count = BitCount::default();
-                write_fields(&mut count, &SCHEMA, RATE, PLAYER, false, 1, black_box(&base), black_box(&state));
+                write_fields(&mut count, &plan, &mut guess(black_box(&base)), false, black_box(&state));
                 count
             });
         });
         let mut w = BitWriter::new(&mut out);
-        write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, 1, &base, &state);
+        write_fields(&mut w, &plan, &mut guess(&base), false, &state);
         let len = w.finish();
-        let kind = SCHEMA.kind(PLAYER).expect("the schema has players");
         group.bench_function(format!("{name}/decode"), |b| {
-            b.iter(|| read_fields(&mut BitReader::new(black_box(&out[..len])), kind, RATE, false, 1, black_box(&base)));
+            b.iter(|| {
+                read_fields(&mut BitReader::new(black_box(&out[..len])), &plan, &mut guess(black_box(&base)), false)
+            });
         });
     }
     group.bench_function("spawn/encode", |b| {
@@ -81,6 +89,7 @@ fn records(c: &mut Criterion) {
 }
 
 fn body(tick: u64, bases: &[State], states: &[State]) -> Vec<u8> {
+    let plan = plan();
     let mut out = vec![0; 4096];
     let mut w = BitWriter::new(&mut out);
     let ages = Ages { first: u8::from(tick > 0), second: None };
@@ -92,7 +101,7 @@ fn body(tick: u64, bases: &[State], states: &[State]) -> Vec<u8> {
             write_spawn(&mut w, &SCHEMA, id, PLAYER, false, state);
         } else {
             write_age(&mut w, 1, ages);
-            write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, 1, base, state);
+            write_fields(&mut w, &plan, &mut Guess::new(&plan, &History::course(base, 1, RATE)), false, state);
         }
     }
     let len = w.finish();

@@ -70,6 +70,7 @@ fn position(state: &State) -> [f32; 3] {
 mod tests {
     use super::*;
     use netcode::bits::BitWriter;
+    use netcode::snapshot::predict::{Guess, History, Plan};
     use netcode::snapshot::{
         Ages, Codec, Header, Limits, View, write_age, write_codec, write_fields, write_gap, write_header, write_spawn,
     };
@@ -108,7 +109,9 @@ mod tests {
                 Spawn => write_spawn(&mut w, &SCHEMA, 1, PLAYER, false, state),
                 Update(age, base) => {
                     write_age(&mut w, *age, Ages::default());
-                    write_fields(&mut w, &SCHEMA, RATE, PLAYER, false, *age, base, state);
+                    let plan = Plan::new(&SCHEMA.kinds[usize::from(PLAYER)]);
+                    let mut guess = Guess::new(&plan, &History::course(base, *age, RATE));
+                    write_fields(&mut w, &plan, &mut guess, false, state);
                 }
                 Nothing | Incomplete => {}
             }

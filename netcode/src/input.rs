@@ -93,7 +93,7 @@ mod tests {
         predictor: Predictor::Hold,
         group: 0,
         audience: Audience::Everyone,
-        classes: [1, 2],
+        order: 1,
     };
     const YAW: Field = Field { name: "yaw", bits: 12, signed: false, wraps: true, ..MOVE };
     const SCHEMA: Schema = Schema { kinds: &[], input: &[MOVE, YAW] };

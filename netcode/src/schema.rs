@@ -98,8 +98,9 @@ pub struct Field {
     pub group: u8,
     /// Who gets it; the same for all fields of a group.
     pub audience: Audience,
-    /// Widths in bits of the small and the medium residual class, `small < medium < bits`.
-    pub classes: [u8; 2],
+    /// Order of the code of its residuals ([`snapshot::fast`](crate::snapshot::fast)), below `bits`: about the width of a common
+    /// one. Means nothing for a field that moves along another, and for an input.
+    pub order: u8,
 }
 
 /// One kind of entity.
@@ -392,8 +393,12 @@ const fn fields_valid(fields: &[Field]) -> bool {
     while i < fields.len() {
         let field = &fields[i];
         let width = if field.signed { 32 } else { 31 };
-        let classes = field.bits == 1 || field.classes[0] < field.classes[1] && field.classes[1] < field.bits;
-        if field.bits == 0 || field.bits > width || field.scale == 0 || field.group as usize >= MAX_GROUPS || !classes {
+        if field.bits == 0
+            || field.bits > width
+            || field.scale == 0
+            || field.group as usize >= MAX_GROUPS
+            || field.order >= field.bits
+        {
             return false;
         }
         let sound = match field.predictor {
@@ -514,8 +519,7 @@ impl Fnv {
                 .text(field.unit)
                 .byte(field.group)
                 .byte(field.audience as u8)
-                .byte(field.classes[0])
-                .byte(field.classes[1]);
+                .byte(field.order);
             hash = match field.predictor {
                 Predictor::Hold => hash.byte(0),
                 Predictor::Linear { velocity, numerator } => hash.byte(1).byte(velocity).u32(numerator as u32),
@@ -551,7 +555,7 @@ mod tests {
         predictor: Predictor::Hold,
         group: 0,
         audience: Audience::Everyone,
-        classes: [3, 6],
+        order: 3,
     };
     const YAW: Field = Field { name: "yaw", bits: 8, signed: false, wraps: true, ..X };
     const SCHEMA: Schema = Schema { kinds: &[Kind { name: "thing", fields: &[X, YAW] }], input: &[YAW] };
@@ -575,8 +579,7 @@ mod tests {
     #[test]
     fn any_change_of_the_table_changes_the_hash() {
         assert!(SCHEMA.is_valid());
-        let other =
-            Schema { kinds: &[Kind { name: "thing", fields: &[Field { classes: [3, 7], ..X }, YAW] }], input: &[YAW] };
+        let other = Schema { kinds: &[Kind { name: "thing", fields: &[Field { order: 4, ..X }, YAW] }], input: &[YAW] };
         assert_ne!(SCHEMA.hash(), other.hash());
     }
 
@@ -729,8 +732,8 @@ mod tests {
     }
 
     const fn turn(part: u8) -> Field {
-        let (bits, classes) = if part == 0 { (2, [0, 1]) } else { (9, [3, 6]) };
-        Field { bits, signed: false, classes, predictor: Predictor::Rotation { part }, ..X }
+        let (bits, order) = if part == 0 { (2, 0) } else { (9, 3) };
+        Field { bits, signed: false, order, predictor: Predictor::Rotation { part }, ..X }
     }
 
     #[test]

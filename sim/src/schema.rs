@@ -64,7 +64,7 @@ const PLANE: Field = Field {
     predictor: Predictor::Linear { velocity: VX as u8, numerator: QUANTA_PER_VELOCITY },
     group: 0,
     audience: Audience::Everyone,
-    classes: [4, 11],
+    order: 0,
 };
 
 /// A velocity: 12 bits, ±32 m/s.
@@ -78,7 +78,7 @@ const SPEED: Field = Field {
     predictor: Predictor::Hold,
     group: 0,
     audience: Audience::Everyone,
-    classes: [7, 10],
+    order: 8,
 };
 
 const HEIGHT: Field = Field {
@@ -86,7 +86,6 @@ const HEIGHT: Field = Field {
     bits: 18,
     predictor: Predictor::Linear { velocity: VY as u8, numerator: QUANTA_PER_VELOCITY },
     group: 1,
-    classes: [5, 9],
     ..PLANE
 };
 
@@ -100,7 +99,7 @@ const TURN: Field = Field {
     predictor: Predictor::Hold,
     group: 2,
     audience: Audience::Everyone,
-    classes: [6, 9],
+    order: 9,
 };
 
 const MARKS: Field = Field {
@@ -113,7 +112,7 @@ const MARKS: Field = Field {
     predictor: Predictor::Hold,
     group: 3,
     audience: Audience::Everyone,
-    classes: [1, 2],
+    order: 0,
 };
 
 /// The velocity upwards: what is not on the ground falls.
@@ -126,6 +125,7 @@ const RISE: Field = Field {
         supported: GROUNDED,
     },
     group: 1,
+    order: 10,
     ..SPEED
 };
 
@@ -151,7 +151,7 @@ const BREATH: Field = Field {
     predictor: Predictor::Hold,
     group: 4,
     audience: Audience::Owner,
-    classes: [3, 4],
+    order: 0,
 };
 
 /// A body and one field more.
@@ -161,12 +161,10 @@ const fn body_with(last: Field) -> [Field; 9] {
 }
 
 const PERSON: [Field; 9] = body_with(BREATH);
-const BEING: [Field; 9] =
-    body_with(Field { name: "archetype", bits: 8, unit: "number", group: 4, classes: [2, 4], ..MARKS });
+const BEING: [Field; 9] = body_with(Field { name: "archetype", bits: 8, unit: "number", group: 4, ..MARKS });
 
 /// A share of full speed along x or z: -16..=15, in fifteenths.
-const MOVE: Field =
-    Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, classes: [2, 4], ..MARKS };
+const MOVE: Field = Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, ..MARKS };
 
 /// All that a zone replicates, and the fields of an input.
 pub const SCHEMA: Schema = Schema {

@@ -228,3 +228,20 @@ impl Circle {
         [self.center.map(|at| at as f32 - reach), self.center.map(|at| at as f32 + reach)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_whether_they_are_few_or_many() {
+        for (count, step, len) in
+            [(0, 1, 0), (1, 1, 1), (127, 7, 1000), (128, 7, 1000), (500, 3, 40_000), (2000, 1, 2000)]
+        {
+            let mut rows: Vec<u32> = (0..count).map(|at| at * step).rev().collect();
+            rows.rotate_left(count as usize / 3);
+            sort_rows(&mut rows, len);
+            assert!(rows.iter().copied().eq((0..count).map(|at| at * step)), "{count} of {len}");
+        }
+    }
+}

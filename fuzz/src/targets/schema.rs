@@ -3,7 +3,7 @@
 use netcode::rng::Rng;
 use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
 
-const fn field(name: &'static str, bits: u8, signed: bool, group: u8, classes: [u8; 2]) -> Field {
+const fn field(name: &'static str, bits: u8, signed: bool, group: u8, order: u8) -> Field {
     Field {
         name,
         bits,
@@ -14,7 +14,7 @@ const fn field(name: &'static str, bits: u8, signed: bool, group: u8, classes: [
         predictor: Predictor::Hold,
         group,
         audience: Audience::Everyone,
-        classes,
+        order,
     }
 }
 
@@ -40,47 +40,48 @@ static EXTREMES: Schema = Schema {
         Kind {
             name: "mover",
             fields: &[
-                linear(field("x", 20, true, 0, [4, 8]), 2, 4),
-                linear(field("z", 20, true, 0, [4, 8]), 3, -4),
-                field("vx", 12, true, 1, [3, 7]),
-                field("vz", 12, true, 1, [3, 7]),
-                cyclic(field("yaw", 12, false, 3, [4, 7])),
-                owners(field("pulse", 9, true, 4, [2, 5])),
-                field("alive", 1, false, 7, [0, 0]),
-                owners(linear(field("tired", 14, false, 5, [2, 5]), 5, 3)),
+                linear(field("x", 20, true, 0, 4), 2, 4),
+                linear(field("z", 20, true, 0, 4), 3, -4),
+                field("vx", 12, true, 1, 3),
+                field("vz", 12, true, 1, 3),
+                cyclic(field("yaw", 12, false, 3, 4)),
+                owners(field("pulse", 9, true, 4, 2)),
+                field("alive", 1, false, 7, 0),
+                owners(linear(field("tired", 14, false, 5, 2), 5, 3)),
             ],
         },
         Kind {
             name: "extreme",
             fields: &[
-                field("wide", 32, true, 0, [0, 31]),
-                cyclic(field("ring", 32, true, 1, [5, 16])),
-                field("unsigned", 31, false, 2, [1, 30]),
-                field("tiny", 2, false, 2, [0, 1]),
-                linear(field("thrown", 31, false, 4, [8, 16]), 0, 1 << 24),
-                linear(cyclic(field("spun", 9, false, 5, [3, 6])), 1, -(1 << 24)),
-                linear(cyclic(field("twisted", 8, true, 5, [3, 6])), 1, 77),
+                field("wide", 32, true, 0, 0),
+                cyclic(field("ring", 32, true, 1, 5)),
+                field("unsigned", 31, false, 2, 1),
+                field("tiny", 2, false, 2, 0),
+                linear(field("thrown", 31, false, 4, 8), 0, 1 << 24),
+                linear(cyclic(field("spun", 9, false, 5, 3)), 1, -(1 << 24)),
+                linear(cyclic(field("twisted", 8, true, 5, 3)), 1, 77),
             ],
         },
         Kind {
             name: "faller",
             fields: &[
-                linear(field("x", 18, true, 0, [4, 8]), 2, 4),
-                linear(field("y", 18, true, 1, [4, 8]), 3, 4),
-                field("vx", 12, true, 0, [3, 7]),
-                falling(field("vy", 12, true, 1, [3, 7]), 1280, 1920),
-                field("flags", 3, false, 2, [1, 2]),
-                falling(field("hope", 6, true, 3, [1, 2]), 100, 5000),
-                owners(field("fear", 3, false, 4, [1, 2])),
+                linear(field("x", 18, true, 0, 4), 2, 4),
+                linear(field("y", 18, true, 1, 4), 3, 4),
+                field("vx", 12, true, 0, 3),
+                falling(field("vy", 12, true, 1, 3), 1280, 1920),
+                field("flags", 3, false, 2, 1),
+                falling(field("hope", 6, true, 3, 1), 100, 5000),
+                owners(field("fear", 3, false, 4, 1)),
+                linear(field("lean", 1, false, 5, 0), 2, 4),
             ],
         },
         Kind { name: "mark", fields: &[] },
     ],
     input: &[
-        field("wide", 32, true, 0, [0, 31]),
-        field("unsigned", 31, false, 0, [1, 30]),
-        field("on", 1, false, 0, [0, 0]),
-        cyclic(field("yaw", 12, false, 0, [4, 7])),
+        field("wide", 32, true, 0, 0),
+        field("unsigned", 31, false, 0, 1),
+        field("on", 1, false, 0, 0),
+        cyclic(field("yaw", 12, false, 0, 4)),
     ],
 };
 

@@ -3,10 +3,11 @@
 //! Writers serve trusted code: what the format cannot hold asserts. They take any [`BitSink`], so the same
 //! function that writes a part also measures it ([`BitCount`](crate::bits::BitCount)).
 
-use super::field::{read_raw, read_residual, write_raw, write_residual};
+use super::fast::MAX_EXTRA;
+use super::field::{read_raw, write_raw};
 use super::{Ages, DecodeError, Header, MAX_AGE, MAX_RECORDS, MAX_SLOTS};
 use crate::bits::{BitReader, BitSink};
-use crate::schema::{Audience, Field, Kind, MAX_GROUPS, Schema, State, extrapolate};
+use crate::schema::{Audience, Field, Kind, MAX_GROUPS, Predictor, Schema, State};
 
 const CODEC_BITS: u32 = 1;
 const AGE_BITS: u32 = 6;
@@ -149,7 +150,7 @@ pub fn read_gap(r: &mut BitReader<'_>) -> Result<u16, DecodeError> {
 /// What a record does to its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// The entity there has changed; [`read_fields`] reads on, once the baseline is found.
+    /// The entity there has changed; [`read_fields`](super::read_fields) reads on, once the baseline is found.
     Update {
         /// Age of the baseline in ticks, 1..=[`MAX_AGE`].
         age: u8,
@@ -244,45 +245,6 @@ impl Ages {
     }
 }
 
-/// Writes the second part of an update: the same bits for every client with the same baseline, but for the owner.
-///
-/// # Panics
-/// If the schema has no such kind, or a field is out of range.
-#[expect(clippy::too_many_arguments, reason = "the parts of one record, all needed")]
-pub fn write_fields(
-    w: &mut impl BitSink,
-    schema: &Schema,
-    rate: u16,
-    kind: u8,
-    owner: bool,
-    age: u8,
-    base: &State,
-    state: &State,
-) {
-    let kind = known_kind(schema, kind);
-    write_residuals(w, kind, owner, &extrapolate(kind, rate, u32::from(age), base), state);
-}
-
-/// Writes the second part of an update, given the guess: what the baseline's course comes to at the snapshot's tick.
-///
-/// # Panics
-/// If a field is out of range.
-#[inline]
-pub fn write_residuals(w: &mut impl BitSink, kind: &Kind, owner: bool, guess: &State, state: &State) {
-    let present = kind.groups(owner);
-    let mut set = 0u8;
-    for (field, (guess, value)) in kind.fields.iter().zip(guess.iter().zip(state)) {
-        set |= u8::from(guess != value) << field.group;
-    }
-    write_groups(w, present, set);
-    set &= present;
-    for (field, (guess, value)) in kind.fields.iter().zip(guess.iter().zip(state)) {
-        if set >> field.group & 1 != 0 {
-            write_residual(w, field, *guess, *value);
-        }
-    }
-}
-
 /// The most bits of an update of that kind, without its gap.
 ///
 /// # Panics
@@ -290,7 +252,12 @@ pub fn write_residuals(w: &mut impl BitSink, kind: &Kind, owner: bool, guess: &S
 #[must_use]
 pub fn max_update_bits(schema: &Schema, kind: u8, owner: bool) -> usize {
     let kind = known_kind(schema, kind);
-    let fields: usize = theirs(kind, owner).map(|field| 2 + usize::from(field.bits)).sum();
+    let most = |field: &Field| match field.predictor {
+        Predictor::Rotation { part: 0 } => 1 + 2,
+        _ if field.bits == 1 => 1,
+        _ => usize::from(field.bits) + MAX_EXTRA,
+    };
+    let fields: usize = theirs(kind, owner).map(most).sum();
     3 + AGE_BITS as usize + kind.groups(owner).count_ones() as usize + fields
 }
 
@@ -341,37 +308,6 @@ pub fn read_op(r: &mut BitReader<'_>, schema: &Schema, ages: Ages) -> Result<Op,
         }
     }
     Ok(Op::Spawn { id, kind: number, owner, state })
-}
-
-/// Reads what [`write_fields`] wrote, given the same baseline, age and rate.
-///
-/// # Errors
-/// If the data ends early, or a value is out of its field's range.
-pub fn read_fields(
-    r: &mut BitReader<'_>,
-    kind: &Kind,
-    rate: u16,
-    owner: bool,
-    age: u8,
-    base: &State,
-) -> Result<State, DecodeError> {
-    read_residuals(r, kind, owner, extrapolate(kind, rate, u32::from(age), base))
-}
-
-/// Reads what [`write_residuals`] wrote, given the same guess.
-///
-/// # Errors
-/// If the data ends early, or a value is out of its field's range.
-#[inline]
-pub fn read_residuals(r: &mut BitReader<'_>, kind: &Kind, owner: bool, guess: State) -> Result<State, DecodeError> {
-    let set = read_groups(r, kind.groups(owner))?;
-    let mut state = guess;
-    for (value, field) in state.iter_mut().zip(kind.fields) {
-        if set >> field.group & 1 != 0 {
-            *value = read_residual(r, field, *value)?;
-        }
-    }
-    Ok(state)
 }
 
 fn known_kind(schema: &Schema, number: u8) -> &'static Kind {

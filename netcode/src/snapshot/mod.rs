@@ -47,8 +47,7 @@
 //! | update | bits | |
 //! |---|---|---|
 //! | age | 1, 2, 7, 8 | 1 to 63. `1`: the first age. Where there is a second age: `01`: that · `00` + 6 bits: any; where there is none: `0` + 6 bits: any |
-//! | groups | one each | a bit for each group that the kind has and the receiver gets, ascending: whether its fields follow |
-//! | fields | | for each field of a set group, in field order: its residual |
+//! | fields | | [`fast`]: a bit for each group that the kind has and the receiver gets, ascending, and the residuals of those that differ |
 //!
 //! A **spawn** goes on with:
 //!
@@ -57,7 +56,7 @@
 //! | id | 32 | |
 //! | kind | 4 | one of the schema's |
 //! | owner | 1 | whether the receiver owns the entity; it does until it is spawned anew |
-//! | groups | one each | as in an update: whether its fields follow; all fields of a group that does not follow are 0 |
+//! | groups | one each | a bit for each group that the receiver gets, ascending: whether its fields follow; all fields of a group that does not follow are 0 |
 //! | fields | | each field of a set group, in field order, raw |
 //!
 //! A **despawn** has no more.
@@ -79,20 +78,7 @@
 //! whole way. After each, cyclic fields wrap and others saturate. [`Hold`](crate::schema::Predictor::Hold) keeps its
 //! value. While something falls only [`MAX_FALL_TICKS`](crate::schema::MAX_FALL_TICKS) are followed, in all fields.
 //!
-//! A field of width 1 is coded raw. Any other is coded as a class (2 bits) and what the class asks for:
-//!
-//! | class | bits | value |
-//! |---|---|---|
-//! | 0 | 0 | the guess |
-//! | 1 | `classes[0]` | the guess plus a small residual |
-//! | 2 | `classes[1]` | the guess plus a medium residual |
-//! | 3 | width | raw |
-//!
-//! The residual `r` is value minus guess, for cyclic fields the representative in
-//! `-2^(width-1) .. 2^(width-1)` of the difference modulo `2^width`. It is never 0 in classes 1 and 2, so
-//! these hold `zigzag(r) - 1`, where `zigzag(r)` is `2r` for `r > 0` and `-2r - 1` for `r < 0`: the
-//! numbers 0, 1, 2, 3 mean -1, 1, -2, 2. A writer takes the lowest class that holds the residual. A reader
-//! refuses a sum outside the range of a field that is not cyclic.
+//! How the fields of an update are coded is in [`fast`].
 //!
 //! # What a writer promises
 //!
@@ -110,6 +96,7 @@
 
 mod codec;
 pub mod compact;
+mod drift;
 mod entity;
 pub mod fast;
 mod field;
@@ -123,11 +110,11 @@ mod view;
 use thiserror::Error;
 
 pub use self::codec::{
-    Codec, Op, gap_bits, max_spawn_bits, max_update_bits, read_codec, read_fields, read_gap, read_header, read_op,
-    read_residuals, write_age, write_codec, write_despawn, write_fields, write_gap, write_header, write_residuals,
-    write_spawn,
+    Codec, Op, gap_bits, max_spawn_bits, max_update_bits, read_codec, read_gap, read_header, read_op, write_age,
+    write_codec, write_despawn, write_gap, write_header, write_spawn,
 };
 pub use self::entity::Entity;
+pub use self::fast::{read_fields, write_fields};
 pub(crate) use self::field::{read_raw, write_raw};
 pub use self::history::Row;
 pub use self::view::{Applied, Event, Limits, MAX_TABLES, View};

@@ -4,7 +4,7 @@
 
 use super::DecodeError;
 use super::rotation::Turn;
-use crate::schema::{Audience, Field, Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
+use crate::schema::{Audience, Kind, MAX_FIELDS, MAX_GROUPS, MAX_KINDS, Predictor, Schema, State, extrapolate};
 
 /// The most quaternions of one kind.
 const MAX_TURNS: usize = MAX_FIELDS / 4;
@@ -22,7 +22,13 @@ pub struct History<'a> {
     pub rate: u16,
 }
 
-impl History<'_> {
+impl<'a> History<'a> {
+    /// The history of a body of which a single state is known.
+    #[must_use]
+    pub const fn course(base: &'a State, age: u8, rate: u16) -> Self {
+        Self { base, older: None, age, rate }
+    }
+
     /// Whether nothing changed between the two acknowledged states, or there is but one.
     #[inline]
     #[must_use]
@@ -49,9 +55,13 @@ pub(super) struct Step {
     pub group: u8,
     /// Whether it is for the owner only.
     pub own: bool,
-    /// Fields from this one on that are of the same group.
-    pub run: u8,
-    predictor: Predictor,
+    /// Whether it has its group for itself.
+    pub alone: bool,
+    /// Width on the wire in bits.
+    pub bits: u8,
+    /// Of the code of its residual.
+    pub order: u8,
+    pub predictor: Predictor,
     /// For a cyclic field 64 minus its width, else 0.
     unused: u8,
     min: i32,
@@ -63,15 +73,17 @@ impl Step {
         role: Role::Number,
         group: 0,
         own: false,
-        run: 1,
+        alone: false,
+        bits: 1,
+        order: 0,
         predictor: Predictor::Hold,
         unused: 0,
         min: 0,
         max: 0,
     };
 
-    fn new(fields: &[Field]) -> Self {
-        let [field, rest @ ..] = fields else { return Self::NONE };
+    fn new(kind: &Kind, i: usize) -> Self {
+        let [field, rest @ ..] = kind.fields.get(i..).unwrap_or_default() else { return Self::NONE };
         let role = match (field.predictor, rest) {
             (Predictor::Rotation { part: 0 }, [component, ..]) => Role::Index(component.bits),
             _ if field.bits == 1 => Role::Flag,
@@ -81,7 +93,9 @@ impl Step {
             role,
             group: field.group,
             own: field.audience == Audience::Owner,
-            run: fields.iter().take_while(|other| other.group == field.group).count() as u8,
+            alone: kind.fields.iter().filter(|other| other.group == field.group).count() == 1,
+            bits: field.bits,
+            order: field.order,
             predictor: field.predictor,
             unused: if field.wraps { 64 - field.bits } else { 0 },
             min: field.min(),
@@ -93,10 +107,24 @@ impl Step {
     #[inline]
     pub fn difference(&self, guess: i32, value: i32) -> i64 {
         let plain = i64::from(value).wrapping_sub(i64::from(guess));
-        (plain << self.unused) >> self.unused
+        if self.unused == 0 { plain } else { self.shorter(plain) }
     }
 
-    /// The guess plus a residual of at most 36 bits.
+    /// Out of line, so that the fields that are not cyclic, nearly all, do not pay for it.
+    #[cold]
+    const fn shorter(&self, difference: i64) -> i64 {
+        let unused = self.unused as u32;
+        difference.wrapping_shl(unused).wrapping_shr(unused)
+    }
+
+    /// The value whose two's complement in the field's width is `raw`.
+    #[inline]
+    pub const fn signed(&self, raw: u64) -> i32 {
+        let unused = 64 - self.bits as u32;
+        if self.min < 0 { ((raw << unused) as i64 >> unused) as i32 } else { raw as i32 }
+    }
+
+    /// The guess plus a residual of at most 45 bits.
     #[inline]
     pub fn moved(&self, guess: i32, residual: i64) -> Result<i32, DecodeError> {
         let value = i64::from(guess).wrapping_add(residual);
@@ -107,6 +135,13 @@ impl Step {
         } else {
             Err(DecodeError::ValueOutOfRange)
         }
+    }
+
+    /// # Panics
+    /// If the value is not in the field's range.
+    #[inline]
+    pub fn check(&self, value: i32) {
+        assert!(self.holds(value), "the value lies outside its field's range");
     }
 
     /// The other value of a flag.
@@ -122,6 +157,7 @@ impl Step {
         self.min <= value && value <= self.max
     }
 
+    #[cold]
     fn wrap(&self, value: i64) -> i32 {
         let (min, max) = (i64::from(self.min), i64::from(self.max));
         ((value - min).rem_euclid(max - min + 1) + min) as i32
@@ -129,8 +165,80 @@ impl Step {
 
     /// Brings a value into range.
     #[inline]
-    fn fit(&self, value: i64) -> i32 {
+    pub fn fit(&self, value: i64) -> i32 {
         if self.unused == 0 { value.clamp(i64::from(self.min), i64::from(self.max)) as i32 } else { self.wrap(value) }
+    }
+}
+
+/// What the fields of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Bits.
+    Flags,
+    /// Numbers that hold or fall.
+    Plain,
+    /// Numbers that move along another.
+    Linear,
+    /// Numbers that follow what they did.
+    Trend,
+    /// A quaternion, whose components have that many bits.
+    Turn(u8),
+}
+
+/// Fields in a row of one group and one sort; a quaternion is a run of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub part: Part,
+    pub group: u8,
+    pub from: u8,
+    to: u8,
+}
+
+impl Run {
+    const NONE: Self = Self { part: Part::Flags, group: 0, from: 0, to: 0 };
+
+    fn part(step: &Step) -> Part {
+        match (step.role, step.predictor) {
+            (Role::Index(bits), _) => Part::Turn(bits),
+            (Role::Flag, _) => Part::Flags,
+            (_, Predictor::Linear { .. }) => Part::Linear,
+            (_, Predictor::Hold | Predictor::Fall { .. }) => Part::Plain,
+            _ => Part::Trend,
+        }
+    }
+
+    /// The runs of a kind, and how many they are.
+    fn all(steps: &[Step]) -> ([Self; MAX_FIELDS], u8) {
+        let (mut runs, mut len) = ([Self::NONE; MAX_FIELDS], 0u8);
+        for (i, step) in (0u8..).zip(steps) {
+            if let Some(run) = len.checked_sub(1).and_then(|last| runs.get_mut(usize::from(last))) {
+                let joins = match run.part {
+                    Part::Turn(_) => i < run.from + 4,
+                    part => part == Self::part(step) && run.group == step.group,
+                };
+                if joins {
+                    run.to = i + 1;
+                    continue;
+                }
+            }
+            if let Some(run) = runs.get_mut(usize::from(len)) {
+                *run = Self { part: Self::part(step), group: step.group, from: i, to: i + 1 };
+                len += 1;
+            }
+        }
+        (runs, len)
+    }
+
+    /// What belongs to the run of what belongs to the fields.
+    #[inline(always)]
+    pub fn of<T>(self, fields: &[T]) -> &[T] {
+        fields.get(usize::from(self.from)..usize::from(self.to)).unwrap_or_default()
+    }
+
+    /// The same.
+    #[inline(always)]
+    pub fn of_mut<T>(self, fields: &mut [T]) -> &mut [T] {
+        fields.get_mut(usize::from(self.from)..usize::from(self.to)).unwrap_or_default()
     }
 }
 
@@ -140,6 +248,13 @@ pub struct Plan {
     kind: Kind,
     steps: [Step; MAX_FIELDS],
     fields: u8,
+    runs: ([Run; MAX_FIELDS], u8),
+    /// The groups that anybody, and that the owner gets.
+    groups: [u8; 2],
+    /// A bit for each field of each group.
+    members: [u16; MAX_GROUPS],
+    /// Whether some move along another.
+    linear: bool,
     /// Whether a state may move on that is equal to the one before it.
     drifts: bool,
     /// The first flag, or [`MAX_FIELDS`].
@@ -152,14 +267,27 @@ impl Plan {
     pub fn new(kind: &Kind) -> Self {
         let mut steps = [Step::NONE; MAX_FIELDS];
         for (i, step) in steps.iter_mut().enumerate() {
-            *step = Step::new(kind.fields.get(i..).unwrap_or_default());
+            *step = Step::new(kind, i);
         }
         let flag = kind.fields.iter().position(|field| field.bits == 1).unwrap_or(MAX_FIELDS);
         let drifts = kind.drifts();
+        let fields = kind.fields.len().min(MAX_FIELDS);
+        let mut members = [0u16; MAX_GROUPS];
+        for (i, field) in kind.fields.iter().take(fields).enumerate() {
+            if let Some(members) = members.get_mut(usize::from(field.group)) {
+                *members |= 1 << i;
+            }
+        }
+        let runs = Run::all(steps.get(..fields).unwrap_or_default());
+        let linear = runs.0.iter().any(|run| run.part == Part::Linear);
         Self {
             kind: *kind,
             steps,
-            fields: kind.fields.len().min(MAX_FIELDS) as u8,
+            groups: [kind.groups(false), kind.groups(true)],
+            members,
+            linear,
+            runs,
+            fields: fields as u8,
             drifts,
             flag: flag.min(MAX_FIELDS) as u8,
         }
@@ -169,6 +297,37 @@ impl Plan {
     #[inline]
     pub(super) fn steps(&self) -> &[Step] {
         self.steps.get(..usize::from(self.fields)).unwrap_or_default()
+    }
+
+    /// A bit for each group that the receiver gets.
+    #[inline]
+    pub(super) const fn groups(&self, owner: bool) -> u8 {
+        self.groups[owner as usize]
+    }
+
+    /// A bit for each field of a group.
+    #[inline]
+    pub(super) fn members(&self, group: u32) -> u16 {
+        self.members.get(group as usize).copied().unwrap_or(0)
+    }
+
+    /// The fields in runs, in order.
+    #[inline]
+    pub(super) fn runs(&self) -> &[Run] {
+        self.runs.0.get(..usize::from(self.runs.1)).unwrap_or_default()
+    }
+
+    /// Whether some fields move along another.
+    #[inline]
+    pub(super) const fn linear(&self) -> bool {
+        self.linear
+    }
+
+    /// The kind.
+    #[inline]
+    #[must_use]
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
     }
 
     /// Whether the guess is the newest acknowledged state, so that nothing need be worked out.
@@ -224,6 +383,10 @@ pub struct Guess {
     motion: [u32; MAX_GROUPS],
     /// Nothing moves: the guess is the baseline, and the others are not filled.
     still: bool,
+    /// A bit for each group that moved on as it moved between two acknowledged states.
+    trends: u8,
+    age: u8,
+    rate: u16,
 }
 
 impl Guess {
@@ -235,10 +398,17 @@ impl Guess {
         guess
     }
 
+    /// The guess where a single state is known, which comes to `state` by itself; `age` and `rate` as in a [`History`].
+    #[must_use]
+    pub fn on_course(state: &State, age: u8, rate: u16) -> Self {
+        Self { state: *state, still: true, age, rate, ..Self::default() }
+    }
+
     /// Replaces the guess by the one for `history`; cheaper than a new one.
     #[inline]
     pub fn set(&mut self, plan: &Plan, history: &History<'_>) {
         self.state = *history.base;
+        (self.age, self.rate, self.trends) = (history.age, history.rate, 0);
         self.still = plan.rests(history);
         if !self.still {
             if plan.drifts {
@@ -251,48 +421,49 @@ impl Guess {
     fn set_moving(&mut self, plan: &Plan, history: &History<'_>) {
         self.held = *history.base;
         self.motion = [0; MAX_GROUPS];
-        let (mut turns, age) = (0, i64::from(history.age));
-        for (i, step) in plan.steps().iter().enumerate() {
-            match step.predictor {
-                Predictor::Hold => {}
-                Predictor::Linear { .. } | Predictor::Fall { .. } => {
-                    let moved = step.difference(field(history.base, i), field(&self.state, i));
-                    self.stir(step, moved.unsigned_abs().min(u64::from(u32::MAX)) as u32);
+        let mut turns = 0;
+        for run in plan.runs() {
+            match run.part {
+                Part::Turn(bits) => {
+                    self.turn(run.group, usize::from(run.from), bits, turns, history);
+                    turns += 1;
                 }
-                Predictor::Trend => {
-                    let Some((older, ticks)) = history.older else { continue };
-                    let moved = step.difference(field(older, i), field(history.base, i));
-                    if ticks > 1 {
-                        let ticks = i64::from(ticks);
-                        self.travel(step, i, (2 * moved * age + ticks).div_euclid(2 * ticks));
-                    } else {
-                        self.travel(step, i, moved.wrapping_mul(age));
-                    }
-                }
-                Predictor::Rotation { .. } => {
-                    if let Role::Index(bits) = step.role {
-                        self.turn(step, i, bits, turns, history);
-                        turns += 1;
-                    }
-                }
+                Part::Trend => self.trend(*run, run.of(plan.steps()), history),
+                Part::Linear | Part::Plain => self.drift(*run, run.of(plan.steps()), history.base),
+                Part::Flags => {}
             }
         }
     }
 
-    /// Moves field `i` on.
-    #[inline(always)]
-    fn travel(&mut self, step: &Step, i: usize, by: i64) {
-        if by != 0
-            && let Some(place) = self.state.get_mut(i)
-        {
-            *place = step.fit(i64::from(*place).wrapping_add(by));
-            self.stir(step, by.unsigned_abs().min(u64::from(u32::MAX)) as u32);
+    /// Notes how far fields went that move on by what one state says.
+    #[inline]
+    fn drift(&mut self, run: Run, steps: &[Step], base: &State) {
+        let mut motion = 0;
+        for (step, (base, guess)) in steps.iter().zip(run.of(base).iter().zip(run.of(&self.state))) {
+            motion |= step.difference(*base, *guess).unsigned_abs();
         }
+        self.stir(run.group, motion);
+    }
+
+    /// Moves fields on as they moved between the two states.
+    #[inline]
+    fn trend(&mut self, run: Run, steps: &[Step], history: &History<'_>) {
+        let Some((older, ticks)) = history.older else { return };
+        let (age, ticks, mut motion) = (i64::from(history.age), i64::from(ticks), 0);
+        let states = run.of(older).iter().zip(run.of(history.base)).zip(run.of_mut(&mut self.state));
+        for (step, ((older, base), place)) in steps.iter().zip(states) {
+            let moved = step.difference(*older, *base);
+            let by = if ticks > 1 { share(moved, age, ticks) } else { moved.wrapping_mul(age) };
+            *place = step.fit(i64::from(*base).wrapping_add(by));
+            motion |= by.unsigned_abs();
+        }
+        self.trends |= u8::from(motion != 0) << (run.group & 7);
+        self.stir(run.group, motion);
     }
 
     /// Turns the quaternion that begins at field `i` on.
     #[inline]
-    fn turn(&mut self, step: &Step, i: usize, bits: u8, number: usize, history: &History<'_>) {
+    fn turn(&mut self, group: u8, i: usize, bits: u8, number: usize, history: &History<'_>) {
         let Some(place) = self.turns.get_mut(number) else { return };
         let base = four(history.base, i);
         let older = history.older.map(|(state, ticks)| (four(state, i), ticks));
@@ -308,7 +479,8 @@ impl Guess {
         let steps = guess[1].abs_diff(held[1]) | guess[2].abs_diff(held[2]) | guess[3].abs_diff(held[3]);
         set_four(&mut self.state, i, guess);
         set_four(&mut self.held, i, held);
-        self.stir(step, steps);
+        self.trends |= u8::from(steps != 0) << (group & 7);
+        self.stir(group, u64::from(steps));
     }
 
     /// Has the quaternion that begins at field `i` leave out another component than guessed.
@@ -320,9 +492,9 @@ impl Guess {
     }
 
     #[inline(always)]
-    fn stir(&mut self, step: &Step, by: u32) {
-        if let Some(motion) = self.motion.get_mut(usize::from(step.group)) {
-            *motion |= by;
+    fn stir(&mut self, group: u8, by: u64) {
+        if let Some(motion) = self.motion.get_mut(usize::from(group)) {
+            *motion |= by.min(u64::from(u32::MAX)) as u32;
         }
     }
 
@@ -354,6 +526,24 @@ impl Guess {
         self.turns.get(number).copied().unwrap_or_default()
     }
 
+    /// A bit for each group that moved on as it moved between two acknowledged states.
+    #[inline]
+    pub(super) const fn trends(&self) -> u8 {
+        self.trends
+    }
+
+    /// Ticks from the newest acknowledged state to the one that is guessed.
+    #[inline]
+    pub(super) const fn age(&self) -> u8 {
+        self.age
+    }
+
+    /// Ticks per second, at least 1.
+    #[inline]
+    pub(super) const fn rate(&self) -> u16 {
+        if self.rate == 0 { 1 } else { self.rate }
+    }
+
     /// How far the guess for a group moved on, as the bits that its largest step needs, 0..=32.
     #[inline]
     pub(super) fn motion(&self, group: u8) -> u32 {
@@ -377,9 +567,10 @@ pub(super) fn same(a: &State, b: &State) -> bool {
     a.iter().zip(b).fold(0, |or, (a, b)| or | (a ^ b)) == 0
 }
 
-#[inline(always)]
-fn field(state: &State, i: usize) -> i32 {
-    state.get(i).copied().unwrap_or(0)
+/// How far a field goes in `age` ticks that moved so far in `ticks`.
+#[cold]
+fn share(moved: i64, age: i64, ticks: i64) -> i64 {
+    (2 * moved * age + ticks).div_euclid(2 * ticks)
 }
 
 /// The fields of the quaternion that begins at field `i`; zeros if there is none.
@@ -400,7 +591,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::schema::MAX_NUMERATOR;
+    use crate::schema::{Field, MAX_NUMERATOR};
     use crate::snapshot::samples::samples;
 
     const PLAIN: Field = Field {
@@ -413,7 +604,7 @@ mod tests {
         predictor: Predictor::Trend,
         group: 0,
         audience: Audience::Everyone,
-        classes: [2, 5],
+        order: 2,
     };
 
     fn guess(fields: &'static [Field], base: &[i32], older: Option<(&[i32], u8)>, age: u8, rate: u16) -> i32 {

@@ -52,13 +52,11 @@ impl Turn {
 
     /// The guess as fields: index, a, b, c.
     pub fn fields(&self) -> [i32; 4] {
-        let mut index = 0;
-        let mut most = 0;
-        for (i, c) in (0..4).zip(self.guess) {
-            if c.unsigned_abs() > most {
-                (index, most) = (i, c.unsigned_abs());
-            }
-        }
+        // The first of the largest.
+        let [x, y, z, w] = self.guess.map(i32::unsigned_abs);
+        let (low, most_low) = if y > x { (1, y) } else { (0, x) };
+        let (high, most_high) = if w > z { (3, w) } else { (2, z) };
+        let index = if most_high > most_low { high } else { low };
         let [a, b, c] = self.parts(index);
         [i32::from(index), a, b, c]
     }
@@ -102,6 +100,17 @@ const fn unit(bits: u8) -> i32 {
     (2 * most * most) << (2 * (14 - bits as u32))
 }
 
+/// The same by width.
+static UNITS: [i32; 15] = {
+    let mut table = [0; 15];
+    let mut bits = ROTATION_BITS[0];
+    while bits <= ROTATION_BITS[1] {
+        table[bits as usize] = unit(bits);
+        bits += 1;
+    }
+    table
+};
+
 /// Square roots of the multiples of 2^21, with 8 fraction bits.
 static ROOTS: [u32; 258] = {
     let mut table = [0; 258];
@@ -119,44 +128,52 @@ static ROOTS: [u32; 258] = {
 fn root(square: i32) -> i32 {
     let square = square.max(0) as u32;
     let i = (square >> 21) as usize;
-    let (Some(from), Some(to)) = (ROOTS.get(i), ROOTS.get(i + 1)) else { return 0 };
+    let Some([from, to]) = ROOTS.get(i..).and_then(|rest| rest.first_chunk()) else { return 0 };
     let part = (square & ((1 << 21) - 1)) >> 5;
-    (((from << 8) + (1 << 15) + ((to - from).wrapping_mul(part) >> 8)) >> 16) as i32
+    let above = to.wrapping_sub(*from).wrapping_mul(part) >> 8;
+    ((from << 8).wrapping_add(1 << 15).wrapping_add(above) >> 16) as i32
 }
+
+// Nothing wraps in the next two; the plain operators would check. The choices are no branches, which nobody could foretell.
 
 #[inline]
 fn unpack(fields: [i32; 4], bits: u8) -> Quat {
     let [index, a, b, c] = fields;
-    let (most, shift) = ((1 << bits) - 1, 14 - u32::from(bits));
-    let part = |field: i32| (2 * field.clamp(0, most) - most) << shift;
+    let most = 1i32.wrapping_shl(u32::from(bits)).wrapping_sub(1);
+    let shift = 14u32.wrapping_sub(u32::from(bits));
+    let part = |field: i32| field.clamp(0, most).wrapping_mul(2).wrapping_sub(most).wrapping_shl(shift);
     let (a, b, c) = (part(a), part(b), part(c));
+    let square = |c: i32| c.wrapping_mul(c);
     // Each square is at most half of the unit's.
-    let large = root(unit(bits) - a * a - b * b - c * c);
-    match index {
-        0 => [large, a, b, c],
-        1 => [a, large, b, c],
-        2 => [a, b, large, c],
-        _ => [a, b, c, large],
-    }
+    let unit = UNITS.get(usize::from(bits)).copied().unwrap_or(0);
+    let large = root(unit.wrapping_sub(square(a)).wrapping_sub(square(b)).wrapping_sub(square(c)));
+    [
+        if index == 0 { large } else { a },
+        if index == 1 { large } else { pick(index < 1, a, b) },
+        if index == 2 { large } else { pick(index < 2, b, c) },
+        if (0..3).contains(&index) { c } else { large },
+    ]
 }
 
 #[inline]
 fn pack(quat: Quat, index: u8, bits: u8) -> [i32; 3] {
     let [x, y, z, w] = quat;
-    let (large, small) = match index {
-        0 => (x, [y, z, w]),
-        1 => (y, [x, z, w]),
-        2 => (z, [x, y, w]),
-        _ => (w, [x, y, z]),
-    };
-    let shift = 14 - u32::from(bits);
-    let most = (1 << bits) - 1;
-    let middle = (most << shift) + (1 << shift);
+    let large = pick(index < 2, pick(index < 1, x, y), pick(index < 3, z, w));
+    let small = [pick(index < 1, y, x), pick(index < 2, z, y), pick(index < 3, w, z)];
+    let shift = 14u32.wrapping_sub(u32::from(bits));
+    let most = 1i32.wrapping_shl(u32::from(bits)).wrapping_sub(1);
+    let middle = most.wrapping_shl(shift).wrapping_add(1i32.wrapping_shl(shift));
     // A quaternion and its negative are the same rotation; the one that counts has the large component positive.
-    let sign = if large < 0 { -1 } else { 1 };
-    let part = |c: i32| ((c * sign + middle) >> (shift + 1)).clamp(0, most);
-    let [a, b, c] = small;
-    [part(a), part(b), part(c)]
+    let sign = large >> 31;
+    small.map(|c| {
+        let c = (c ^ sign).wrapping_sub(sign).wrapping_add(middle);
+        c.wrapping_shr(shift.wrapping_add(1)).clamp(0, most)
+    })
+}
+
+#[inline(always)]
+const fn pick(first: bool, a: i32, b: i32) -> i32 {
+    if first { a } else { b }
 }
 
 /// The quaternion `age` ticks after `base`, on the great circle from `older`, which was `ticks` before `base`: a rotation of

@@ -16,7 +16,7 @@ const PLAIN: Field = Field {
     predictor: Predictor::Hold,
     group: 0,
     audience: Audience::Everyone,
-    classes: [0, 1],
+    order: 0,
 };
 
 /// A kind's records: two acknowledged states, the one to code, and the ages.

@@ -2,11 +2,12 @@
 
 use arrayvec::ArrayVec;
 
-use super::codec::{Codec, Op, read_codec, read_gap, read_header, read_op, read_residuals};
+use super::codec::{Codec, Op, read_codec, read_gap, read_header, read_op};
 use super::compact::{BadLength, Decoder, Model, Tables, VERSION_BITS};
 use super::entity::{Entity, Held, at};
+use super::fast::read_fields;
 use super::history::{History, Row};
-use super::predict::{self, Plans};
+use super::predict::{self, Guess, Plan, Plans};
 use super::{Ages, DecodeError, Header, MAX_SLOTS};
 use crate::bits::BitReader;
 use crate::schema::{Kind, Schema, State};
@@ -71,6 +72,7 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct View {
     schema: &'static Schema,
+    plans: Plans,
     rate: u16,
     limits: Limits,
     /// Index into `pool` by slot, or [`EMPTY`]; as long as the highest slot used demands.
@@ -91,9 +93,8 @@ pub struct View {
 }
 
 /// The tables that a view holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Compact {
-    plans: Plans,
     /// The newest last.
     tables: ArrayVec<Tables, MAX_TABLES>,
     /// What each body leaves behind, and what the next one of the same tables is made from.
@@ -113,6 +114,7 @@ trait Source {
 /// What the fields of an update are read against.
 struct Update<'a> {
     held: &'a Held,
+    plan: &'a Plan,
     rate: u16,
     base: Row<'a>,
     tick: u64,
@@ -138,7 +140,7 @@ impl Source for BitReader<'_> {
     fn update(&mut self, from: &Update<'_>) -> Result<State, DecodeError> {
         // The guess for `age` ticks of the course's state then is the course's state now.
         let guess = at(from.held.kind, from.rate, &from.base, from.tick);
-        read_residuals(self, from.held.kind, from.held.owner, guess)
+        read_fields(self, from.plan, &mut Guess::on_course(&guess, from.age, from.rate), from.held.owner)
     }
 
     fn finish(self) -> Result<(), DecodeError> {
@@ -199,6 +201,7 @@ impl View {
         assert!(limits.keep_ticks <= super::MAX_AGE, "keep_ticks is out of range");
         Self {
             schema,
+            plans: Plans::new(schema),
             rate,
             limits,
             slots: Vec::new(),
@@ -216,10 +219,7 @@ impl View {
     /// Holds tables that compact bodies may start from from now on. The newest [`MAX_TABLES`] are held; tables of a version
     /// that is held already replace those.
     pub fn add_tables(&mut self, tables: Tables) {
-        let schema = self.schema;
-        let held = self.compact.get_or_insert_with(|| {
-            Box::new(Compact { plans: Plans::new(schema), tables: ArrayVec::new(), running: ArrayVec::new() })
-        });
+        let held = self.compact.get_or_insert_default();
         let same = held.tables.iter().position(|other| other.version() == tables.version());
         if let Some(at) = same.or((held.tables.len() == MAX_TABLES).then_some(0)) {
             held.tables.remove(at);
@@ -268,7 +268,7 @@ impl View {
         };
         let both = held.tables.iter().zip(&mut held.running).find(|(tables, _)| tables.version() == version);
         let (tables, running) = both.ok_or(DecodeError::UnknownTables(version))?;
-        let header = self.decode_from(tick, Decoder::new(&held.plans, running, coded), staged);
+        let header = self.decode_from(tick, Decoder::new(&self.plans, running, coded), staged);
         running.restart(tables.model());
         header
     }
@@ -318,7 +318,8 @@ impl View {
         let (place, held) = held.ok_or(DecodeError::EmptySlot)?;
         let wanted = tick.checked_sub(u64::from(age)).ok_or(DecodeError::UnknownBaseline)?;
         let base = held.history.at_or_before(wanted).ok_or(DecodeError::UnknownBaseline)?;
-        let state = source.update(&Update { held, rate: self.rate, base, tick, age })?;
+        let plan = self.plans.kind(held.number)?;
+        let state = source.update(&Update { held, plan, rate: self.rate, base, tick, age })?;
         Ok(Staged::Update { place, baseline: base.from, age, state })
     }
 

@@ -28,6 +28,7 @@ UNUSED, FLAGS, INDEX, RANK = 256, 512, 128, 4  # slots of each kind (S-21)
 
 FRESH_SLOT, FRESH_CELL, FRESH_MEAN, FRESH_WEIGHT = (1 << 31) + 1, 1 << 15, 48, 36044
 ODDS_END = 2047
+FARTHEST_WAY, TELLING_WAY, FIRST_SHARE, SURE_PATH = 1 << 32, 16, 10, 47
 
 
 class CompactError(Exception):
@@ -165,6 +166,11 @@ def signed32(value: int) -> int:
 def is_index(f: Field) -> bool:
     """Whether a field says which component a rotation leaves out (D-4)."""
     return getattr(f.predictor, "part", None) == 0
+
+
+def is_linear(f: Field) -> bool:
+    """Whether a field comes after the others, whose way says much of it (S-8, S-23)."""
+    return f.bits > 1 and type(f.predictor).__name__ == "Linear"
 
 
 def likeness(f: Field) -> tuple[object, ...]:
@@ -411,9 +417,8 @@ class Decoder:
     def fields(self, number: int, owner: bool, base: State, age: int, rate: int) -> State:
         """The fields of an update (S-23)."""
         kind = self._schema.kinds[number]
-        return _Update(self, kind, number, base, kind.moved_on(base, age, rate)).fields(
-            owner, self._classes[number]
-        )
+        update = _Update(self, kind, number, base, kind.moved_on(base, age, rate))
+        return update.fields(owner, self._classes[number], age, rate)
 
     def residual(self, number: int, own: int, path: int) -> int:
         """A residual of that class."""
@@ -462,41 +467,68 @@ class _Update:
         self._guess = list(guess)
         self._moved: dict[int, int] = {}
         for f, b, g in zip(kind.fields, base, guess):
-            if type(f.predictor).__name__ in ("Linear", "Fall"):
+            if f.bits > 1 and type(f.predictor).__name__ in ("Linear", "Fall"):
                 self._moved[f.group] = self._moved.get(f.group, 0) | abs(way(f, b, g))
         self._runs_before: list[int] = []
         self._run: list[int] = []
+        self._group: int | None = None
 
     def _motion(self, group: int) -> int:
         return min(15, self._moved.get(group, 0).bit_length())
 
-    def fields(self, owner: bool, classes: dict[int, int]) -> State:
+    def fields(self, owner: bool, classes: dict[int, int], age: int, rate: int) -> State:
         """All of them."""
-        state, group = [], None
+        state = list(self._guess)
         any_motion = min(15, max((m.bit_length() for m in self._moved.values()), default=0))
-        for i, f in enumerate(self._kind.fields):
-            if f.owners and not owner:
-                state.append(self._guess[i])
+        told = [(i, f) for i, f in enumerate(self._kind.fields) if owner or not f.owners]
+        for i, f in told:
+            if is_linear(f):
                 continue
-            if f.group != group:
-                self._runs_before += self._run
-                self._run, group = [], f.group
+            self._enter(f.group)
             if i in classes:
-                state.append(self._number_field(i, f, classes[i]))
+                back = way(f, self._guess[i], self._base[i])
+                state[i] = self._value(f, classes[i], back, self._path(f.group), self._guess[i])
             elif f.bits == 1:
                 guess = self._guess[i]
                 differs = self._decoder.slot(self._number, "flag", 32 * i + 16 * (guess != 0) + any_motion)
-                state.append(f.low + f.high - guess if differs else guess)
+                state[i] = f.low + f.high - guess if differs else guess
             else:
-                state.append(self._index(i, f))
+                state[i] = self._index(i, f)
+        share = None
+        for i, f in told:
+            if is_linear(f):
+                share = self._linear(i, f, classes[i], state, share, age, rate)
         return tuple(state)
 
-    def _number_field(self, i: int, f: Field, number: int) -> int:
-        back = way(f, self._guess[i], self._base[i])
+    def _linear(
+        self, i: int, f: Field, number: int, state: list[int], share: int | None, age: int, rate: int
+    ) -> int | None:
+        """A field that moves along another, whose value is known (S-8); the share from here on."""
+        p: Any = f.predictor
+        change = way(self._kind.fields[p.velocity], self._guess[p.velocity], state[p.velocity])
+        gone = max(-FARTHEST_WAY, min(FARTHEST_WAY, change * p.numerator * age // rate))
+        guess = f.into_range(self._guess[i] + (gone * (FIRST_SHARE if share is None else share) >> 4))
+        self._enter(f.group)
+        path = self._path(f.group) if share is None else SURE_PATH
+        state[i] = self._value(f, number, gone, path, guess)
+        length = abs(gone)
+        if length < TELLING_WAY:
+            return share
+        went = way(f, self._guess[i], state[i]) * (1 if gone > 0 else -1)
+        return max(0, min(16, (16 * went + length // 2) // length))
+
+    def _enter(self, group: int) -> None:
+        """A field of that group is next."""
+        if group != self._group:
+            self._runs_before += self._run
+            self._run, self._group = [], group
+
+    def _value(self, f: Field, number: int, back: int, path: int, guess: int) -> int:
+        """A guess and its residual."""
         own = 2 * min(15, abs(back).bit_length()) + (back < 0)
-        residual = self._decoder.residual(number, own, self._path(f.group))
+        residual = self._decoder.residual(number, own, path)
         self._run.append(abs(residual).bit_length())
-        value = self._guess[i] + residual
+        value = guess + residual
         if not f.wraps and not f.low <= value <= f.high:
             raise CompactError("a value out of range")
         return f.into_range(value)

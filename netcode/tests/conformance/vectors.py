@@ -97,9 +97,8 @@ def read_field(v: dict[str, Any]) -> zw.Field:
     predictor: zw.Linear | zw.Fall | None = None
     if numbers != "hold":
         predictor = zw.Linear(**numbers) if "velocity" in numbers else zw.Fall(**numbers)
-    classes = (v["classes"][0], v["classes"][1])
     head = (v["name"], v["bits"], v["signed"], v["wraps"], v["scale"], v["unit"], v["group"])
-    return zw.Field(*head, classes, predictor, v["audience"] == 1)
+    return zw.Field(*head, v["order"], predictor, v["audience"] == 1)
 
 
 def check_schema(t: Tally, v: dict[str, Any]) -> None:

@@ -55,6 +55,9 @@ LEAST_WINDOW, MOST_WINDOW = 4, 16_383
 SLOTS = 4096
 HISTORY = 64
 FALL_TICKS = 128
+MOST_ONES = 12
+FARTHEST_WAY = 1 << 32
+TELLING_WAY = 16
 MOST_TICKS = (1 << 32) - 1
 INPUTS_PER_MESSAGE = 8
 PACKET_NUMBER_END = 1 << 48
@@ -1834,7 +1837,7 @@ class Field:
     scale: int
     unit: str
     group: int
-    classes: tuple[int, int]
+    order: int
     predictor: Linear | Fall | None = None
     owners: bool = False
 
@@ -1859,10 +1862,14 @@ class Field:
         value &= (1 << self.bits) - 1
         return to_signed(value, self.bits) if self.signed else value
 
+    def difference(self, start: int, end: int) -> int:
+        """From ``start`` to ``end``; around a cyclic field the shorter way."""
+        return to_signed((end - start) % (1 << self.bits), self.bits) if self.wraps else end - start
+
     def canonical(self) -> bytes:
         """D-5."""
         numbers = struct.pack("<BBBI", self.bits, self.signed, self.wraps, self.scale)
-        rest = bytes([self.group, self.owners, *self.classes])
+        rest = bytes([self.group, self.owners, self.order])
         match self.predictor:
             case Linear():
                 predictor = struct.pack("<BBi", 1, *self.predictor)
@@ -1943,21 +1950,21 @@ def fields_canonical(fields: Sequence[Field]) -> bytes:
 def _body_fields() -> tuple[Field, ...]:
     """The fields that players and NPCs have in common."""
 
-    def position(name: str, bits: int, group: int, classes: tuple[int, int], velocity: int) -> Field:
-        return Field(name, bits, True, False, 256, "m", group, classes, Linear(velocity, 4))
+    def position(name: str, bits: int, group: int, velocity: int) -> Field:
+        return Field(name, bits, True, False, 256, "m", group, 0, Linear(velocity, 4))
 
-    def velocity(name: str, group: int, fall: Fall | None = None) -> Field:
-        return Field(name, 12, True, False, 64, "m/s", group, (7, 10), fall)
+    def velocity(name: str, group: int, order: int, fall: Fall | None = None) -> Field:
+        return Field(name, 12, True, False, 64, "m/s", group, order, fall)
 
     return (
-        position("x", 21, 0, (4, 11), 3),
-        position("y", 18, 1, (5, 9), 4),
-        position("z", 21, 0, (4, 11), 5),
-        velocity("vx", 0),
-        velocity("vy", 1, Fall(1280, 1920, 7, 1)),
-        velocity("vz", 0),
-        Field("yaw", 12, False, True, 4096, "turn", 2, (6, 9)),
-        Field("flags", 4, False, False, 1, "bits", 3, (1, 2)),
+        position("x", 21, 0, 3),
+        position("y", 18, 1, 4),
+        position("z", 21, 0, 5),
+        velocity("vx", 0, 8),
+        velocity("vy", 1, 10, Fall(1280, 1920, 7, 1)),
+        velocity("vz", 0, 8),
+        Field("yaw", 12, False, True, 4096, "turn", 2, 9),
+        Field("flags", 4, False, False, 1, "bits", 3, 0),
     )
 
 
@@ -1965,15 +1972,15 @@ STANDARD_SCHEMA = Schema(
     kinds=(
         Kind(
             "player",
-            (*_body_fields(), Field("stamina", 6, False, False, 63, "full", 4, (3, 4), owners=True)),
+            (*_body_fields(), Field("stamina", 6, False, False, 63, "full", 4, 0, owners=True)),
         ),
-        Kind("npc", (*_body_fields(), Field("archetype", 8, False, False, 1, "number", 4, (2, 4)))),
+        Kind("npc", (*_body_fields(), Field("archetype", 8, False, False, 1, "number", 4, 0))),
     ),
     input=(
-        Field("move_x", 5, True, False, 15, "full speed", 0, (2, 4)),
-        Field("move_z", 5, True, False, 15, "full speed", 0, (2, 4)),
-        Field("yaw", 12, False, True, 4096, "turn", 1, (6, 9)),
-        Field("buttons", 4, False, False, 1, "bits", 2, (1, 2)),
+        Field("move_x", 5, True, False, 15, "full speed", 0, 0),
+        Field("move_z", 5, True, False, 15, "full speed", 0, 0),
+        Field("yaw", 12, False, True, 4096, "turn", 1, 9),
+        Field("buttons", 4, False, False, 1, "bits", 2, 0),
     ),
 )
 
@@ -2202,10 +2209,8 @@ class World:
         changed = {group for group in kind.groups(entity.owner) if stream.flag()}
         baseline_tick, base = entity.baseline(tick - age)
         guesses = kind.moved_on(base, tick - baseline_tick, self.rate)
-        state = (
-            read_residual(stream, f, g) if f.group in changed else g for f, g in zip(kind.fields, guesses)
-        )
-        return Update(slot, baseline_tick, tuple(state))
+        state = read_residuals(stream, kind, changed, guesses, age, self.rate)
+        return Update(slot, baseline_tick, state)
 
     def _commit(self, records: Iterable[Record], tick: int) -> list[Event]:
         """Despawns and updates happen before spawns (S-5)."""
@@ -2276,17 +2281,48 @@ def read_gap(stream: BitReader) -> int:
     return stream.bits(12)
 
 
-def read_residual(stream: BitReader, f: Field, guessed: int) -> int:
-    """The value of a field whose group is set (S-8)."""
-    if f.bits == 1:
+def read_residuals(
+    stream: BitReader, kind: Kind, changed: set[int], guesses: State, age: int, rate: int
+) -> State:
+    """The fields of the groups that are set (S-8), those that move along another last."""
+    state = list(guesses)
+    last: list[tuple[int, Linear]] = []
+    for i, f in enumerate(kind.fields):
+        alone = sum(f.group == other.group for other in kind.fields) == 1
+        if f.group not in changed:
+            continue
+        if f.bits == 1:
+            if alone or stream.flag():
+                state[i] = f.low + f.high - guesses[i]
+        elif isinstance(f.predictor, Linear):
+            last.append((i, f.predictor))
+        else:
+            state[i] = read_residual(stream, f, f.order, int(alone), guesses[i])
+    share, sure = 10, 2
+    for i, predictor in last:
+        f, v = kind.fields[i], predictor.velocity
+        change = kind.fields[v].difference(guesses[v], state[v])
+        way = change * predictor.numerator * age // rate
+        way = max(-FARTHEST_WAY, min(FARTHEST_WAY, way))
+        likely = f.into_range(guesses[i] + way * share // 16)
+        order = min(max(abs(way).bit_length() - sure, 0), f.bits)
+        state[i] = read_residual(stream, f, order, 0, likely)
+        if abs(way) >= TELLING_WAY:
+            gone = f.difference(guesses[i], state[i]) * (1 if way > 0 else -1)
+            share, sure = max(0, min(16, (16 * gone + abs(way) // 2) // abs(way))), 4
+    return tuple(state)
+
+
+def read_residual(stream: BitReader, f: Field, order: int, least: int, guessed: int) -> int:
+    """A value in a code of that order (S-8)."""
+    ones = 0
+    while ones < MOST_ONES and stream.flag():
+        ones += 1
+    if ones == MOST_ONES:
         return f.read(stream)
-    residual_class = stream.bits(2)
-    if residual_class == 0:
-        return guessed
-    if residual_class == 3:
-        return f.read(stream)
-    code = stream.bits(f.classes[residual_class - 1])
-    value = guessed + ((code + 1) // 2 if code % 2 else -(code // 2 + 1))
+    width = order + ones
+    code = (1 << width) + stream.bits(width) - (1 << order) + least
+    value = guessed + (-(code + 1) // 2 if code % 2 else code // 2)
     if not f.wraps and not f.low <= value <= f.high:
         raise SnapshotError("a value out of range")
     return f.into_range(value)

@@ -22,7 +22,7 @@ const CROWD_LOOKS: u64 = 8;
 /// [`Aoi::crowd`] unless told otherwise.
 pub const DEFAULT_CROWD: u16 = 128;
 /// [`Aoi::follow`] unless told otherwise.
-pub const DEFAULT_FOLLOW: u16 = 40;
+pub const DEFAULT_FOLLOW: u16 = 56;
 /// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
 const MAX_SPAWNING: usize = 128;
 
@@ -47,7 +47,7 @@ pub struct Aoi {
 
 impl Aoi {
     /// An area of `radius_m`, left after half a second, looked at five times a second, at `rate` ticks a second; a crowd
-    /// are more than 128, of whom 40 are followed and the others have their turn within 0.95 s.
+    /// are more than 128, of whom 56 are followed and the others have their turn within 0.95 s.
     #[must_use]
     pub fn new(radius_m: f32, rate: u16) -> Self {
         let rate = u64::from(rate);
@@ -195,12 +195,11 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
 fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
     let Replica { order, slots, pending, near, .. } = replica;
     for (id, slot) in order.iter() {
+        pending.insert(*slot);
         if let Some(known) = slots.get_mut(usize::from(*slot))
-            && !known.followed
+            && !core::mem::replace(&mut known.followed, true)
         {
-            known.followed = true;
             look.viewers.add(*id, Viewer { client: look.client, slot: *slot });
-            pending.insert(*slot);
         }
     }
     near.clear();

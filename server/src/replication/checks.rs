@@ -4,7 +4,7 @@ use sim::{EntityId, Frame};
 use thiserror::Error;
 
 use super::Replication;
-use super::replica::{Known, NEVER, Phase, Replica};
+use super::replica::{Known, Phase, Replica};
 use super::viewers::Viewer;
 
 /// What the server believes that a client has of an entity.
@@ -88,8 +88,7 @@ impl Replica {
     pub fn held(&self) -> impl Iterator<Item = Held> + '_ {
         self.order.iter().filter_map(|(id, slot)| {
             let known = self.slots.get(usize::from(*slot)).filter(|known| known.phase == Phase::Known)?;
-            let acked = self.epoch + u64::from(known.acked);
-            let settled = !self.pending.contains(*slot) && (known.sent == NEVER || known.sent <= known.acked);
+            let (acked, settled) = (self.epoch + u64::from(known.acked), !self.pending.contains(*slot));
             Some(Held { id: *id, slot: *slot, acked, settled, followed: known.followed })
         })
     }
@@ -141,7 +140,7 @@ fn needs_record(frame: &Frame, replica: &Replica, known: &Known) -> bool {
         Phase::Spawning | Phase::Despawning => true,
         Phase::Known => frame.row(known.id).is_none_or(|row| {
             let course = if known.id == replica.own { frame.course_own(row) } else { frame.course(row) };
-            course > replica.epoch + u64::from(known.acked) && !replica.is_told(known, course)
+            course > replica.epoch + u64::from(known.acked)
         }),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use netcode::schema::{Schema, State};
 use netcode::snapshot::compact::{Binary, Coder, Encoder, MAX_VERSION, Model, Tables, Trainer};
-use netcode::snapshot::predict::{History, Plans};
+use netcode::snapshot::predict::History;
 use netcode::snapshot::{DecodeError, Header, MAX_HEADER_BITS, MAX_TABLES, Op};
 use sim::{EntityId, Frame};
 
@@ -19,6 +19,10 @@ use super::select::{Candidate, What, packed_bits, row_like};
 
 /// The first tables are published when so many updates were learned, by default.
 pub const DEFAULT_FIRST_UPDATES: u32 = 4096;
+/// The first tables are trained over so many seconds at least: what a world does in one moment is not what it does.
+const FIRST_S: u64 = 3;
+/// The most bodies that are learned in a tick while there are no tables.
+const FIRST_BODIES: u32 = 64;
 /// Of so many bodies one is learned, once there are tables.
 const SAMPLE: u64 = 8;
 /// Bodies that are learned before the gain of new tables is judged.
@@ -46,13 +50,15 @@ struct Published {
 /// The tables of a worker.
 #[derive(Debug)]
 pub(super) struct Compact {
-    plans: Plans,
     trainer: Trainer,
     /// The newest last.
     published: ArrayVec<Published, MAX_TABLES>,
     published_at: u64,
     versions: u32,
     first_updates: u64,
+    /// When the first body was learned, and how many were in this tick.
+    began: Option<u64>,
+    in_tick: u32,
     updates: u64,
     bodies: u64,
     window: Window,
@@ -73,7 +79,8 @@ impl Compact {
     pub fn new(schema: &'static Schema, first_updates: u32) -> Self {
         Self {
             first_updates: first_updates.into(),
-            plans: Plans::new(schema),
+            began: None,
+            in_tick: 0,
             trainer: Trainer::new(schema),
             published: ArrayVec::new(),
             published_at: 0,
@@ -112,11 +119,11 @@ impl Compact {
     /// Never, if the frame's values are in range; or there are no such tables.
     pub fn encode(&mut self, version: u8, body: &Body<'_>) -> Result<&[u8], DecodeError> {
         let newest = self.newest().map(|(newest, _)| newest);
-        let Self { plans, published, out, .. } = self;
+        let Self { published, out, .. } = self;
         let published = published.iter_mut().find(|published| published.tables.version() == version);
         let Published { tables, running, .. } = published.ok_or(DecodeError::UnknownTables(version))?;
         out.clear();
-        let mut encoder = Encoder::new(plans, running, out);
+        let mut encoder = Encoder::new(&body.schema.plans, running, out);
         let coded = body.code(&mut encoder);
         encoder.finish();
         running.restart(tables.model());
@@ -137,7 +144,9 @@ impl Compact {
 
     /// Learns a body that goes out in the fast codec because its client has no tables yet.
     pub fn learn_first(&mut self, body: &Body<'_>) {
-        if self.published.is_empty() {
+        if self.published.is_empty() && self.in_tick < FIRST_BODIES {
+            self.in_tick += 1;
+            self.began.get_or_insert(body.frame.tick);
             // What cannot be coded is not learned; it goes out as it is.
             let _ = self.learn(body, None);
         }
@@ -149,7 +158,7 @@ impl Compact {
 
     fn learn(&mut self, body: &Body<'_>, coded: Option<u64>) -> Result<(), DecodeError> {
         let before = self.trainer.cost();
-        body.code(&mut self.trainer.body(&self.plans))?;
+        body.code(&mut self.trainer.body(&body.schema.plans))?;
         self.updates +=
             body.candidates.iter().filter(|candidate| matches!(candidate.what, What::Update { .. })).count() as u64;
         if let Some(coded) = coded {
@@ -163,7 +172,9 @@ impl Compact {
     /// Publishes a version, if there is none and enough was learned, or it is worth it.
     pub fn publish_if_due(&mut self, tick: u64, rate: u16) {
         let due = if self.published.is_empty() {
-            self.updates >= self.first_updates
+            let over = self.began.is_some_and(|began| tick >= began + FIRST_S * u64::from(rate));
+            self.in_tick = 0;
+            over && self.updates >= self.first_updates
         } else {
             let ticks = |versions: u32| (APART_S << versions.min(DOUBLED)) * u64::from(rate);
             let judges = self.window.bodies >= WINDOW

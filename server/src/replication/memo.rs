@@ -5,14 +5,15 @@
 
 use netcode::bits::BitWriter;
 use netcode::schema::{Kind, Predictor, State, extrapolate};
-use netcode::snapshot::{MAX_AGE, write_residuals, write_spawn};
+use netcode::snapshot::predict::Guess;
+use netcode::snapshot::{MAX_AGE, write_fields, write_spawn};
 use sim::Frame;
 
 use super::ReplicationSchema;
 
 /// Ages with a place of their own for each entity; two that differ by this displace each other.
 const WAYS: usize = 32;
-/// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their classes and groups, or of
+/// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their prefixes and groups, or of
 /// what comes before them in a spawn.
 const MAX_BYTES: usize = 80;
 /// The age under which spawns have their place.
@@ -43,7 +44,10 @@ pub(super) struct Packed {
 /// The strings of one frame.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
+    /// By age and then by row: clients mostly want the same age of many rows.
     entries: Vec<Entry>,
+    /// Rows that each age has places for.
+    rows: usize,
     words: Vec<u64>,
     stamp: u32,
     pub hits: u64,
@@ -69,30 +73,44 @@ impl Memo {
             self.entries.fill(Entry::default());
             self.stamp = 1;
         }
-        if self.entries.len() < rows * WAYS {
+        if self.rows < rows {
+            self.rows = rows;
+            self.entries.clear();
             self.entries.resize(rows * WAYS, Entry::default());
         }
+    }
+
+    #[inline]
+    fn place(&self, row: u32, age: u8) -> usize {
+        usize::from(age) % WAYS * self.rows + row as usize
     }
 
     /// The string of an update against a baseline so old, if it was made already.
     #[inline]
     pub fn get(&mut self, row: u32, age: u8) -> Option<Packed> {
-        let entry = self.entries.get(row as usize * WAYS + usize::from(age) % WAYS)?;
+        let found = self.find(row, age);
+        self.hits += u64::from(found.is_some());
+        found
+    }
+
+    #[inline]
+    fn find(&self, row: u32, age: u8) -> Option<Packed> {
+        let entry = self.entries.get(self.place(row, age))?;
         let found = entry.stamp == self.stamp && entry.age == age;
-        self.hits += u64::from(found);
         found.then_some(Packed { at: entry.at, bits: entry.bits, error: entry.error })
     }
 
     /// Packs an update as everybody but the owner gets it.
     pub fn make(&mut self, schema: &ReplicationSchema, change: &Change<'_>) -> Packed {
         let packed = self.pack(schema, change, false);
+        self.misses += 1;
         self.keep(change.row, change.age, packed);
         packed
     }
 
     /// The string of a spawn, for the owner or for all others.
     pub fn spawn(&mut self, schema: &ReplicationSchema, frame: &Frame, row: u32, owner: bool) -> Packed {
-        if !owner && let Some(packed) = self.get(row, SPAWN) {
+        if !owner && let Some(packed) = self.find(row, SPAWN) {
             return packed;
         }
         let mut bytes = [0; MAX_BYTES];
@@ -109,8 +127,7 @@ impl Memo {
     }
 
     fn keep(&mut self, row: u32, age: u8, packed: Packed) {
-        self.misses += 1;
-        let place = row as usize * WAYS + usize::from(age) % WAYS;
+        let place = self.place(row, age);
         if let Some(entry) = self.entries.get_mut(place) {
             let Packed { at, bits, error } = packed;
             *entry = Entry { stamp: self.stamp, at, bits, age, error };
@@ -129,25 +146,31 @@ impl Memo {
     pub fn pack(&mut self, schema: &ReplicationSchema, change: &Change<'_>, owner: bool) -> Packed {
         let mut bytes = [0; MAX_BYTES];
         let mut w = BitWriter::new(&mut bytes);
-        let Some(kind) = schema.schema.kind(change.kind) else { return Packed { at: 0, bits: 0, error: 0 } };
+        let Ok(plan) = schema.plans.kind(change.kind) else { return Packed { at: 0, bits: 0, error: 0 } };
+        let kind = plan.kind();
         let guess = extrapolate(kind, schema.rate, u32::from(change.age), change.base);
-        write_residuals(&mut w, kind, owner, &guess, change.state);
+        write_fields(&mut w, plan, &mut Guess::on_course(&guess, change.age, schema.rate), owner, change.state);
         let bits = w.bit_len() as u16;
         let len = w.finish();
         Packed { at: self.store(&bytes, len), bits, error: worst_miss(kind, &guess, change.state) }
     }
 
-    /// Copies a string made for this frame.
+    /// Copies a string made for this frame behind the `head_bits` (at most 64) bits of `head`.
     #[inline]
-    pub fn copy(&self, packed: Packed, w: &mut BitWriter<'_>) {
-        let mut left = u32::from(packed.bits);
-        for word in self.words.get(packed.at as usize..).unwrap_or_default() {
-            if left <= 64 {
-                return w.write(*word, left);
-            }
-            w.write(*word, 64);
+    pub fn copy(&self, head: u64, head_bits: u32, packed: Packed, w: &mut BitWriter<'_>) {
+        let mut words = self.words.get(packed.at as usize..).unwrap_or_default().iter().copied();
+        let (mut held, mut left) = (u128::from(head), head_bits + u32::from(packed.bits));
+        held |= u128::from(words.next().unwrap_or(0)) << head_bits;
+        while left > 64 {
+            w.write(held as u64, 64);
             left -= 64;
+            held >>= 64;
+            // The place of the next word: the held ones are full up to there.
+            if left > head_bits {
+                held |= u128::from(words.next().unwrap_or(0)) << head_bits;
+            }
         }
+        w.write(held as u64, left);
     }
 
     pub fn bytes(&self) -> usize {

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use netcode::bits::BitWriter;
 use netcode::schema::Schema;
 use netcode::snapshot::compact::VERSION_BITS;
+use netcode::snapshot::predict::Plans;
 use netcode::snapshot::{Codec, write_codec};
 use sim::spots::Neighbour;
 use sim::{EntityId, Frame};
@@ -73,9 +74,10 @@ pub struct ReplicationConfig {
 }
 
 /// What is replicated, and how often.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct ReplicationSchema {
     schema: &'static Schema,
+    plans: Plans,
     rate: u16,
 }
 
@@ -175,7 +177,7 @@ impl Replication {
     #[must_use]
     pub fn new(config: &ReplicationConfig) -> Self {
         Self {
-            schema: ReplicationSchema { schema: config.schema, rate: config.rate },
+            schema: ReplicationSchema { schema: config.schema, plans: Plans::new(config.schema), rate: config.rate },
             aoi: config.aoi,
             weights: Weights::new(&config.priority, config.rate),
             max_known: usize::from(config.max_known.min(netcode::snapshot::MAX_SLOTS)),

@@ -61,8 +61,6 @@ pub(super) struct Known {
     pub losses: u8,
     /// Whether this client is among the entity's viewers.
     pub followed: bool,
-    /// Whether a record was sent at `sent`.
-    pub told: bool,
 }
 
 const _: () = assert!(size_of::<Known>() == 16);
@@ -267,7 +265,7 @@ impl Replica {
         let place = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
         let now = self.stamp(tick);
         let (phase, followed) = (Phase::Spawning, !crowd);
-        let known = Known { id, acked: now, sent: now, phase, losses: 0, followed, told: false };
+        let known = Known { id, acked: now, sent: now, phase, losses: 0, followed };
         let turns = turns.max(1);
         let of_turn = crowd.then(|| self.vacant_of_turn(u64::from(id.index()) % turns, turns, id)).flatten();
         let slot = of_turn.or_else(|| self.first_vacant(id))?;
@@ -318,15 +316,7 @@ impl Replica {
     fn extend_to(&mut self, slot: u16, id: EntityId) {
         while self.slots.len() <= usize::from(slot) {
             self.vacant.insert(self.slots.len() as u16);
-            self.slots.push(Known {
-                id,
-                acked: NEVER,
-                sent: NEVER,
-                phase: Phase::Vacant,
-                losses: 0,
-                followed: false,
-                told: false,
-            });
+            self.slots.push(Known { id, acked: NEVER, sent: NEVER, phase: Phase::Vacant, losses: 0, followed: false });
         }
     }
 
@@ -355,7 +345,7 @@ impl Replica {
         let now = self.stamp(tick);
         for record in carried {
             if let Some(known) = self.slots.get_mut(usize::from(record.slot())) {
-                (known.sent, known.told) = (now, true);
+                known.sent = now;
                 // Who is followed, and who is gone, is sent until it is acknowledged. Others have had their turn; if the
                 // packet is lost, they are looked at again.
                 if !known.followed && known.phase != Phase::Despawning {
@@ -391,14 +381,6 @@ impl Replica {
         });
         self.sent = sent;
         self.newest_acked = self.newest_acked.max(settled);
-    }
-
-    /// Whether two records of a course that began in that tick are on their way, or one that waited: in a crowd, where
-    /// others wait, that must do as long as none is lost. Not for the client's own entity.
-    #[inline]
-    pub(super) fn is_told(&self, known: &Known, course: u64) -> bool {
-        let sent = self.epoch + u64::from(known.sent);
-        self.crowded && known.told && known.losses == 0 && known.sent != NEVER && sent > course && known.id != self.own
     }
 
     /// Packet `pn` is lost: what it carried becomes more urgent.
@@ -444,6 +426,37 @@ impl Replica {
                 (known.phase, known.acked) = (Phase::Spawning, since);
                 self.pending.insert(*slot);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_one_turn_and_no_turn_has_many_more_than_another() {
+        for turns in [1, 3, 19, 20, 121, MAX_TURNS] {
+            let mut slots: Vec<u16> = (0..turns).flat_map(|turn| slots_of_turn(turn, turns)).flatten().collect();
+            slots.sort_unstable();
+            assert!(slots.iter().copied().eq(0..MAX_SLOTS), "{turns} turns");
+            let lens = (0..turns).map(|turn| slots_of_turn(turn, turns).iter().map(ExactSizeIterator::len).sum());
+            let (least, most) = lens.fold((usize::MAX, 0), |(least, most), len: usize| (least.min(len), most.max(len)));
+            assert!(most - least <= 2, "{turns} turns of {least} to {most}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_slots_is_just_these_in_their_words() {
+        for slots in [0..0, 0..1, 5..64, 60..70, 64..128, 3..200, 4095..4096, 128..128] {
+            let (mut set, mut without) = (SlotSet::default(), SlotSet::default());
+            without.insert(66);
+            set.insert_range(slots.clone(), &without);
+            let held: Vec<u16> = (0..MAX_SLOTS).filter(|slot| set.contains(*slot)).collect();
+            let wanted: Vec<u16> = slots.clone().filter(|slot| *slot != 66).collect();
+            assert_eq!(held, wanted, "{slots:?}");
+            assert_eq!(set.first_in(0..MAX_SLOTS), wanted.first().copied());
+            assert_eq!(set.first_in(slots.end..MAX_SLOTS), None);
         }
     }
 }

@@ -20,6 +20,8 @@ use super::{Explained, ReplicaStats, ReplicationSchema};
 const GAP_BITS: usize = 5;
 /// Turns made up for in one tick, by a client in a crowd that had fallen behind.
 const TURNS_AT_ONCE: usize = 2;
+/// So many may wait besides those who are followed before turns wait too, however few are known.
+const LEAST_WAITING: usize = 32;
 /// A second age is named for more updates than this; for fewer it does not pay.
 const LEAST_SECOND: u16 = 8;
 /// The nearest of a crowd go first as long as they take no more of the budget than this, in percent.
@@ -75,17 +77,11 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
     if replica.crowded {
         take_turns(replica, choice);
     }
-    let mut ages = Ages { first: collect(replica, choice, candidates), second: None };
-    if replica.crowded {
-        ages.second = second_age(ages.first, candidates);
-    }
-    for candidate in candidates.iter_mut() {
-        if let What::Update { age, .. } = candidate.what {
-            candidate.bits += ages.bits(age) as u16;
-        }
-    }
+    let mut by_age = [0; MAX_AGE as usize + 1];
+    let first = collect(replica, choice, candidates, &mut by_age);
+    let ages = Ages { first, second: if replica.crowded { second_age(first, by_age) } else { None } };
     let room = choice.budget.saturating_sub(MAX_HEADER_BITS);
-    let cut = packed_bits(candidates) > room || candidates.len() > usize::from(MAX_RECORDS);
+    let cut = add_ages(candidates, ages) > room || candidates.len() > usize::from(MAX_RECORDS);
     if cut || choice.explained.is_some() {
         rank(replica, choice, candidates);
     }
@@ -106,7 +102,9 @@ fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
     let turns = choice.aoi.turn_ticks.max(1);
     let next = (choice.frame.tick + 1) % turns;
     // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
-    let most = usize::from(choice.aoi.follow) + 2 * replica.known().div_ceil(turns as usize);
+    // Who is followed may wait all the time, and so may those of a party, who are followed beyond the nearest.
+    let followed = replica.near.len().max(choice.aoi.follow.into());
+    let most = followed + (2 * replica.known().div_ceil(turns as usize)).max(LEAST_WAITING);
     for _ in 0..TURNS_AT_ONCE {
         if replica.turn == next || replica.pending.len() > most {
             return;
@@ -117,23 +115,35 @@ fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
 }
 
 /// The age that most updates have whose age is not `first`: in a crowd, that of those whose turn it is.
-fn second_age(first: u8, candidates: &[Candidate]) -> Option<u8> {
-    let mut counts = [0u16; MAX_AGE as usize + 1];
-    for candidate in candidates {
-        if let What::Update { age, .. } = candidate.what
-            && age != first
-            && let Some(count) = counts.get_mut(usize::from(age))
-        {
-            *count += 1;
-        }
+fn second_age(first: u8, mut by_age: [u16; MAX_AGE as usize + 1]) -> Option<u8> {
+    if let Some(count) = by_age.get_mut(usize::from(first)) {
+        *count = 0;
     }
-    let (age, count) = (0u8..).zip(counts).max_by_key(|(_, count)| *count)?;
+    let (age, count) = (0u8..).zip(by_age).max_by_key(|(_, count)| *count)?;
     (count > LEAST_SECOND).then_some(age)
 }
 
+/// Adds the bits of the ages, now that it is known which are named. Returns the bits that all take, gaps included.
+fn add_ages(candidates: &mut [Candidate], ages: Ages) -> usize {
+    let (mut next, mut all) = (0, 0);
+    for candidate in candidates {
+        if let What::Update { age, .. } = candidate.what {
+            candidate.bits += ages.bits(age) as u16;
+        }
+        all += gap_bits(candidate.slot - next) + usize::from(candidate.bits);
+        next = candidate.slot + 1;
+    }
+    all
+}
+
 /// Every record that the client would need to be up to date about what is pending, in slot order. Returns the age that
-/// most updates have: that of the newest acknowledged snapshot.
-fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<Candidate>) -> u8 {
+/// most updates have: that of the newest acknowledged snapshot. `by_age` counts the updates of each.
+fn collect(
+    replica: &mut Replica,
+    choice: &mut Choice<'_>,
+    candidates: &mut Vec<Candidate>,
+    by_age: &mut [u16; MAX_AGE as usize + 1],
+) -> u8 {
     let (frame, epoch, own) = (choice.frame, replica.epoch, replica.own);
     let now = replica.stamp(frame.tick);
     let common = replica.newest_acked.and_then(|acked| Some((age_of(frame, acked)?, choice.ring.at(acked)?)));
@@ -155,11 +165,9 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
             }
             (Phase::Known, Some(row)) => {
                 let (acked, owner) = (epoch + u64::from(known.acked), known.id == own);
-                let course = course(frame, row, owner);
-                let settled = course <= acked;
-                if settled || replica.is_told(&known, course) {
+                if course(frame, row, owner) <= acked {
                     replica.pending.remove(slot);
-                    if settled && let Some(known) = replica.slots.get_mut(usize::from(slot)) {
+                    if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
                         known.sent = NEVER;
                     }
                     continue;
@@ -167,11 +175,14 @@ fn collect(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<
                 let (bits, what) = update(choice, common, known.id, row, owner, acked);
                 if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
                     if known.sent == NEVER {
-                        (known.sent, known.told) = (now, false);
+                        known.sent = now;
                     }
                     // Baselines never go back: if the client has a newer record on the way to this one (it came, but was
                     // taken for lost), it forgets the older ones now.
                     if let What::Update { age, .. } = what {
+                        if let Some(count) = by_age.get_mut(usize::from(age)) {
+                            *count += 1;
+                        }
                         known.acked = known.acked.max(now.saturating_sub(age.into()));
                     }
                 }
@@ -445,20 +456,20 @@ pub(super) fn pack(
         if let What::Update { age, .. } = candidate.what {
             write_age(&mut head, age, header.ages);
         }
-        w.write(head.value, head.bits);
         next_slot = candidate.slot + 1;
         match candidate.what {
             What::Despawn => {
-                write_despawn(w);
+                write_despawn(&mut head);
+                w.write(head.value, head.bits);
                 stats.despawns += 1;
             }
             What::Spawn { known, packed, .. } => {
-                memo.copy(packed, w);
+                memo.copy(head.value, head.bits, packed, w);
                 stats.spawns += 1;
                 stats.refreshes += u64::from(known);
             }
             What::Update { packed, .. } => {
-                memo.copy(packed, w);
+                memo.copy(head.value, head.bits, packed, w);
                 stats.updates += 1;
                 stats.update_bits += u64::from(candidate.bits);
             }

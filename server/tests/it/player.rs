@@ -145,18 +145,7 @@ fn one_characters_snapshots_are_explained_in_a_file() {
     let file = std::env::temp_dir().join(format!("zonewire-explain-{}.jsonl", std::process::id()));
     let path = file.to_str().unwrap();
     // Development tokens of a fresh server begin at random; this one names its character.
-    let running = Running::start(&[
-        "--explain",
-        "77",
-        "--explain-to",
-        path,
-        "--npcs",
-        "30",
-        "--half-extent",
-        "30",
-        "--boxes",
-        "0",
-    ]);
+    let running = Running::start(&["--explain", "77", "--explain-to", path, "--half-extent", "30"]);
     let mut other = Player::connect(&running);
     let mut player = Player::connect_as(&running, r#"{"account": 7, "character": 77}"#);
     player.play_until(|player| player.snapshots >= 20);
@@ -165,9 +154,9 @@ fn one_characters_snapshots_are_explained_in_a_file() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.len() > 20, "{} lines", lines.len());
+    assert!(lines.len() >= 5, "{text}");
     assert!(lines.iter().all(|line| line["character"] == 77));
     assert!(lines.iter().any(|line| line["sent"] == true && line["tier"] == "first"));
-    let weighed = |line: &serde_json::Value| line["tier"] == "plain" && line["score"].as_u64() > Some(0);
-    assert!(lines.iter().any(weighed));
+    let weighed = |line: &serde_json::Value| line["class"].as_u64() > Some(0) && line["score"].as_u64() > Some(0);
+    assert!(lines.iter().any(weighed), "{text}");
 }

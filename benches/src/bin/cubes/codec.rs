@@ -127,7 +127,7 @@ impl Codec for Fast {
                 next = cube + 1;
             }
             if differs {
-                fast::write_fields(&mut records, &self.plan, &mut self.guess, state);
+                fast::write_fields(&mut records, &self.plan, &mut self.guess, true, state);
             }
         }
         write_distance(&mut head, CUBES - next);
@@ -170,7 +170,7 @@ impl Codec for Fast {
             state[cube] = if moving.has(cube) && surprises.has(cube) {
                 *self.guess.state()
             } else {
-                fast::read_fields(&mut r, &self.plan, &mut self.guess)?
+                fast::read_fields(&mut r, &self.plan, &mut self.guess, true)?
             };
         }
         r.finish_zero_padded()?;

@@ -20,7 +20,6 @@ const MAX_BYTES: u64 = 4 << 30;
 const PLACES: [usize; 8] = [4, 5, 6, 7, 1, 2, 3, 0];
 
 const fn position(name: &'static str, bits: u8, signed: bool) -> Field {
-    let classes = [4, 8];
     Field {
         name,
         bits,
@@ -31,12 +30,12 @@ const fn position(name: &'static str, bits: u8, signed: bool) -> Field {
         predictor: Predictor::Trend,
         group: 1,
         audience: Audience::Everyone,
-        classes,
+        order: 0,
     }
 }
 
 const fn orientation(name: &'static str, part: u8) -> Field {
-    let (bits, classes) = if part == 0 { (2, [0, 1]) } else { (9, [3, 6]) };
+    let bits = if part == 0 { 2 } else { 9 };
     let predictor = Predictor::Rotation { part };
     Field {
         name,
@@ -48,7 +47,7 @@ const fn orientation(name: &'static str, part: u8) -> Field {
         predictor,
         group: 2,
         audience: Audience::Everyone,
-        classes,
+        order: 0,
     }
 }
 
@@ -67,7 +66,7 @@ pub static SCHEMA: Schema = Schema {
                 predictor: Predictor::Hold,
                 group: 0,
                 audience: Audience::Everyone,
-                classes: [0, 0],
+                order: 0,
             },
             position("position_x", 15, true),
             position("position_y", 15, true),

@@ -179,7 +179,7 @@ impl Bench {
             if arrives {
                 witness.arrive(setup, &frame, seen)?;
             }
-            witness.wait(*tick, seen);
+            witness.wait(&frame, seen);
         }
         Ok(Sample { step, push, acks, send, laps })
     }

@@ -184,6 +184,7 @@ impl Figures {
             ("near_full_rate", ratio(seen.near_full, seen.snapshots)),
             ("near_told_rate", if seen.near_turned == 0 { 1.0 } else { ratio(seen.near_told, seen.near_turned) }),
             ("refresh_worst_s", seen.worst_wait as f64 / f64::from(self.setup.rate)),
+            ("wrong_worst_s", seen.worst_wrong as f64 / f64::from(self.setup.rate)),
             ("compared", seen.compared as f64),
             ("settle_s", self.settle_ticks as f64 / f64::from(self.setup.rate)),
         ]

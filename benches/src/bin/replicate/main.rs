@@ -12,7 +12,8 @@
 //! Four clients decode their snapshots in every tick, outside of what is timed; whatever these confirm must equal the
 //! server's frame bit for bit, or the run fails. They also measure how they are served: *near* is the share of
 //! snapshots in which each of the nearest 30 who turned had a record (*told*: the share of those nearest), *refresh* the
-//! longest time between two confirmed states of an entity.
+//! longest time between two confirmed states of an entity (in a crowd nobody confirms what is on its course), *wrong* the
+//! longest for which one was shown in a state that was not the server's.
 
 mod bench;
 mod figures;

@@ -14,7 +14,7 @@ use crate::setup::{Codec, Scenario};
 const STAGES: [&str; 6] = ["acks", "push", "aoi", "priority", "pack", "seal"];
 
 /// Columns: title, figure, decimals.
-const COLUMNS: [(&str, &str, usize); 21] = [
+const COLUMNS: [(&str, &str, usize); 22] = [
     ("seen", "visible", 1),
     ("acks", "acks", 2),
     ("push", "push", 2),
@@ -35,6 +35,7 @@ const COLUMNS: [(&str, &str, usize); 21] = [
     ("near", "near_full_rate", 3),
     ("told", "near_told_rate", 3),
     ("refresh", "refresh_worst_s", 2),
+    ("wrong", "wrong_worst_s", 2),
     ("B/s max", "bytes_per_s_max", 0),
 ];
 

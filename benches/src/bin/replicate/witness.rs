@@ -1,5 +1,7 @@
 //! Some of the clients for real: they decode what they get, and compare it with the frame.
 
+use std::collections::BTreeMap;
+
 use netcode::schema::{Audience, State};
 use netcode::snapshot::compact::Tables;
 use netcode::snapshot::{Limits, MAX_AGE, MAX_SLOTS, View};
@@ -18,6 +20,8 @@ pub struct Witness {
     view: View,
     body: Vec<u8>,
     near: Vec<Neighbour>,
+    /// By entity: the last tick for which the view shows, or guesses, the server's state.
+    right: BTreeMap<u32, u64>,
 }
 
 /// What the witnesses saw, together.
@@ -34,6 +38,8 @@ pub struct Seen {
     pub compared: u64,
     /// The most ticks between two confirmed states of an entity in view.
     pub worst_wait: u64,
+    /// The most ticks for which an entity in view was taken to be in another state than the server's.
+    pub worst_wrong: u64,
 }
 
 impl Witness {
@@ -41,7 +47,7 @@ impl Witness {
     pub fn new(setup: &Setup, client: u16, own: EntityId) -> Self {
         let limits = Limits { max_entities: MAX_SLOTS, keep_ticks: MAX_AGE };
         let view = View::new(&SCHEMA, setup.rate, limits);
-        Self { client, own, view, body: Vec::new(), near: Vec::new() }
+        Self { client, own, view, body: Vec::new(), near: Vec::new(), right: BTreeMap::new() }
     }
 
     /// The client's number.
@@ -81,7 +87,17 @@ impl Witness {
     }
 
     /// A tick passes, whether anything arrived or not.
-    pub fn wait(&self, tick: u64, seen: &mut Seen) {
+    pub fn wait(&mut self, frame: &Frame, seen: &mut Seen) {
+        let tick = frame.tick;
+        self.right.retain(|id, _| self.view.entity(*id).is_some());
+        for entity in self.view.entities() {
+            let Some(row) = EntityId::from_raw(entity.id()).and_then(|id| frame.row(id)) else { continue };
+            let right = self.right.entry(entity.id()).or_insert(tick);
+            if entity.state_at(tick).is_some_and(|state| state == shown(frame, row, entity.owner())) {
+                *right = tick;
+            }
+            seen.worst_wrong = seen.worst_wrong.max(tick - *right);
+        }
         let oldest = self.view.entities().map(|entity| entity.confirmed()).min();
         // Confirmed in this tick, and in the next at the earliest again.
         let wait = oldest.map_or(0, |oldest| tick.saturating_sub(oldest) + 1);

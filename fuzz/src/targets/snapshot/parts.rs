@@ -3,11 +3,10 @@
 use netcode::bits::{BitReader, BitWriter};
 use netcode::schema::{Schema, State};
 use netcode::snapshot::compact::{BadLength, Binary, Coder, Decoder, Encoder, Model, Tables, Trainer};
-use netcode::snapshot::predict::{History, Plans};
+use netcode::snapshot::predict::{Guess, History, Plan, Plans};
 use netcode::snapshot::{
-    Ages, Codec, DecodeError, Entity, Header, MAX_SLOTS, MAX_TABLES, Op, View, read_codec, read_gap, read_header,
-    read_op, read_residuals, write_age, write_codec, write_despawn, write_gap, write_header, write_residuals,
-    write_spawn,
+    Ages, Codec, DecodeError, Entity, Header, MAX_SLOTS, MAX_TABLES, Op, View, read_codec, read_fields, read_gap,
+    read_header, read_op, write_age, write_codec, write_despawn, write_fields, write_gap, write_header, write_spawn,
 };
 
 use super::{Feature, MAX_ENTITIES, RATE, is_sparse, reach, reach_if};
@@ -83,10 +82,10 @@ impl Source for Fast<'_> {
         read_op(&mut self.bits, self.schema, ages)
     }
 
-    fn update(&mut self, held: &Entity<'_>, _age: u8, _base: &State, guess: &State) -> Result<State, DecodeError> {
+    fn update(&mut self, held: &Entity<'_>, age: u8, _base: &State, guess: &State) -> Result<State, DecodeError> {
         let kind = self.schema.kind(held.kind()).ok_or(DecodeError::UnknownKind(held.kind()))?;
-        let state = read_residuals(&mut self.bits, kind, held.owner(), *guess)?;
-        Ok(state)
+        let mut likely = Guess::on_course(guess, age, RATE);
+        read_fields(&mut self.bits, &Plan::new(kind), &mut likely, held.owner())
     }
 }
 
@@ -222,7 +221,8 @@ pub(in crate::targets) fn write(schema: &Schema, header: &Header, records: &Reco
         match record {
             Record::Update { number, owner, age, guess, state, .. } => {
                 write_age(&mut w, *age, header.ages);
-                write_residuals(&mut w, &schema.kinds[usize::from(*number)], *owner, guess, state);
+                let plan = Plan::new(&schema.kinds[usize::from(*number)]);
+                write_fields(&mut w, &plan, &mut Guess::on_course(guess, *age, RATE), *owner, state);
             }
             Record::Spawn { id, kind, owner, state } => write_spawn(&mut w, schema, *id, *kind, *owner, state),
             Record::Despawn => write_despawn(&mut w),

@@ -2,10 +2,14 @@
 
 use super::model::{Class, KindModel, Model, OWN, PATH, WIDTHS, direct, mixed};
 use super::range::Binary;
-use crate::schema::{MAX_FIELDS, State};
+use crate::schema::{MAX_FIELDS, Predictor, State};
 use crate::snapshot::DecodeError;
-use crate::snapshot::predict::{Guess, Plan, Role};
+use crate::snapshot::drift::Drift;
+use crate::snapshot::predict::{Guess, Plan, Role, Step};
 use crate::snapshot::rotation::Turn;
+
+/// The path of a place when another has told what share of its way the body went.
+const SURE: usize = 47;
 
 /// What the record's fields so far say about the next.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,10 +105,15 @@ pub(super) fn fields<B: Binary>(
     model.kinds_touched |= 1 << (whose.number & 31);
     let Some(others) = model.kinds.get_mut(whose.number) else { return Ok(out) };
     let (mut path, mut turns) = (Path::default(), 0);
+    // A flag is one wherever it moves.
+    let linear = |step: &Step| step.role == Role::Number && matches!(step.predictor, Predictor::Linear { .. });
     for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS) {
         let (guessed, value) = (guess.state()[i], state[i]);
         if step.own && !whose.owner {
             out[i] = guessed;
+            continue;
+        }
+        if linear(step) {
             continue;
         }
         path.enter(step.group);
@@ -137,6 +146,26 @@ pub(super) fn fields<B: Binary>(
                 i32::from(index)
             }
         };
+    }
+    if !plan.linear() {
+        return Ok(out);
+    }
+    let mut drift = Drift::START;
+    for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS).filter(|(_, step)| linear(step)) {
+        let (guessed, value) = (guess.state()[i], state[i]);
+        if step.own && !whose.owner {
+            out[i] = guessed;
+            continue;
+        }
+        let Some(class) = model.classes.get_mut(usize::from(others.classes[i])) else { continue };
+        let way = Drift::way(plan, guess, &out, step);
+        let likely = drift.likely(step, guessed, way);
+        path.enter(step.group);
+        let context = if drift.is_sure() { SURE } else { path.context(guess.motion(step.group)) };
+        let residual = residual(binary, class, own(way), context, step.difference(likely, value));
+        path.note(residual);
+        out[i] = if B::DECODES { step.moved(likely, residual)? } else { value };
+        drift.note(way, step.difference(guessed, out[i]));
     }
     Ok(out)
 }

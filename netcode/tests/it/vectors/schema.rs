@@ -19,23 +19,17 @@ const X: Field = Field {
     predictor: Predictor::Linear { velocity: 3, numerator: 4 },
     group: 0,
     audience: Audience::Everyone,
-    classes: [4, 11],
+    order: 0,
 };
-const Y: Field = Field {
-    name: "y",
-    bits: 18,
-    predictor: Predictor::Linear { velocity: 4, numerator: 4 },
-    group: 1,
-    classes: [5, 9],
-    ..X
-};
+const Y: Field =
+    Field { name: "y", bits: 18, predictor: Predictor::Linear { velocity: 4, numerator: 4 }, group: 1, order: 0, ..X };
 const Z: Field = Field { name: "z", predictor: Predictor::Linear { velocity: 5, numerator: 4 }, ..X };
-const VX: Field =
-    Field { name: "vx", bits: 12, scale: 64, unit: "m/s", predictor: Predictor::Hold, classes: [7, 10], ..X };
+const VX: Field = Field { name: "vx", bits: 12, scale: 64, unit: "m/s", predictor: Predictor::Hold, order: 8, ..X };
 const VY: Field = Field {
     name: "vy",
     predictor: Predictor::Fall { gravity: 1280, terminal: 1920, flags: 7, supported: 1 },
     group: 1,
+    order: 10,
     ..VX
 };
 const VZ: Field = Field { name: "vz", ..VX };
@@ -49,23 +43,13 @@ const YAW: Field = Field {
     predictor: Predictor::Hold,
     group: 2,
     audience: Audience::Everyone,
-    classes: [6, 9],
+    order: 9,
 };
-const FLAGS: Field =
-    Field { name: "flags", bits: 4, wraps: false, scale: 1, unit: "bits", group: 3, classes: [1, 2], ..YAW };
-const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, classes: [2, 4], ..FLAGS };
-const STAMINA: Field = Field {
-    name: "stamina",
-    bits: 6,
-    scale: 63,
-    unit: "full",
-    group: 4,
-    audience: Audience::Owner,
-    classes: [3, 4],
-    ..FLAGS
-};
-const MOVE_X: Field =
-    Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, classes: [2, 4], ..FLAGS };
+const FLAGS: Field = Field { name: "flags", bits: 4, wraps: false, scale: 1, unit: "bits", group: 3, order: 0, ..YAW };
+const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, ..FLAGS };
+const STAMINA: Field =
+    Field { name: "stamina", bits: 6, scale: 63, unit: "full", group: 4, audience: Audience::Owner, ..FLAGS };
+const MOVE_X: Field = Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, ..FLAGS };
 const MOVE_Z: Field = Field { name: "move_z", ..MOVE_X };
 
 /// The game's schema.
@@ -142,7 +126,7 @@ fn canonical_fields(out: &mut Vec<u8>, fields: &[Field]) {
         out.extend_from_slice(&[field.bits, u8::from(field.signed), u8::from(field.wraps)]);
         out.extend_from_slice(&field.scale.to_le_bytes());
         text(out, field.unit);
-        out.extend_from_slice(&[field.group, audience(field), field.classes[0], field.classes[1]]);
+        out.extend_from_slice(&[field.group, audience(field), field.order]);
         match field.predictor {
             Predictor::Hold => out.push(0),
             Predictor::Linear { velocity, numerator } => {
@@ -182,7 +166,7 @@ fn fields(fields: &[Field]) -> Value {
             "unit": field.unit,
             "group": field.group,
             "audience": audience(field),
-            "classes": field.classes,
+            "order": field.order,
             "predictor": predictor,
         })
     };
@@ -217,8 +201,7 @@ pub fn markdown() -> String {
 }
 
 fn rows(out: &mut String, title: &str, fields: &[Field]) {
-    let _ =
-        writeln!(out, "| {title} | bits | signed | wraps | scale | unit | group | audience | classes | predictor |");
+    let _ = writeln!(out, "| {title} | bits | signed | wraps | scale | unit | group | audience | order | predictor |");
     let _ = writeln!(out, "|---|---|---|---|---|---|---|---|---|---|");
     for (index, field) in fields.iter().enumerate() {
         let yes = |flag| if flag { "yes" } else { "no" };
@@ -235,11 +218,11 @@ fn rows(out: &mut String, title: &str, fields: &[Field]) {
             Audience::Everyone => "all",
             Audience::Owner => "owner",
         };
-        let Field { name, bits, signed, wraps, scale, unit, group, classes: [small, medium], .. } = field;
+        let Field { name, bits, signed, wraps, scale, unit, group, order, .. } = field;
         let (signed, wraps) = (yes(*signed), yes(*wraps));
         let _ = writeln!(
             out,
-            "| {index} `{name}` | {bits} | {signed} | {wraps} | {scale} | `{unit}` | {group} | {audience} | {small}, {medium} | {predictor} |"
+            "| {index} `{name}` | {bits} | {signed} | {wraps} | {scale} | `{unit}` | {group} | {audience} | {order} | {predictor} |"
         );
     }
     out.push('\n');

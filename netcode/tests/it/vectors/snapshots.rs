@@ -3,6 +3,7 @@
 
 use netcode::bits::BitWriter;
 use netcode::schema::{State, extrapolate};
+use netcode::snapshot::predict::{Guess, History, Plan};
 use netcode::snapshot::{
     Ages, Codec, Event, Header, Limits, View, write_age, write_codec, write_despawn, write_fields, write_gap,
     write_header, write_spawn,
@@ -82,7 +83,9 @@ pub fn body(margin: Option<i8>, complete: bool, ages: Ages, records: &[Record]) 
             Record::Spawn { id, kind, owner, state, .. } => write_spawn(&mut w, &SCHEMA, *id, *kind, *owner, state),
             Record::Update { kind, owner, age, base, state, .. } => {
                 write_age(&mut w, *age, ages);
-                write_fields(&mut w, &SCHEMA, RATE, *kind, *owner, *age, base, state);
+                let plan = Plan::new(SCHEMA.kind(*kind).unwrap());
+                let mut guess = Guess::new(&plan, &History::course(base, *age, RATE));
+                write_fields(&mut w, &plan, &mut guess, *owner, state);
             }
             Record::Despawn { .. } => write_despawn(&mut w),
         }
@@ -189,9 +192,9 @@ impl Sequence {
         self.refuse(70_302, &second_age_of_zero());
         self.refuse(70_302, &by_hand(one(1), 2, &[(0b111 | 4095 << 3, 15), (0b11, 2), (0b0, 1), (0b11, 2)]));
         self.refuse(70_302, &by_hand(one(1), 1, &[first, (0b01, 2), (77, 32), (2, 4), (0, 64), (0, 64)]));
-        // The x in slot 9 is guessed to be as low as it gets, and 1 is taken from it.
+        // The x in slot 9 is guessed to be as low as it gets, and 1 is taken from it; both velocities are as guessed.
         let slot_9 = (0b011 | 9 << 3, 9);
-        self.refuse(70_302, &by_hand(one(1), 1, &[slot_9, update, (1, 1), (0b1, 4), (1, 2), (0, 4), (0, 4)]));
+        self.refuse(70_302, &by_hand(one(1), 1, &[slot_9, update, (1, 1), (0b1, 4), (0, 18), (0b001, 3), (0, 1)]));
         // The codec that nobody agreed on.
         let mut compact = whole;
         compact[0] |= 1;
@@ -217,7 +220,7 @@ impl Sequence {
         let sinks = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 2048, 0, 0]);
         let turned = with(on(1, 4, npc), &[(6, 100 - 33), (7, 3), (8, 7)]);
         let updates = [own_update(3, &guessed, &small), update(1, 0, 4, other, &sinks), update(9, 1, 4, npc, &turned)];
-        let name = "every class, a cyclic field, saturation, a fall, two ages of which the header has both";
+        let name = "long and short codes, a cyclic field, saturation, a fall, two ages of which the header has both";
         self.apply(name, 70_005, &body(Some(127), true, two(4, 3), &updates));
         self.apply("complete and without records: all moved on as guessed", 70_008, &body(Some(1), true, one(0), &[]));
         // All groups of an NPC without a need, where no writer would: x, y, z, the velocity, yaw, flags, archetype.
@@ -226,9 +229,12 @@ impl Sequence {
         let name = "a spawn with groups that follow though they are all 0";
         self.apply(name, 70_009, &by_hand(one(0), 1, &[&lavish[..], &zeros].concat()));
         // The record of 70,005 is not the baseline.
-        let older = with(on(0, 8, &guessed), &[(0, 1064 + 8 * 64 - 5)]);
+        // Of 8 ticks both axes had the new velocity for about 6, and then it was lifted.
+        let faster = [(0, 1064 + 8 * 64 + 153), (1, 100_000), (2, -2001 - 8 - 241), (3, 320 + 130), (5, -7 - 200)];
+        let older = with(on(0, 8, &guessed), &faster);
         let aged = [own_update(8, &guessed, &older)];
-        self.apply("a baseline older than the newest record", 70_010, &body(None, false, one(63), &aged));
+        let name = "a baseline older than the newest record, a way and its share, a raw field";
+        self.apply(name, 70_010, &body(None, false, one(63), &aged));
     }
 
     fn slots(&mut self, own: &State, other: &State, npc: &State) {
