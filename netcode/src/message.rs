@@ -11,7 +11,7 @@
 //!
 //! Tables are what snapshots in the compact codec start from. Their parts come in order, from 0 to the last; a part 0
 //! begins anew. Whoever has all of them answers with TablesReady; from then on the server may start bodies from
-//! that version.
+//! that version (M-4).
 
 use thiserror::Error;
 

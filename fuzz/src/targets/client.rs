@@ -10,21 +10,25 @@ use std::time::Duration;
 use client::{Client, ClientState, Config, Event};
 use netcode::Time;
 use netcode::bits::BitWriter;
-use netcode::channel::INPUT;
+use netcode::channel::{INPUT, SESSION};
 use netcode::crypto::{Entropy, PacketKey, SessionKeys};
 use netcode::error::{CloseReason, DisconnectReason};
 use netcode::features::Features;
 use netcode::frame::{Frame, Parsed, write_snapshot_head};
 use netcode::handshake::{Accepted, HELLO_BYTES};
 use netcode::input::read_inputs;
-use netcode::message::{MAX_MESSAGE_BYTES, Message};
-use netcode::packet::{C2S_HEADER, ConnId, Direction, Header, MAX_DATAGRAM, Preamble, S2C_HEADER};
+use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message};
+use netcode::packet::{C2S_HEADER, ConnId, Direction, Header as PacketHeader, MAX_DATAGRAM, Preamble, S2C_HEADER};
 use netcode::rng::Rng;
-use netcode::snapshot::{self, Ages, Codec, write_codec, write_despawn, write_gap, write_header, write_spawn};
+use netcode::snapshot::compact::Tables;
+use netcode::snapshot::predict::Plans;
+use netcode::snapshot::{Ages, Header};
 use sim::{EntityId, Input, SCHEMA};
 
 use super::fixture::{self, FuzzEntropy};
 use super::schema;
+use super::snapshot::parts::{self, Held, Record, Records};
+use super::snapshot::trained;
 use crate::feature::bucket;
 use crate::features;
 use crate::program::{Program, Script};
@@ -33,6 +37,9 @@ features! {
     Connected => "connected",
     Welcomed => "welcomed",
     Noticed => "a notice",
+    TablesTaken => "tables taken",
+    TablesReady => "tables said to be there",
+    Compact => "a compact snapshot",
     Spawned => "an entity in view",
     Despawned => "an entity gone",
     Inputs => "inputs sent",
@@ -69,8 +76,13 @@ pub fn run(input: &[u8]) {
                 world.snapshot(u64::from(op >> 3), &body);
             }
             2 | 3 => {
-                let body = body(&mut program, op >> 3);
+                let tables = world.pushed.filter(|_| op % 8 == 3);
+                let body = body(&mut program, op >> 3, tables);
                 world.snapshot(1 + u64::from(op >> 6), &body);
+            }
+            4 if op >> 3 & 1 != 0 => {
+                let (choice, damage) = (op >> 4, program.u8());
+                world.push(trained(&SCHEMA, choice & 3), choice >> 2, damage);
             }
             4 => {
                 let message = program.sized(300).to_vec();
@@ -90,31 +102,38 @@ pub fn run(input: &[u8]) {
     world.end();
 }
 
-/// A body of well-formed spawns and despawns.
-fn body(program: &mut Program<'_>, count: u8) -> Vec<u8> {
+/// A body of well-formed spawns and despawns; in the compact codec, if there are tables.
+fn body(program: &mut Program<'_>, count: u8, tables: Option<&Tables>) -> Vec<u8> {
     let (flags, margin) = (program.u8(), program.u8() as i8);
     let mut rng = Rng::new(program.u64());
-    let mut out = [0; 2048];
-    let mut w = BitWriter::new(&mut out);
     let margin = (flags & 2 != 0).then_some(margin);
-    let count = u16::from(count % 16);
-    write_codec(&mut w, Codec::Fast);
-    let ages = Ages { first: 1, second: None };
-    write_header(&mut w, &snapshot::Header { margin, complete: flags & 1 != 0, ages, count });
-    for _ in 0..count {
+    let mut records: Records = Vec::new();
+    let mut next = 0;
+    for _ in 0..count % 16 {
         let op = program.u8();
-        write_gap(&mut w, u16::from(op & 3));
-        if op & 12 == 12 {
-            write_despawn(&mut w);
-            continue;
-        }
+        let slot = next + u16::from(op & 3);
+        next = slot + 1;
         let kind = op >> 4 & 1;
         let fields = SCHEMA.kinds[usize::from(kind)].fields;
-        let (id, state) = (u32::from(op >> 2) << 10 | 1, schema::random_state(&mut rng, fields));
-        write_spawn(&mut w, &SCHEMA, id, kind, op >> 2 == 0, &state);
+        let (id, owner) = (u32::from(op >> 2) << 10 | 1, op >> 2 == 0);
+        let record = if op & 12 == 12 {
+            Record::Despawn
+        } else {
+            let state = SCHEMA.kinds[usize::from(kind)].visible(owner, &schema::random_state(&mut rng, fields));
+            Record::Spawn { id, kind, owner, state }
+        };
+        records.push((slot, record));
     }
-    let len = w.finish();
-    out[..len].to_vec()
+    let ages = if records.is_empty() { Ages::default() } else { Ages { first: 1, second: None } };
+    let header = Header { margin, complete: flags & 1 != 0, ages, count: records.len() as u16 };
+    match tables {
+        None => parts::write(&SCHEMA, &header, &records),
+        Some(tables) => {
+            let mut held = Held::new(Plans::new(&SCHEMA));
+            held.add(tables.clone());
+            parts::write_compact(&mut held, tables.version(), &header, &records)
+        }
+    }
 }
 
 struct World {
@@ -129,6 +148,8 @@ struct World {
     scratch: Parsed,
     ids: BTreeSet<u32>,
     over: Option<DisconnectReason>,
+    /// The newest tables that went out whole.
+    pushed: Option<&'static Tables>,
 }
 
 impl World {
@@ -173,6 +194,7 @@ impl World {
             scratch: Parsed::default(),
             ids: BTreeSet::new(),
             over: None,
+            pushed: None,
         };
         world.settle();
         world
@@ -184,7 +206,7 @@ impl World {
             return;
         }
         let mut datagram = vec![0; S2C_HEADER];
-        Header::write(&mut datagram, None, self.next_pn, false);
+        PacketHeader::write(&mut datagram, None, self.next_pn, false);
         datagram.extend_from_slice(plaintext);
         let (aad, sealed) = datagram.split_at_mut(S2C_HEADER);
         let tag = PacketKey::from_secret(self.keys.aead, &self.keys.s2c)
@@ -208,6 +230,34 @@ impl World {
         let plaintext = self.plaintext(|w| assert!(fixture::write_segment(w, number, message)));
         self.next_number += 1;
         self.packet(&plaintext);
+    }
+
+    /// Tables, part by part: whole, or with a part left out, a byte changed, or another version named.
+    fn push(&mut self, tables: &'static Tables, how: u8, damage: u8) {
+        let mut bytes = Vec::new();
+        tables.write(&mut bytes);
+        let parts = bytes.len().div_ceil(MAX_PART_BYTES);
+        let version = if how == 3 { damage } else { tables.version() };
+        if how == 2 {
+            let at = usize::from(damage) * 7 % bytes.len();
+            bytes[at] ^= damage;
+        }
+        let before = self.client.stats().tables;
+        for (part, bytes) in bytes.chunks(MAX_PART_BYTES).enumerate() {
+            if how == 1 && part == usize::from(damage) % parts {
+                continue;
+            }
+            let mut out = [0; MAX_MESSAGE_BYTES];
+            let message = Message::Tables { version, part: part as u8, last: parts as u8 - 1, bytes };
+            let len = message.encode(&mut out);
+            self.say(&out[..len]);
+        }
+        if self.client.stats().tables > before {
+            reach(Feature::TablesTaken);
+            if how == 0 {
+                self.pushed = Some(tables);
+            }
+        }
     }
 
     fn plaintext(&self, frames: impl FnOnce(&mut BitWriter<'_>)) -> Vec<u8> {
@@ -258,7 +308,7 @@ impl World {
 
     /// What the client sends opens under the next number, and holds sound inputs.
     fn open(&mut self, datagram: &mut [u8]) {
-        let header = Header::read(datagram, Direction::ToServer).expect("a data packet");
+        let header = PacketHeader::read(datagram, Direction::ToServer).expect("a data packet");
         assert_eq!((header.conn, header.pn), (Some(ConnId::new(0, 3, 1)), self.next_from_client as u16));
         let (aad, sealed) = datagram.split_at_mut(C2S_HEADER);
         let plaintext = PacketKey::from_secret(self.keys.aead, &self.keys.c2s)
@@ -277,6 +327,11 @@ impl World {
                     assert!(self.scratch.preamble.tick.is_some(), "inputs without a tick");
                     let inputs = read_inputs(&SCHEMA, self.scratch.body(start, len)).expect("sound inputs");
                     bucket(1 << 32 | inputs.len() as u64);
+                }
+                Frame::Message { channel: SESSION, start, len, .. } => {
+                    let message = Message::decode(self.scratch.body(start, len));
+                    assert!(matches!(message, Ok(Message::TablesReady { .. })), "{message:?}");
+                    reach(Feature::TablesReady);
                 }
                 Frame::Control(_) => {}
                 other => panic!("a client does not send {other:?}"),
@@ -312,6 +367,9 @@ impl World {
         }
         bucket(2 << 32 | self.ids.len() as u64);
         assert!(self.ids.iter().copied().eq(self.client.view().entities().map(|entity| entity.id())));
+        if self.client.stats().compact_snapshots > 0 {
+            reach(Feature::Compact);
+        }
         assert_eq!(self.over.is_some(), self.client.state() == ClientState::Closed);
     }
 
@@ -354,10 +412,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         script.u8(4).sized(&out[..len])
     };
     // A snapshot of some spawns, and 50 ms.
-    let tick = |script: Script, count: u8, margin: i8, op: u8| {
-        let script = script.u8(2 | count << 3).u8(3).u8(margin as u8).u64(9);
+    let tick_in = |codec: u8, script: Script, count: u8, margin: i8, op: u8| {
+        let script = script.u8(codec | count << 3).u8(3).u8(margin as u8).u64(9);
         (0..count).fold(script, |script, at| script.u8(op | at << 4)).u8(6).u16(50)
     };
+    let tick = |script: Script, count: u8, margin: i8, op: u8| tick_in(2, script, count, margin, op);
     let stream = |script: Script| (0..12u8).fold(script, |script, at| tick(script, 1 + at % 5, 1, at & 3));
     let welcome = Message::Welcome { entity: 1 << 12 | 1, zone: 1, map_seed: 2, aoi_radius_m: 64 };
     let nobody = Message::Welcome { entity: 0, zone: 1, map_seed: 2, aoi_radius_m: 64 };
@@ -380,5 +439,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         scripts.push(stream(stream(start()).u8(5).u64(jump)));
     }
     scripts.extend(fixture::plaintexts().iter().map(|plaintext| stream(start()).u8(0).sized(plaintext)));
+    // Tables of two versions, and snapshots from them; then each way to break a push.
+    let push = |script: Script, choice: u8, damage: u8| script.u8(4 | 1 << 3 | choice << 4).u8(damage);
+    let compact = |script: Script| (0..6u8).fold(script, |script, at| tick_in(3, script, 3, 1, at & 3 | 1));
+    for choice in 0..16 {
+        scripts.push(compact(push(compact(push(start(), choice & 3, 0)), choice, 9)));
+    }
     scripts.into_iter().map(|script| script.0).collect()
 }

@@ -1,12 +1,14 @@
 //! Session messages: whatever decodes encodes to the same bytes.
 
-use netcode::message::{MAX_MESSAGE_BYTES, Message, MessageError};
+use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message, MessageError};
 
 use crate::features;
 
 features! {
     Welcome => "a welcome",
     Notice => "a notice",
+    Tables => "a part of tables",
+    TablesReady => "tables that are ready",
     UnknownKind => "unknown kind",
     BadLength => "bad length",
     BadText => "bad text",
@@ -33,6 +35,8 @@ fn encodes_back(input: &[u8]) -> Option<bool> {
             reach(match message {
                 Message::Welcome { .. } => Feature::Welcome,
                 Message::Notice { .. } => Feature::Notice,
+                Message::Tables { .. } => Feature::Tables,
+                Message::TablesReady { .. } => Feature::TablesReady,
             });
             let mut out = [0; MAX_MESSAGE_BYTES];
             let len = message.encode(&mut out);
@@ -49,7 +53,7 @@ fn encodes_back(input: &[u8]) -> Option<bool> {
     }
 }
 
-/// Both messages, and a text of every length of UTF-8.
+/// Every message, and a text of every length of UTF-8.
 pub fn seeds() -> Vec<Vec<u8>> {
     let long = "x".repeat(256);
     let messages = [
@@ -59,6 +63,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Message::Notice { text: "the server restarts in 5 minutes" },
         Message::Notice { text: "aé€𝄞" },
         Message::Notice { text: &long },
+        Message::Tables { version: 1, part: 0, last: 0, bytes: &[0xa5] },
+        Message::Tables { version: 127, part: 3, last: 9, bytes: &[0x5a; MAX_PART_BYTES] },
+        Message::TablesReady { version: 127 },
     ];
     let encode = |message: &Message<'_>| {
         let mut out = [0; MAX_MESSAGE_BYTES];

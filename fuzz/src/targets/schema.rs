@@ -72,6 +72,7 @@ static EXTREMES: Schema = Schema {
                 field("flags", 3, false, 2, 1),
                 falling(field("hope", 6, true, 3, 1), 100, 5000),
                 owners(field("fear", 3, false, 4, 1)),
+                linear(field("lean", 1, false, 5, 0), 2, 4),
             ],
         },
         Kind { name: "mark", fields: &[] },

@@ -223,7 +223,7 @@ class EchoServer:
         shared = private.exchange(X25519PublicKey.from_public_bytes(hello[76:108]))
         head = b"\3\0\0\0" + hello[-16:] + private.public_key().public_bytes_raw()
         keys = zw.derive_keys(zw.CipherSuite(hello[2]), zw.transcript(hello, head), shared, token.psk)
-        features = int.from_bytes(hello[36:44], "little") & zw.ALL_FEATURES
+        features = int.from_bytes(hello[36:44], "little") & zw.TRANSPORT_FEATURES
         accepted = zw.Accepted(
             connection=int.from_bytes(os.urandom(4), "little"),
             tick=0,

@@ -455,7 +455,9 @@ def check_features(t: vectors.Tally, bots: Bots) -> None:
         return
     agreed = [session.up.established.accepted.features for session in sessions]
     t.equal(
-        "features: agreed", agreed, [int(zw.ALL_FEATURES), 0, int(zw.ALL_FEATURES), int(zw.Features.CLOCK)]
+        "features: agreed",
+        agreed,
+        [int(f) for f in (zw.TRANSPORT_FEATURES, 0, zw.TRANSPORT_FEATURES, zw.Features.CLOCK)],
     )
     for session in sessions:
         for size in SIZES:
@@ -482,7 +484,7 @@ class Case:
     name: str
     bad: bytes
     setup: list[bytes] = field(default_factory=list)
-    features: int = int(zw.ALL_FEATURES)
+    features: int = int(zw.TRANSPORT_FEATURES)
     session: Echo | None = None
     acknowledged: list[bool] = field(default_factory=list)
 

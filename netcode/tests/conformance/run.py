@@ -550,6 +550,25 @@ def check_fast_rate(t: vectors.Tally, server: Server) -> None:
     check_agreement(t, name, sessions)
 
 
+def check_compact(t: vectors.Tally, server: Server) -> None:
+    """S-14 to S-26, M-4: tables come, and snapshots from them say what others see."""
+    name, suite = "compact", zw.CipherSuite.AES_128_GCM
+    sessions = [Session.start(own_token(server, character=10 + i), suite, server.address) for i in range(3)]
+    if not connect(t, name, sessions):
+        return
+    # What moves fills the tables: circles, each at its own pace.
+    for i, session in enumerate(sessions):
+        session.input = zw.Input(move_x=15 - 4 * i, move_z=9, yaw=500 * i)
+    drive(sessions, lambda: all(s.up.compact_snapshots > 0 for s in sessions), 15)
+    before = [session.up.compact_snapshots for session in sessions]
+    for session, walked in zip(sessions, walk(sessions, 1.5, zw.JUMP), strict=True):
+        check_margins(t, name, walked, 0.7)
+        check_healthy(t, name, session, set())
+    more = [session.up.compact_snapshots - had for session, had in zip(sessions, before)]
+    t.check(f"{name}: snapshots from tables", min(more) > FAST_RATE, f"{more} of them")
+    check_agreement(t, name, sessions)
+
+
 # --- All together ---------------------------------------------------------------------------------
 
 
@@ -575,6 +594,7 @@ def check_second_server(t: vectors.Tally, server: Server) -> None:
     if t.check("second server: ready", server.wait_ready()):
         check_own_tokens(t, server)
         check_fast_rate(t, server)
+        check_compact(t, server)
         t.equal("second server: exit code after SIGTERM", server.stop(), 0)
 
 
@@ -583,6 +603,7 @@ def second_config(directory: str) -> Path:
     path = Path(directory) / "server.toml"
     rate = f"[world]\ntick_rate_hz = {FAST_RATE}\n"
     keys = f'[access]\ncluster_keys = [{{ epoch = {EPOCH}, hex = "{CLUSTER_KEY.hex()}" }}]\n'
+    rate += '[replication]\ncodec = "compact"\n'
     path.write_text(f"{rate}{keys}[load]\ncookie_above_per_s = 0\n", encoding="utf-8")
     return path
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+import compact
 import zonewire as zw
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors.json"
@@ -456,6 +457,12 @@ def check_messages(t: Tally, v: list[dict[str, Any]]) -> None:
         if case["message"] == "welcome":
             fields = (case["entity"], case["zone"], number(case["map_seed"]), case["aoi_radius_m"])
             t.equal("message: welcome", got, zw.Welcome(*fields))
+        elif case["message"] == "tables":
+            part = zw.TablesPart(case["version"], case["part"], case["last"], bytes.fromhex(case["data"]))
+            t.equal("message: tables", got, part)
+        elif case["message"] == "tables_ready":
+            t.equal("message: tables ready", got, zw.TablesReady(case["version"]))
+            t.equal("message: tables ready, written", got.encode().hex(), case["bytes"])
         else:
             t.equal("message: notice", got, zw.Notice(case["text"]))
 
@@ -477,14 +484,51 @@ def describe_world(world: zw.World) -> list[dict[str, Any]]:
 
 
 def check_snapshots(t: Tally, v: dict[str, Any]) -> None:
-    """S-1 to S-14, one world through the whole sequence."""
-    world = zw.World(v["rate"])
+    """S-1 to S-13, one world through the whole sequence."""
+    check_sequence(t, v, zw.World(v["rate"]))
+
+
+def check_compact(t: Tally, v: dict[str, Any]) -> None:
+    """S-15 to S-26: the newest two of the tables hold."""
+    world, fresh = zw.World(v["rate"]), zw.World(v["rate"])
+    for case in v["tables_in_order"]:
+        tables = compact.read_tables(world.schema, bytes.fromhex(case["bytes"]))
+        t.equal("compact: version of tables", tables.version, case["version"])
+        world.add_tables(tables)
+        parts, data = zw.TablesParts(), bytes.fromhex(case["bytes"])
+        cut = [data[i : i + 960] for i in range(0, len(data), 960)]
+        last = len(cut) - 1
+        whole = [parts.take(zw.TablesPart(tables.version, i, last, piece)) for i, piece in enumerate(cut)]
+        t.equal("compact: tables in parts", whole, [None] * last + [tables])
+    for case in v["refused_tables"]:
+        t.check(f"compact: tables {case['name']} are refused", not are_tables(case))
+    t.check("compact: nothing is read without tables", refuses(fresh, v["sequence"][0]))
+    check_sequence(t, v, world)
+    check_step(t, v["after_that"], world)
+
+
+def are_tables(case: dict[str, Any]) -> bool:
+    """Whether bytes are tables."""
+    try:
+        compact.read_tables(zw.STANDARD_SCHEMA, bytes.fromhex(case["bytes"]))
+    except compact.CompactError:
+        return False
+    return True
+
+
+def check_step(t: Tally, case: dict[str, Any], world: zw.World) -> None:
+    """One snapshot of a sequence."""
+    applied = world.apply(bytes.fromhex(case["body"]), number(case["tick"]))
+    name = f"snapshot: {case['name']}"
+    t.equal(f"{name}, header", (applied.margin, applied.complete), (case["margin"], case["complete"]))
+    t.equal(f"{name}, events", [{e.what: e.id} for e in applied.events], case["events"])
+    t.equal(f"{name}, entities", describe_world(world), case["entities_by_id"])
+
+
+def check_sequence(t: Tally, v: dict[str, Any], world: zw.World) -> None:
+    """A world through a whole sequence, and what it refuses then."""
     for case in v["sequence"]:
-        applied = world.apply(bytes.fromhex(case["body"]), number(case["tick"]))
-        name = f"snapshot: {case['name']}"
-        t.equal(f"{name}, header", (applied.margin, applied.complete), (case["margin"], case["complete"]))
-        t.equal(f"{name}, events", [{e.what: e.id} for e in applied.events], case["events"])
-        t.equal(f"{name}, entities", describe_world(world), case["entities_by_id"])
+        check_step(t, case, world)
     before = describe_world(world)
     for case in v["refused_after_it"]:
         t.check(f"snapshot refused: {case['error']}", refuses(world, case))
@@ -509,6 +553,7 @@ def check_all(t: Tally, path: Path = VECTORS) -> None:
     token = bytes.fromhex(v["token"]["bytes"])
     sections: dict[str, Callable[[Any], None]] = {
         "channel_tables": lambda s: check_channel_tables(t, s),
+        "compact": lambda s: check_compact(t, s),
         "dropped_by_client": lambda s: check_dropped_by_client(t, s, v["handshakes"][0], token),
         "dropped_headers": lambda s: check_dropped_headers(t, s),
         "expansion": lambda s: check_expansion(t, s),

@@ -23,6 +23,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+import compact
+
 # Constants (G-1, G-9, section 12).
 PROTOCOL_VERSION = 2
 BASE_PACKET, MAX_PACKET = 1200, 1452
@@ -339,8 +341,9 @@ class Features(IntFlag):
     COMPACT = 1 << 2
 
 
-# What this client has: it does not read compact snapshots.
-ALL_FEATURES = Features.MTU | Features.CLOCK
+# What needs no snapshots, and with it all that this client has.
+TRANSPORT_FEATURES = Features.MTU | Features.CLOCK
+ALL_FEATURES = TRANSPORT_FEATURES | Features.COMPACT
 
 
 class RefuseReason(IntEnum):
@@ -2063,6 +2066,15 @@ class Update(NamedTuple):
 Record = Despawn | Spawn | Update
 
 
+class Decoded(NamedTuple):
+    """A whole body, not applied yet."""
+
+    margin: int | None
+    complete: bool
+    count: int
+    records: list[Record]
+
+
 @dataclass(frozen=True)
 class Applied:
     """What a snapshot said, besides the states."""
@@ -2082,6 +2094,14 @@ class World:
         self.schema = schema
         self.slots: dict[int, Entity] = {}
         self.tick = -1
+        self.tables: dict[int, compact.Tables] = {}  # by version, the newest last
+
+    def add_tables(self, tables: compact.Tables) -> None:
+        """Holds tables from now on; of three versions the oldest goes (S-15)."""
+        self.tables.pop(tables.version, None)
+        self.tables[tables.version] = tables
+        if len(self.tables) > compact.MOST_VERSIONS:
+            del self.tables[next(iter(self.tables))]
 
     def entity(self, entity_id: int) -> Entity | None:
         """The entity with this id."""
@@ -2091,22 +2111,69 @@ class World:
         """Decodes a whole snapshot, then applies it (S-9)."""
         if tick <= self.tick:
             raise SnapshotError("the snapshot is not newer than the newest one applied")
-        stream = BitReader(body)
-        try:
-            if stream.flag():  # S-14
-                raise SnapshotError("a codec that was not agreed on")
-            margin, complete, ages, count = read_header(stream)
-            records = self._read_records(stream, count, tick, ages)
-        except EndOfData:
-            raise SnapshotError("the data ended inside a field") from None
-        if not stream.only_padding_left():
-            raise SnapshotError("more than zero padding behind the last record")
+        read = self._read_compact if body[:1] and body[0] & 1 else self._read_fast
+        margin, complete, count, records = read(body, tick)
         events = self._commit(records, tick)
         if complete:  # S-11
             for entity in self.slots.values():
                 entity.confirmed = tick
         self.tick = tick
         return Applied(tick, margin, complete, count, tuple(events))
+
+    def _read_fast(self, body: bytes, tick: int) -> Decoded:
+        """A body in the fast codec."""
+        stream = BitReader(body)
+        try:
+            stream.flag()
+            margin, complete, ages, count = read_header(stream)
+            records = self._read_records(stream, count, tick, ages)
+        except EndOfData:
+            raise SnapshotError("the data ended inside a field") from None
+        if not stream.only_padding_left():
+            raise SnapshotError("more than zero padding behind the last record")
+        return Decoded(margin, complete, count, records)
+
+    def _read_compact(self, body: bytes, tick: int) -> Decoded:
+        """A body in the compact codec (S-15)."""
+        tables = self.tables.get(body[0] >> 1)
+        if tables is None:
+            raise SnapshotError("a codec that was not agreed on, or tables that are not held")
+        decoder = compact.Decoder(self.schema, tables, body[1:])
+        try:
+            header = decoder.header()
+            records: list[Record] = []
+            slot = -1
+            for _ in range(header.count):
+                slot += 1 + decoder.gap()
+                if slot >= SLOTS:  # S-3
+                    raise SnapshotError("a slot that does not exist")
+                match op := decoder.op():
+                    case None:
+                        records.append(Despawn(slot))
+                    case int():
+                        records.append(self._read_compact_update(decoder, slot, tick, op))
+                    case _:
+                        records.append(Spawn(slot, *op))
+            decoder.finish()
+        except compact.CompactError as error:
+            raise SnapshotError(str(error)) from None
+        return Decoded(header.margin, header.complete, header.count, records)
+
+    def _read_compact_update(self, decoder: compact.Decoder, slot: int, tick: int, age: int) -> Update:
+        """S-23."""
+        entity = self._updated(slot, age)
+        baseline_tick, beginning = entity.baseline(tick - age)
+        base = entity.fields.moved_on(beginning, tick - age - baseline_tick, self.rate)
+        state = decoder.fields(entity.kind, entity.owner, base, age, self.rate)
+        return Update(slot, baseline_tick, state)
+
+    def _updated(self, slot: int, age: int) -> Entity:
+        """The entity that an update is of (S-6)."""
+        if slot not in self.slots:
+            raise SnapshotError("an update of an empty slot")
+        if age == 0:
+            raise SnapshotError("an age of 0")
+        return self.slots[slot]
 
     def _read_records(self, stream: BitReader, count: int, tick: int, ages: Ages) -> list[Record]:
         records: list[Record] = []
@@ -2137,11 +2204,7 @@ class World:
     def _read_update(self, stream: BitReader, slot: int, tick: int, ages: Ages) -> Update:
         """S-6."""
         age = read_age(stream, ages)
-        if slot not in self.slots:
-            raise SnapshotError("an update of an empty slot")
-        if age == 0:
-            raise SnapshotError("an age of 0")
-        entity = self.slots[slot]
+        entity = self._updated(slot, age)
         kind = self.schema.kinds[entity.kind]
         changed = {group for group in kind.groups(entity.owner) if stream.flag()}
         baseline_tick, base = entity.baseline(tick - age)
@@ -2357,7 +2420,56 @@ class Notice(NamedTuple):
     text: str
 
 
-def decode_message(body: bytes) -> Welcome | Notice:
+class TablesPart(NamedTuple):
+    """A part of tables (M-4)."""
+
+    version: int
+    part: int
+    last: int
+    data: bytes
+
+
+class TablesReady(NamedTuple):
+    """The client has them; goes to the server (M-4)."""
+
+    version: int
+
+    def encode(self) -> bytes:
+        """Its bytes."""
+        return bytes([4, self.version])
+
+
+class TablesParts:
+    """Puts parts together (M-4)."""
+
+    def __init__(self, schema: Schema = STANDARD_SCHEMA) -> None:
+        self._schema = schema
+        self._version = self._next = 0
+        self._data = b""
+
+    def take(self, part: TablesPart) -> compact.Tables | None:
+        """The tables, with their last part."""
+        if part.part == 0:
+            self._version, self._next, self._data = part.version, 0, b""
+        if (part.version, part.part) != (self._version, self._next):
+            raise MessageError("a part of tables that is not the next one")
+        self._next += 1
+        self._data += part.data
+        if len(self._data) > compact.MOST_TABLE_BYTES:
+            raise MessageError("tables of too many bytes")
+        if part.part < part.last:
+            return None
+        data, self._data, self._next, self._version = self._data, b"", 0, 0
+        try:
+            tables = compact.read_tables(self._schema, data)
+        except compact.CompactError as error:
+            raise MessageError(str(error)) from None
+        if tables.version != part.version:
+            raise MessageError("tables of another version")
+        return tables
+
+
+def decode_message(body: bytes) -> Welcome | Notice | TablesPart | TablesReady:
     """Reads a session message (section 16)."""
     kind, rest = body[:1], body[1:]
     if kind == b"\1" and len(body) == 19:
@@ -2367,6 +2479,10 @@ def decode_message(body: bytes) -> Welcome | Notice:
             return Notice(rest.decode())
         except UnicodeDecodeError:
             raise MessageError("a notice that is not UTF-8") from None
+    if kind == b"\3" and 4 <= len(rest) <= 963 and rest[1] <= rest[2]:
+        return TablesPart(*rest[:3], rest[3:])
+    if kind == b"\4" and len(rest) == 1:
+        return TablesReady(*rest)
     raise MessageError("an unknown kind or a wrong length")
 
 
@@ -2886,6 +3002,8 @@ class Connection(Peer):
         self.server_tick = accepted.tick
         self.welcome: Welcome | None = None
         self.notices: list[str] = []
+        self.parts = TablesParts()
+        self.compact_snapshots = 0
         self.on_snapshot: Callable[[Applied], None] = lambda applied: None
         self._tick: int | None = None
         self._newest_snapshot = -1
@@ -2912,6 +3030,7 @@ class Connection(Peer):
             if self._tick is None:
                 raise SnapshotError("a snapshot in a packet without a tick")
             self.on_snapshot(self.world.apply(body, self._tick))
+            self.compact_snapshots += body[0] & 1
         except SnapshotError as error:
             self.drops[f"snapshot: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR
@@ -2922,12 +3041,20 @@ class Connection(Peer):
             super()._deliver(channel, body)
             return
         try:
-            message = decode_message(body)
+            self._handle_message(decode_message(body))
         except MessageError as error:
             self.drops[f"message: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR
-            return
-        if isinstance(message, Welcome):
-            self.welcome = message
-        else:
-            self.notices.append(message.text)
+
+    def _handle_message(self, message: Welcome | Notice | TablesPart | TablesReady) -> None:
+        match message:
+            case Welcome():
+                self.welcome = message
+            case Notice():
+                self.notices.append(message.text)
+            case TablesPart() if self.established.accepted.features & Features.COMPACT:
+                if tables := self.parts.take(message):  # M-4
+                    self.world.add_tables(tables)
+                    self.send(SESSION_CHANNEL, TablesReady(tables.version).encode())
+            case _:
+                raise MessageError("a message that nobody may send here")

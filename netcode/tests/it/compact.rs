@@ -296,6 +296,24 @@ fn in_range(kind: &Kind, state: &State) -> bool {
 }
 
 #[test]
+fn a_flag_that_moves_along_another_comes_back() {
+    const FLAG: Field = Field { bits: 1, signed: false, ..PLAIN };
+    static FIELDS: [Field; 3] =
+        [Field { predictor: Predictor::Linear { velocity: 1, numerator: 40 }, ..FLAG }, PLAIN, FLAG];
+    static KINDS: [Kind; 1] = [Kind { name: "flags", fields: &FIELDS }];
+    static FLAGS: Schema = Schema { kinds: &KINDS, input: &[] };
+    assert!(FLAGS.is_valid());
+    let plans = Plans::new(&FLAGS);
+    for (from, to) in [([0, 0, 0], [1, 0, 0]), ([1, 2, 1], [1, -2, 0]), ([0, 2, 0], [0, 2, 1])] {
+        let state = |fields: [i32; 3]| core::array::from_fn(|i| fields.get(i).copied().unwrap_or(0));
+        let (base, now): (State, State) = (state(from), state(to));
+        let case = Case { number: 0, base, older: None, age: 3, rate: 20, now };
+        let data = encode(&plans, &mut Model::new(&FLAGS), core::slice::from_ref(&case));
+        decode(&plans, &mut Model::new(&FLAGS), &data, &[case]);
+    }
+}
+
+#[test]
 fn a_kind_that_the_schema_lacks_is_an_error_not_a_record() {
     let (plans, _) = cases(1);
     let mut model = Model::new(plans.schema());

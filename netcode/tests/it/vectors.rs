@@ -3,6 +3,7 @@
 //! `ZONEWIRE_WRITE_VECTORS=1 cargo test -p netcode --test it vectors` writes it anew; without the variable it must be
 //! what the code computes, byte for byte.
 
+mod compact;
 mod handshake;
 mod packets;
 mod schema;
@@ -42,6 +43,7 @@ fn vectors() -> Value {
         "plaintexts": packets::plaintexts(),
         "malformed_plaintexts": packets::malformed(),
         "snapshots": snapshots::sequence(),
+        "compact": compact::vectors(),
         "inputs": packets::inputs(),
         "messages": packets::messages(),
     })

@@ -1,6 +1,7 @@
 //! The parts of a snapshot's body besides its records' fields: which contexts their decisions have.
 //!
-//! The same functions write and read: an encoder is given the values, a decoder gives them.
+//! The same functions write and read: an encoder is given the values, a decoder gives them. The constants here are the
+//! table of contexts of S-22, one number for one; they and it change together.
 
 use super::Coder;
 use super::range::{Binary, RangeDecoder};

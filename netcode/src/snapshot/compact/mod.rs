@@ -1,4 +1,18 @@
 //! The compact codec: residuals through an adaptive binary range coder.
+//!
+//! A body is the byte `1 | version << 1` and one range-coded string (S-15): the header, and what each record says, as
+//! decisions of one bit. Each has a probability that learns from it, in a [`Model`] that starts from [`Tables`] both
+//! sides have. A body leaves nothing behind for the next, so each is decoded by itself, whatever was lost before it.
+//!
+//! - `range`: the coder, its carry and its end (S-16, S-17)
+//! - `logistic`, `model`: probabilities, their mixing, and all contexts of a model (S-18 to S-21)
+//! - `body`: header, gaps, ops and spawns, and the numbers of their contexts (S-22)
+//! - `record`: the fields of an update (S-23, S-24)
+//! - `tables`: what a model is trained to be, and its bytes (S-25)
+//!
+//! What a hostile body can cost (S-26): at most 4095 records of 12 fields, each of at most 36 decisions, and no record begins
+//! once more was read than the string can have held. Decoding allocates nothing. Tables cost a model, for Zonewire's game
+//! some 150 KB, and a view holds two and a running copy of each.
 
 mod body;
 mod logistic;

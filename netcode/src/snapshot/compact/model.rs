@@ -364,3 +364,21 @@ fn alike(a: &Field, b: &Field) -> bool {
     };
     predictors && (a.bits, a.signed, a.wraps, a.group) == (b.bits, b.signed, b.wraps, b.group)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_trainer_sends_is_sent_again_as_it_is() {
+        for state in 0..=u16::MAX {
+            if let Some(odds) = Cell(state).sent() {
+                assert_eq!(Cell::from_sent(odds).sent(), Some(odds), "cell {state}");
+            }
+        }
+        for p in RAREST..=65_536 - RAREST {
+            let odds = Slot(p << 16 | TRUSTED).sent().unwrap();
+            assert_eq!(Slot::from_sent(odds).sent(), Some(odds), "slot {p}");
+        }
+    }
+}

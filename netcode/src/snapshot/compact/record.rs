@@ -105,7 +105,8 @@ pub(super) fn fields<B: Binary>(
     model.kinds_touched |= 1 << (whose.number & 31);
     let Some(others) = model.kinds.get_mut(whose.number) else { return Ok(out) };
     let (mut path, mut turns) = (Path::default(), 0);
-    let linear = |step: &Step| matches!(step.predictor, Predictor::Linear { .. });
+    // A flag is one wherever it moves.
+    let linear = |step: &Step| step.role == Role::Number && matches!(step.predictor, Predictor::Linear { .. });
     for (i, step) in plan.steps().iter().enumerate().take(MAX_FIELDS) {
         let (guessed, value) = (guess.state()[i], state[i]);
         if step.own && !whose.owner {

@@ -46,7 +46,8 @@ impl Tables {
     pub fn write(&self, out: &mut Vec<u8>) -> usize {
         let mut binary = RangeEncoder::new(out);
         binary.raw(self.version.into(), VERSION_BITS);
-        // The model is coarse already, so coding it leaves it as it is.
+        // The model is coarse already, so coding it leaves it as it is. (One that was read of any bytes may have odds that
+        // no trainer sends; those become their neighbours.)
         code(&mut binary, &mut self.model.clone());
         binary.finish()
     }

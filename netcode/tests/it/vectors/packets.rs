@@ -372,6 +372,8 @@ pub fn inputs() -> Value {
 pub fn messages() -> Value {
     let welcome = Message::Welcome { entity: 0x0010_0005, zone: 1, map_seed: 0x0123_4567_89ab_cdef, aoi_radius_m: 80 };
     let notice = Message::Notice { text: "Grüße" };
+    let part = [0xab, 0xcd, 0xef];
+    let tables = Message::Tables { version: 7, part: 1, last: 2, bytes: &part };
     let bytes = |message: &Message<'_>| {
         let mut out = [0; MAX_MESSAGE_BYTES];
         let len = message.encode(&mut out);
@@ -389,5 +391,7 @@ pub fn messages() -> Value {
             "bytes": bytes(&welcome),
         },
         { "message": "notice", "text": "Grüße", "bytes": bytes(&notice) },
+        { "message": "tables", "version": 7, "part": 1, "last": 2, "data": hex(part), "bytes": bytes(&tables) },
+        { "message": "tables_ready", "version": 7, "bytes": bytes(&Message::TablesReady { version: 7 }) },
     ])
 }

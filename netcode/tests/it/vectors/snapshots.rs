@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::schema::SCHEMA;
 use super::{big, hex};
 
-const RATE: u16 = 20;
+pub const RATE: u16 = 20;
 
-enum Record {
+pub enum Record {
     Spawn {
         slot: u16,
         id: u32,
@@ -38,39 +38,39 @@ enum Record {
 }
 
 impl Record {
-    fn slot(&self) -> u16 {
+    pub fn slot(&self) -> u16 {
         match self {
             Self::Spawn { slot, .. } | Self::Update { slot, .. } | Self::Despawn { slot } => *slot,
         }
     }
 }
 
-fn spawn(slot: u16, id: u32, kind: u8, state: &State) -> Record {
+pub fn spawn(slot: u16, id: u32, kind: u8, state: &State) -> Record {
     Record::Spawn { slot, id, kind, owner: false, state: *state }
 }
 
-fn update(slot: u16, kind: u8, age: u8, base: &State, state: &State) -> Record {
+pub fn update(slot: u16, kind: u8, age: u8, base: &State, state: &State) -> Record {
     Record::Update { slot, kind, owner: false, age, base: *base, state: *state }
 }
 
 /// The player of slot 0, who is the client's own.
-fn own_spawn(state: &State) -> Record {
+pub fn own_spawn(state: &State) -> Record {
     Record::Spawn { slot: 0, id: 0x0010_0005, kind: 0, owner: true, state: *state }
 }
 
-fn own_update(age: u8, base: &State, state: &State) -> Record {
+pub fn own_update(age: u8, base: &State, state: &State) -> Record {
     Record::Update { slot: 0, kind: 0, owner: true, age, base: *base, state: *state }
 }
 
-fn one(first: u8) -> Ages {
+pub fn one(first: u8) -> Ages {
     Ages { first, second: None }
 }
 
-fn two(first: u8, second: u8) -> Ages {
+pub fn two(first: u8, second: u8) -> Ages {
     Ages { first, second: Some(second) }
 }
 
-fn body(margin: Option<i8>, complete: bool, ages: Ages, records: &[Record]) -> Vec<u8> {
+pub fn body(margin: Option<i8>, complete: bool, ages: Ages, records: &[Record]) -> Vec<u8> {
     let mut buffer = [0; 1100];
     let mut w = BitWriter::new(&mut buffer);
     write_codec(&mut w, Codec::Fast);
@@ -118,14 +118,14 @@ fn second_age_of_zero() -> Vec<u8> {
 }
 
 /// x, y, z, vx, vy, vz, yaw, flags, and stamina or archetype.
-fn state(fields: [i32; 9]) -> State {
+pub fn state(fields: [i32; 9]) -> State {
     let mut state = State::default();
     state[..9].copy_from_slice(&fields);
     state
 }
 
 /// With other values in some fields.
-fn with(mut state: State, fields: &[(usize, i32)]) -> State {
+pub fn with(mut state: State, fields: &[(usize, i32)]) -> State {
     fields.iter().for_each(|(field, value)| state[*field] = *value);
     state
 }
@@ -135,14 +135,18 @@ fn on(kind: u8, ticks: u32, state: &State) -> State {
     extrapolate(SCHEMA.kind(kind).unwrap(), RATE, ticks, state)
 }
 
-struct Sequence {
-    view: View,
-    steps: Vec<Value>,
-    errors: Vec<Value>,
+pub struct Sequence {
+    pub view: View,
+    pub steps: Vec<Value>,
+    pub errors: Vec<Value>,
 }
 
 impl Sequence {
-    fn apply(&mut self, name: &str, tick: u64, body: &[u8]) {
+    pub fn new(view: View) -> Self {
+        Self { view, steps: Vec::new(), errors: Vec::new() }
+    }
+
+    pub fn apply(&mut self, name: &str, tick: u64, body: &[u8]) {
         self.view.apply(tick, body).unwrap();
         let entities = self.view.entities().map(|entity| {
             let fields = SCHEMA.kind(entity.kind()).unwrap().fields.len();
@@ -277,7 +281,7 @@ impl Sequence {
         self.apply("the last", 70_301, &body(None, true, one(0), &last));
     }
 
-    fn refuse(&mut self, tick: u64, body: &[u8]) {
+    pub fn refuse(&mut self, tick: u64, body: &[u8]) {
         let error = self.view.apply(tick, body).unwrap_err();
         self.errors.push(json!({ "tick": big(tick), "body": hex(body), "error": error.to_string() }));
     }
@@ -285,7 +289,7 @@ impl Sequence {
 
 pub fn sequence() -> Value {
     let view = View::new(&SCHEMA, RATE, Limits::default());
-    let mut sequence = Sequence { view, steps: Vec::new(), errors: Vec::new() };
+    let mut sequence = Sequence::new(view);
     let own = state([1000, 0, -2000, 320, 0, -7, 4090, 1, 50]);
     let other = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 0, 15, 0]);
     let npc = state([5, 6, 7, 0, 0, 0, 100, 0, 200]);
