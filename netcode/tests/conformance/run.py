@@ -566,7 +566,7 @@ def check_compact(t: vectors.Tally, server: Server) -> None:
         check_healthy(t, name, session, set())
     more = [session.up.compact_snapshots - had for session, had in zip(sessions, before)]
     t.check(f"{name}: snapshots from tables", min(more) > FAST_RATE, f"{more} of them")
-    check_agreement(t, name, sessions)
+    check_agreement(t, name, sessions[:2])
 
 
 # --- All together ---------------------------------------------------------------------------------
