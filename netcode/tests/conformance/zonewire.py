@@ -3041,12 +3041,12 @@ class Connection(Peer):
             super()._deliver(channel, body)
             return
         try:
-            self._handle_message(decode_message(body))
+            self._take_message(decode_message(body))
         except MessageError as error:
             self.drops[f"message: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR
 
-    def _handle_message(self, message: Welcome | Notice | TablesPart | TablesReady) -> None:
+    def _take_message(self, message: Welcome | Notice | TablesPart | TablesReady) -> None:
         match message:
             case Welcome():
                 self.welcome = message
