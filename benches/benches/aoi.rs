@@ -37,8 +37,8 @@ fn look(c: &mut Criterion, frame: &Arc<Frame>, ids: &[EntityId], players: u16) {
     let shard = ShardConfig::new(Vec::new(), 20);
     // Due every time, at whole areas.
     let aoi = Aoi { refresh_ticks: 1, ..Aoi::new(64.0, 20) };
-    let (priority, max_known, compact_first) = (shard.priority, shard.max_known, shard.compact_first);
-    let config = ReplicationConfig { schema: &SCHEMA, rate: 20, aoi, priority, max_known, compact_first };
+    let (priority, max_known, training) = (shard.priority, shard.max_known, shard.training);
+    let config = ReplicationConfig { schema: &SCHEMA, rate: 20, aoi, priority, max_known, training };
     let mut replication = Replication::new(&config);
     replication.handle_frame(Arc::clone(frame));
     for (client, id) in (0..).zip(ids) {

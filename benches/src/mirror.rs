@@ -43,7 +43,7 @@ impl Mirror {
             aoi: Aoi::new(f32::from(config.aoi_radius_m), config.rate),
             priority: shard.priority,
             max_known: shard.max_known,
-            compact_first: shard.compact_first,
+            training: shard.training,
         };
         let share = shard.snapshot_bytes_per_s as usize / usize::from(config.rate);
         Self {

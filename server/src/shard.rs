@@ -27,8 +27,8 @@ use sim::{EntityId, Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
 use crate::replication::{
-    Aoi, DEFAULT_CROWD, DEFAULT_FIRST_UPDATES, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica,
-    ReplicaStats, Replication, ReplicationConfig,
+    Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica, ReplicaStats,
+    Replication, ReplicationConfig, Training,
 };
 use crate::zone::{ToShard, ToZone};
 
@@ -84,8 +84,8 @@ pub struct ShardConfig {
     pub codec: Codecs,
     /// How many may at a time; the others have the fast codec, which costs the server less.
     pub compact_clients: u16,
-    /// After how many updates the first tables of the compact codec are trained.
-    pub compact_first: u32,
+    /// When tables of the compact codec are trained and pushed.
+    pub training: Training,
     /// Who goes first when not everything fits.
     pub priority: Priority,
     /// The zone's number, told to clients.
@@ -110,7 +110,7 @@ impl ShardConfig {
             follow: DEFAULT_FOLLOW,
             codec: Codecs::Auto,
             compact_clients: DEFAULT_COMPACT_CLIENTS,
-            compact_first: DEFAULT_FIRST_UPDATES,
+            training: Training::default(),
             priority: Priority::default(),
             zone: 1,
             map_seed: 0,
@@ -217,7 +217,7 @@ impl Shard {
             aoi: config.aoi(),
             priority: config.priority,
             max_known: config.max_known,
-            compact_first: config.compact_first,
+            training: config.training,
         };
         Self {
             replication: Replication::new(&replication),

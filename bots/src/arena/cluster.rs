@@ -92,7 +92,7 @@ impl Cluster {
             follow: drawn.tight.follow,
             codec: drawn.tight.codec,
             compact_clients: drawn.tight.compact_clients,
-            compact_first: drawn.tight.compact_first,
+            training: drawn.tight.training,
             priority: drawn.tight.priority,
             map_seed: world.seed,
             ..ShardConfig::new(Vec::new(), drawn.rate)

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::fmt;
 
 use netcode::rng::Rng;
-use server::replication::{DEFAULT_CROWD, DEFAULT_FIRST_UPDATES, DEFAULT_FOLLOW, Priority};
+use server::replication::{DEFAULT_CROWD, DEFAULT_FOLLOW, Priority, Training};
 use server::shard::{Codecs, DEFAULT_COMPACT_CLIENTS};
 
 use super::options::{log_uniform, millis};
@@ -45,8 +45,8 @@ pub struct Tight {
     pub codec: Codecs,
     /// How many may have it at a time.
     pub compact_clients: u16,
-    /// After how many updates there are tables.
-    pub compact_first: u32,
+    /// When there are tables, and new ones.
+    pub training: Training,
     /// Chance of a tick to take so long that fewer have the compact codec afterwards.
     pub overloads: f64,
 }
@@ -66,7 +66,7 @@ impl Default for Tight {
             dense: false,
             codec: Codecs::Auto,
             compact_clients: DEFAULT_COMPACT_CLIENTS,
-            compact_first: DEFAULT_FIRST_UPDATES,
+            training: Training::default(),
             overloads: 0.0,
         }
     }
@@ -110,7 +110,13 @@ impl Tight {
         if rng.chance(0.5) {
             self.codec = if rng.chance(0.7) { Codecs::Compact } else { Codecs::Auto };
             self.compact_clients = log_uniform(rng, 1.0, 200.0) as u16;
-            self.compact_first = log_uniform(rng, 50.0, 2_000.0) as u32;
+            self.training = Training {
+                first_updates: log_uniform(rng, 50.0, 2_000.0) as u32,
+                first_s: rng.below(3) as u16,
+                apart_s: 1,
+                window: 1 + rng.below(16) as u32,
+                pays: rng.chance(0.3),
+            };
         }
         if rng.chance(0.3) {
             self.overloads = log_uniform(rng, 0.001, 0.3);
@@ -190,7 +196,7 @@ impl fmt::Display for Tight {
             write!(f, ", dense")?;
         }
         if codec == Codecs::Compact {
-            write!(f, ", {} in the compact codec after {} updates", self.compact_clients, self.compact_first)?;
+            write!(f, ", {} in the compact codec after {} updates", self.compact_clients, self.training.first_updates)?;
         }
         if self.overloads > 0.0 {
             write!(f, ", overloads {:.4}", self.overloads)?;

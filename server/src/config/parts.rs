@@ -9,7 +9,7 @@ use sim::schema::{NPC, PLAYER};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
 use super::{Codec, ServerConfig};
-use crate::replication::{DEFAULT_CROWD, DEFAULT_FIRST_UPDATES, DEFAULT_FOLLOW, Priority};
+use crate::replication::{DEFAULT_CROWD, DEFAULT_FOLLOW, Priority, Training};
 use crate::shard::{Codecs, ShardConfig};
 use crate::zone::ZoneConfig;
 
@@ -77,7 +77,7 @@ impl ServerConfig {
             crowd: DEFAULT_CROWD,
             follow: DEFAULT_FOLLOW,
             priority: self.priority(),
-            compact_first: DEFAULT_FIRST_UPDATES,
+            training: Training::default(),
             zone: self.world.zone,
             map_seed: self.world.seed,
         }

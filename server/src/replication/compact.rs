@@ -17,19 +17,11 @@ use super::ReplicationSchema;
 use super::frame_ring::FrameRing;
 use super::select::{Candidate, What, packed_bits, row_like};
 
-/// The first tables are published when so many updates were learned, by default.
-pub const DEFAULT_FIRST_UPDATES: u32 = 4096;
-/// The first tables are trained over so many seconds at least: what a world does in one moment is not what it does.
-const FIRST_S: u64 = 3;
 /// The most bodies that are learned in a tick while there are no tables.
 const FIRST_BODIES: u32 = 64;
 /// Of so many bodies one is learned, once there are tables.
 const SAMPLE: u64 = 8;
-/// Bodies that are learned before the gain of new tables is judged.
-const WINDOW: u32 = 256;
-/// Seconds between the first two versions, in which clients must have had the time to get the one before; twice as many
-/// between the next two, and so on until it was doubled [`DOUBLED`] times.
-const APART_S: u64 = 10;
+/// How often the time between two versions is doubled.
 const DOUBLED: u32 = 5;
 /// A body is expected to take this many percent more than the mean, so that few are too long.
 const RESERVE_PERCENT: u64 = 8;
@@ -37,6 +29,28 @@ const RESERVE_PERCENT: u64 = 8;
 const WHOLE: u64 = 256;
 /// The smallest share that is counted on: a body of so few bits may stand for many records, but those must fit, too.
 const LEAST_SHARE: u64 = 100;
+
+/// When tables are trained and pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Training {
+    /// The first ones, after so many updates.
+    pub first_updates: u32,
+    /// And after so many seconds: what a world does in one moment is not what it does.
+    pub first_s: u16,
+    /// Seconds between the first two versions, in which clients must have had the time to get the one before; twice as many
+    /// between the next two, and so on for a while.
+    pub apart_s: u16,
+    /// Bodies that are learned before the gain of new tables is judged.
+    pub window: u32,
+    /// Whether new ones must save more than they cost; else they are pushed as soon as they may.
+    pub pays: bool,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self { first_updates: 4096, first_s: 3, apart_s: 10, window: 256, pays: true }
+    }
+}
 
 /// A version that clients may have.
 #[derive(Debug)]
@@ -55,7 +69,7 @@ pub(super) struct Compact {
     published: ArrayVec<Published, MAX_TABLES>,
     published_at: u64,
     versions: u32,
-    first_updates: u64,
+    training: Training,
     /// When the first body was learned, and how many were in this tick.
     began: Option<u64>,
     in_tick: u32,
@@ -76,9 +90,9 @@ struct Window {
 }
 
 impl Compact {
-    pub fn new(schema: &'static Schema, first_updates: u32) -> Self {
+    pub fn new(schema: &'static Schema, training: Training) -> Self {
         Self {
-            first_updates: first_updates.into(),
+            training,
             began: None,
             in_tick: 0,
             trainer: Trainer::new(schema),
@@ -172,18 +186,20 @@ impl Compact {
     /// Publishes a version, if there is none and enough was learned, or it is worth it.
     pub fn publish_if_due(&mut self, tick: u64, rate: u16) {
         let due = if self.published.is_empty() {
-            let over = self.began.is_some_and(|began| tick >= began + FIRST_S * u64::from(rate));
+            let over =
+                self.began.is_some_and(|began| tick >= began + u64::from(self.training.first_s) * u64::from(rate));
             self.in_tick = 0;
-            over && self.updates >= self.first_updates
+            over && self.updates >= u64::from(self.training.first_updates)
         } else {
-            let ticks = |versions: u32| (APART_S << versions.min(DOUBLED)) * u64::from(rate);
-            let judges = self.window.bodies >= WINDOW
+            let Training { apart_s, window, pays, .. } = self.training;
+            let ticks = |versions: u32| (u64::from(apart_s) << versions.min(DOUBLED)) * u64::from(rate);
+            let judges = self.window.bodies >= window
                 && tick >= self.published_at.saturating_add(ticks(self.versions.saturating_sub(1)));
             judges && {
                 let Window { bodies, coded, learned } = core::mem::take(&mut self.window);
                 // What a client with a snapshot a tick would save until the version after these, against what they cost it.
                 let saved = coded.saturating_sub(learned) / u64::from(bodies.max(1)) * ticks(self.versions);
-                saved > self.newest().map_or(0, |(_, bytes)| bytes.len() as u64 * 8)
+                !pays || saved > self.newest().map_or(0, |(_, bytes)| bytes.len() as u64 * 8)
             }
         };
         if due {

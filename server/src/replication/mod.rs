@@ -40,7 +40,7 @@ use sim::{EntityId, Frame};
 
 pub use aoi::{Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW};
 pub use checks::{Held, Inconsistent};
-pub use compact::DEFAULT_FIRST_UPDATES;
+pub use compact::Training;
 pub use frame_ring::FrameRing;
 pub use priority::{Priority, Relation, Terms, Tier};
 pub use replica::{MAX_RELATIONS, Replica};
@@ -69,8 +69,8 @@ pub struct ReplicationConfig {
     pub priority: Priority,
     /// The most entities that a client can know at once, itself included.
     pub max_known: u16,
-    /// After how many updates the first tables of the compact codec are trained.
-    pub compact_first: u32,
+    /// When tables of the compact codec are trained and pushed.
+    pub training: Training,
 }
 
 /// What is replicated, and how often.
@@ -184,7 +184,7 @@ impl Replication {
             ring: FrameRing::default(),
             viewers: Viewers::default(),
             memo: Memo::default(),
-            compact: Compact::new(config.schema, config.compact_first),
+            compact: Compact::new(config.schema, config.training),
             clients: Vec::new(),
             order: Order::default(),
             scratch: Scratch::default(),

@@ -190,7 +190,7 @@ impl Setup {
             aoi: Aoi::new(f32::from(self.aoi_radius_m), self.rate),
             priority: shard.priority,
             max_known: shard.max_known,
-            compact_first: shard.compact_first,
+            training: shard.training,
         };
         let share = shard.snapshot_bytes_per_s as usize / usize::from(self.rate);
         let most = self.snapshot_bytes.unwrap_or(shard.snapshot_bytes);

@@ -7,7 +7,7 @@ use netcode::bits::BitWriter;
 use netcode::rng::Rng;
 use netcode::snapshot::compact::Tables;
 use netcode::snapshot::{Limits, View};
-use server::replication::{Aoi, Priority, Replication, ReplicationConfig};
+use server::replication::{Aoi, Priority, Replication, ReplicationConfig, Training};
 use sim::{EntityId, Frame, Input, MapConfig, SCHEMA, World, WorldConfig};
 
 pub const RATE: u16 = 20;
@@ -71,7 +71,7 @@ pub fn config() -> ReplicationConfig {
         aoi: Aoi::new(RADIUS_M, RATE),
         priority: Priority::default(),
         max_known: 256,
-        compact_first: 300,
+        training: Training { first_updates: 300, ..Training::default() },
     }
 }
 
