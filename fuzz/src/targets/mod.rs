@@ -2,6 +2,7 @@
 
 mod accept;
 mod bits;
+mod bodies;
 mod client;
 mod clock;
 mod delivery;
@@ -100,6 +101,14 @@ pub const TARGETS: &[Target] = &[
         max_len: 1400,
         features: snapshot::FEATURES,
         seeds: snapshot::compact_seeds,
+    },
+    Target {
+        name: "bodies",
+        about: "a warm view fed with bodies of either codec, in great numbers: failures change nothing, values stay in range",
+        run: bodies::run,
+        max_len: 1000,
+        features: bodies::FEATURES,
+        seeds: bodies::seeds,
     },
     Target {
         name: "token",

@@ -6,7 +6,7 @@
 //! | part | bits | |
 //! |---|---|---|
 //! | groups | 1 each | of those told of that the receiver gets, ascending: whether any field of it differs from the guess; if not, none of it follows |
-//! | fields | | in field order, but those that move along another ([`Predictor::Linear`]) after all the others |
+//! | fields | | in field order, but those that move along another ([`Linear`](crate::schema::Predictor::Linear)) after all the others |
 //! | · flag (a field of one bit) | 0, 1 | whether it differs; none if it alone is the group that is told to differ |
 //! | · index of a quaternion | 1, 3 | `0`: as guessed; `1` + 2 bits: the index |
 //! | · another | | `zigzag(residual)`, less 1 if it alone is the group that is told to differ, in a code of order `k` |
@@ -18,9 +18,11 @@
 //! The orders:
 //!
 //! - A field that holds or falls has the [`order`](crate::schema::Field::order) of its line in the table.
-//! - One that follows what it did between two states ([`Predictor::Trend`], [`Predictor::Rotation`]): the first of a row of one
-//!   group, and the first component of a quaternion, starts at the width of the group's largest step from baseline to guess less 3 (at least 0), or at its order in the
-//!   table if the group rests; a later one at the mean of that and the width of the residual before it, less 1, rounded down.
+//! - One that follows what it did between two states ([`Trend`](crate::schema::Predictor::Trend),
+//!   [`Rotation`](crate::schema::Predictor::Rotation)): the first of a row of one group, and the first component of a
+//!   quaternion, starts at the width of the group's largest step from baseline to guess less 3 (at least 0), or at its order
+//!   in the table if the group rests; a later one at the mean of that and the width of the residual before it, less 1, rounded
+//!   down.
 //! - One that moves along a velocity: whoever changed his velocity did so at some time since the baseline, so his place has
 //!   changed by a share of the *way* `floor(change * numerator * age / rate)`, and all axes by nearly the same share. The guess goes on
 //!   by `floor(way * share / 16)`, brought into the field's range; the order is the width of the way less 2, at least 0.
