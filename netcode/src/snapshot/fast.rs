@@ -12,7 +12,7 @@
 //! | · another | | `zigzag(residual)`, less 1 if it alone is the group that is told to differ, in a code of order `k` |
 //!
 //! A *code of order `k`* is an exponential Golomb code (Teuhola, "A compression method for clustered bit-vectors", 1978):
-//! `v = number + 2^k` in its `n` bits below the leading one, after `n - k` ones and a zero. Where that would be [`MAX_ONES`] or
+//! `v = number + 2^k` in its `n` bits below the leading one, after `n - k` ones and a zero. Where that would be twelve or
 //! more ones, there are just so many, no zero, and the raw value. As everywhere the lowest bit goes first.
 //!
 //! The orders:
