@@ -11,7 +11,7 @@ use core::cmp::Ordering;
 
 use sim::{EntityId, Frame};
 
-use super::replica::{MAX_TURNS, Phase, Replica};
+use super::replica::{MAX_TURNS, Phase, Place, Replica};
 use super::viewers::{Viewer, Viewers};
 use super::{ReplicaStats, Scratch};
 
@@ -167,6 +167,8 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
     if newcomers.is_empty() {
         return;
     }
+    let crowd = usize::from(look.aoi.crowd);
+    let coming = replica.known() + newcomers.len() > crowd;
     let spawning = replica.slots.iter().filter(|known| known.phase == Phase::Spawning).count();
     let places = look.max_known.saturating_sub(replica.known());
     let room = places.min(MAX_SPAWNING.saturating_sub(spawning));
@@ -180,11 +182,15 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
         newcomers.truncate(room);
         newcomers.sort_unstable_by(nearest);
     }
-    let crowd = usize::from(look.aoi.crowd);
     for (_, row) in newcomers.iter() {
         let id = look.frame.id(*row as usize);
         let far = replica.crowded || replica.known() > crowd;
-        let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, far) else { break };
+        let place = match (far, coming) {
+            (true, _) => Place::Crowd,
+            (false, true) => Place::Coming,
+            (false, false) => Place::Any,
+        };
+        let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, place) else { break };
         if !far {
             look.viewers.add(id, Viewer { client: look.client, slot });
         }

@@ -97,7 +97,9 @@ pub struct ReplicaStats {
     pub refreshes: u64,
     /// Update records written.
     pub updates: u64,
-    /// Bits of these, without their gaps; of bodies in the compact codec all.
+    /// Of these, such that were copied in runs, in crowds.
+    pub in_runs: u64,
+    /// Bits of updates, without their gaps; of bodies in the compact codec all.
     pub update_bits: u64,
     /// Snapshots in the compact codec.
     pub compact: u64,

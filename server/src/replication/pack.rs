@@ -90,6 +90,7 @@ impl Packing<'_, '_> {
         self.next_slot = run.next_slot(self.next_slot);
         self.memo.hits += u64::from(run.records);
         self.stats.updates += u64::from(run.records);
+        self.stats.in_runs += u64::from(run.records);
         self.stats.update_bits += u64::from(run.record_bits);
     }
 }

@@ -93,6 +93,17 @@ impl Known {
     }
 }
 
+/// Where a newcomer gets its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The lowest vacant one; it is followed.
+    Any,
+    /// One of its turn, since a crowd is about to be known; it is followed as yet.
+    Coming,
+    /// One of its turn; it is not followed.
+    Crowd,
+}
+
 /// A set of slots, in words.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SlotSet(Vec<u64>);
@@ -299,24 +310,24 @@ impl Replica {
 
     /// Gives an entity that is not known a slot. In a crowd one whose turn is the entity's own, the same for every
     /// client: then all of them look at it in the same tick and want the same bits.
-    pub(super) fn insert(&mut self, id: EntityId, tick: u64, turns: u64, crowd: bool) -> Option<u16> {
-        let place = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
+    pub(super) fn insert(&mut self, id: EntityId, tick: u64, turns: u64, place: Place) -> Option<u16> {
+        let at = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
         let now = self.stamp(tick);
-        let (phase, followed) = (Phase::Spawning, !crowd);
-        let known = Known { id, acked: now, sent: now, phase, losses: 0, followed };
+        let (crowd, followed) = (place != Place::Any, place != Place::Crowd);
+        let known = Known { id, acked: now, sent: now, phase: Phase::Spawning, losses: 0, followed };
         let turns = turns.max(1);
         let of_turn = crowd.then(|| self.vacant_of_turn(turns, id)).flatten();
         let slot = of_turn.or_else(|| self.first_vacant(id))?;
         self.vacant.remove(slot);
         *self.slots.get_mut(usize::from(slot))? = known;
-        self.order.insert(place, (id, slot));
+        self.order.insert(at, (id, slot));
         self.pending.insert(slot);
         Some(slot)
     }
 
     /// The same, unless as many are known as may be. It is not followed yet.
     pub(super) fn insert_if(&mut self, id: EntityId, tick: u64, turns: u64, max_known: usize) -> Option<u16> {
-        if self.known() < max_known { self.insert(id, tick, turns, true) } else { None }
+        if self.known() < max_known { self.insert(id, tick, turns, Place::Crowd) } else { None }
     }
 
     /// The lowest vacant slot.

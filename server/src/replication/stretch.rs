@@ -18,6 +18,8 @@ use super::select::{Choice, age_of, course, row_like};
 /// The most strings in a tick; further ones are not shared. They are one for each turn and tick that clients have
 /// acknowledged it at: without loss one, with loss a few.
 const MAX_PLANS: usize = 64;
+/// [`Known`]s that share a line of memory.
+const KNOWN_A_LINE: usize = 4;
 /// The most bits that are written at once.
 const WORD: u32 = 64;
 
@@ -171,21 +173,20 @@ impl Stretches {
         let Some(at) = self.plan(choice, turn, tick, age) else { return };
         let Some(plan) = self.plans.get(at) else { return };
         (shared.plan, shared.age) = (at, age);
-        let mut open = false;
+        let mut run = None;
         for (slot, (known, told)) in (stretch.start..).zip(of_turn.iter().zip(&plan.told)) {
             let alike = known.id.raw() == told.id
                 && known.acked == acked
                 && known.phase == Phase::Known
                 && !known.followed
                 && known.id != replica.own;
-            if alike && !open {
-                shared.runs.push(Run { start: slot, ..Run::default() });
-            }
-            open = alike;
-            if let Some(run) = shared.runs.last_mut().filter(|_| alike) {
-                run.add(slot, told);
+            if alike {
+                run.get_or_insert(Run { start: slot, ..Run::default() }).add(slot, told);
+            } else {
+                shared.runs.extend(run.take());
             }
         }
+        shared.runs.extend(run);
     }
 
     /// Writes what a run says behind the gap of its first record.
@@ -259,10 +260,10 @@ impl Plan {
 }
 
 /// The tick that most of those who can be shared acknowledged, if it is more than half of them (Boyer and Moore, "MJRTY - a
-/// fast majority vote algorithm", 1991).
+/// fast majority vote algorithm", 1991). One of each line of memory is asked: so all of them are on their way at once.
 fn acked_by_most(of_turn: &[Known]) -> Option<u32> {
     let (mut acked, mut votes) = (0, 0u32);
-    for known in of_turn.iter().filter(|known| known.phase == Phase::Known && !known.followed) {
+    for known in of_turn.iter().step_by(KNOWN_A_LINE).filter(|known| known.phase == Phase::Known && !known.followed) {
         if votes == 0 {
             (acked, votes) = (known.acked, 1);
         } else if known.acked == acked {
