@@ -1,4 +1,5 @@
-//! What goes into a snapshot: every record that the client needs, or as many as fit, most urgent first.
+//! What goes into a snapshot: every record that the client needs, or as many as fit, most urgent first. In a crowd most
+//! are shared with other clients, if all fit (`stretch.rs`).
 
 use netcode::snapshot::{Ages, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, gap_bits};
 use sim::schema::{X, Z};
