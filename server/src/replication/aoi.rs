@@ -23,6 +23,8 @@ const CROWD_LOOKS: u64 = 8;
 pub const DEFAULT_CROWD: u16 = 128;
 /// [`Aoi::follow`] unless told otherwise.
 pub const DEFAULT_FOLLOW: u16 = 56;
+/// Where a turn has at least so many, the records that it shares save more than slots that lie far apart cost.
+const SHARED_A_TURN: u64 = 24;
 /// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
 const MAX_SPAWNING: usize = 128;
 
@@ -168,7 +170,8 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
         return;
     }
     let crowd = usize::from(look.aoi.crowd);
-    let coming = replica.known() + newcomers.len() > crowd;
+    let expected = replica.known() + newcomers.len();
+    let coming = expected > crowd && expected as u64 > SHARED_A_TURN * look.aoi.turn_ticks;
     let spawning = replica.slots.iter().filter(|known| known.phase == Phase::Spawning).count();
     let places = look.max_known.saturating_sub(replica.known());
     let room = places.min(MAX_SPAWNING.saturating_sub(spawning));
