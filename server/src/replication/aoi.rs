@@ -11,7 +11,7 @@ use core::cmp::Ordering;
 
 use sim::{EntityId, Frame};
 
-use super::replica::{MAX_TURNS, Phase, Replica};
+use super::replica::{MAX_TURNS, Phase, Place, Replica};
 use super::viewers::{Viewer, Viewers};
 use super::{ReplicaStats, Scratch};
 
@@ -23,6 +23,8 @@ const CROWD_LOOKS: u64 = 8;
 pub const DEFAULT_CROWD: u16 = 128;
 /// [`Aoi::follow`] unless told otherwise.
 pub const DEFAULT_FOLLOW: u16 = 56;
+/// Where a turn has at least so many, the records that it shares save more than slots that lie far apart cost.
+const SHARED_A_TURN: u64 = 24;
 /// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
 const MAX_SPAWNING: usize = 128;
 
@@ -167,6 +169,9 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
     if newcomers.is_empty() {
         return;
     }
+    let crowd = usize::from(look.aoi.crowd);
+    let expected = replica.known() + newcomers.len();
+    let coming = expected > crowd && expected as u64 > SHARED_A_TURN * look.aoi.turn_ticks;
     let spawning = replica.slots.iter().filter(|known| known.phase == Phase::Spawning).count();
     let places = look.max_known.saturating_sub(replica.known());
     let room = places.min(MAX_SPAWNING.saturating_sub(spawning));
@@ -180,11 +185,15 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
         newcomers.truncate(room);
         newcomers.sort_unstable_by(nearest);
     }
-    let crowd = usize::from(look.aoi.crowd);
     for (_, row) in newcomers.iter() {
         let id = look.frame.id(*row as usize);
         let far = replica.crowded || replica.known() > crowd;
-        let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, far) else { break };
+        let place = match (far, coming) {
+            (true, _) => Place::Crowd,
+            (false, true) => Place::Coming,
+            (false, false) => Place::Any,
+        };
+        let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, place) else { break };
         if !far {
             look.viewers.add(id, Viewer { client: look.client, slot });
         }

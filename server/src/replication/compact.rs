@@ -144,7 +144,7 @@ impl Compact {
         coded?;
         let bits = out.len() as u64 * 8;
         if body.header.count > 0 {
-            let fast = packed_bits(body.candidates) + MAX_HEADER_BITS;
+            let fast = packed_bits(body.candidates, &[]) + MAX_HEADER_BITS;
             let share = bits * WHOLE / fast as u64;
             // An eighth of the way, rounded towards the new one.
             self.share = (self.share * 7 + share.min(2 * WHOLE)).div_ceil(8);

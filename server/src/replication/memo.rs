@@ -3,7 +3,7 @@
 //! What became of an entity since tick `T - age` is the same string of bits for every client that has that
 //! baseline. It is packed when the first one wants it and copied for the others. So are spawns, which need no baseline.
 
-use netcode::bits::BitWriter;
+use netcode::bits::{BitSink, BitWriter};
 use netcode::schema::{Kind, Predictor, State, extrapolate};
 use netcode::snapshot::predict::Guess;
 use netcode::snapshot::{MAX_AGE, write_fields, write_spawn};
@@ -157,12 +157,12 @@ impl Memo {
 
     /// Copies a string made for this frame behind the `head_bits` (at most 64) bits of `head`.
     #[inline]
-    pub fn copy(&self, head: u64, head_bits: u32, packed: Packed, w: &mut BitWriter<'_>) {
+    pub fn copy(&self, head: u64, head_bits: u32, packed: Packed, w: &mut impl BitSink) {
         let mut words = self.words.get(packed.at as usize..).unwrap_or_default().iter().copied();
         let (mut held, mut left) = (u128::from(head), head_bits + u32::from(packed.bits));
         held |= u128::from(words.next().unwrap_or(0)) << head_bits;
         while left > 64 {
-            w.write(held as u64, 64);
+            w.put(held as u64, 64);
             left -= 64;
             held >>= 64;
             // The place of the next word: the held ones are full up to there.
@@ -170,7 +170,7 @@ impl Memo {
                 held |= u128::from(words.next().unwrap_or(0)) << head_bits;
             }
         }
-        w.write(held as u64, left);
+        w.put(held as u64, left);
     }
 
     pub fn bytes(&self) -> usize {

@@ -8,7 +8,8 @@
 //!
 //! A client's own state is small: per known entity a slot with the tick it acknowledged, never a copy of its state.
 //! Baselines come from the [`FrameRing`] that all clients of a worker share, and so do the bits of updates: they are
-//! packed once per entity and baseline (`memo.rs`) and copied for every client that wants the same.
+//! packed once per entity and baseline (`memo.rs`) and copied for every client that wants the same; in crowds by whole
+//! stretches of slots (`stretch.rs`).
 //!
 //! For each client and frame, in this order: [`Replication::look`] every few ticks brings the set of known entities up to
 //! date with the area of interest; [`Replication::choose`] finds what is to be sent, cut to the byte budget by priority;
@@ -21,10 +22,12 @@ mod compact;
 mod frame_ring;
 mod memo;
 mod order;
+mod pack;
 mod priority;
 mod replica;
 mod select;
 mod sent;
+mod stretch;
 mod viewers;
 mod weighed;
 
@@ -50,10 +53,12 @@ use aoi::Look;
 use compact::{Body, Compact};
 use memo::Memo;
 use order::Order;
+use pack::Packing;
 use priority::Weights;
 use replica::Known;
 use select::{Candidate, Choice, Chosen};
 use sent::Carried;
+use stretch::{Shared, Stretches};
 use viewers::{Viewer, Viewers};
 
 /// How a worker replicates.
@@ -92,7 +97,9 @@ pub struct ReplicaStats {
     pub refreshes: u64,
     /// Update records written.
     pub updates: u64,
-    /// Bits of these, without their gaps; of bodies in the compact codec all.
+    /// Of these, such that were copied in runs, in crowds.
+    pub in_runs: u64,
+    /// Bits of updates, without their gaps; of bodies in the compact codec all.
     pub update_bits: u64,
     /// Snapshots in the compact codec.
     pub compact: u64,
@@ -146,6 +153,7 @@ struct Scratch {
     gathered: Vec<(u16, Known)>,
     candidates: Vec<Candidate>,
     chosen: Chosen,
+    shared: Shared,
     /// For whom, in how many bytes, and from which tables if in the compact codec.
     client: u16,
     budget: usize,
@@ -162,6 +170,7 @@ pub struct Replication {
     ring: FrameRing,
     viewers: Viewers,
     memo: Memo,
+    stretches: Stretches,
     compact: Compact,
     clients: Vec<Option<Replica>>,
     order: Order,
@@ -184,6 +193,7 @@ impl Replication {
             ring: FrameRing::default(),
             viewers: Viewers::default(),
             memo: Memo::default(),
+            stretches: Stretches::default(),
             compact: Compact::new(config.schema, config.training),
             clients: Vec::new(),
             order: Order::default(),
@@ -201,6 +211,7 @@ impl Replication {
             return;
         }
         self.memo.start(frame.len());
+        self.stretches.start();
         if newest.is_none_or(|newest| newest == frame.prev) {
             self.push_turns(&frame);
         } else {
@@ -327,6 +338,7 @@ impl Replication {
     pub fn choose(&mut self, client: u16, budget: usize) -> bool {
         self.scratch.chosen = Chosen::default();
         self.scratch.candidates.clear();
+        self.scratch.shared.clear();
         let Some(Some(replica)) = self.clients.get(usize::from(client)) else { return false };
         let tables = replica.tables.filter(|version| replica.compact && self.compact.holds(*version));
         let room = if tables.is_some() { self.compact.room(budget * 8) } else { budget * 8 };
@@ -339,13 +351,13 @@ impl Replication {
 
     fn choose_bits(&mut self, client: u16, budget: usize) {
         let explain = self.watched == Some(client);
-        let Self { schema, ring, aoi, weights, memo, clients, scratch, explained, .. } = self;
+        let Self { schema, ring, aoi, weights, memo, stretches, clients, scratch, explained, .. } = self;
         let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
         let Some(frame) = ring.newest() else { return };
         let explained = explain.then_some(explained);
-        let Scratch { candidates, gathered, chosen, .. } = scratch;
+        let Scratch { candidates, gathered, chosen, shared, .. } = scratch;
         let mut choice = Choice { schema, frame, ring, aoi, weights, memo, gathered, budget, explained };
-        *chosen = select::choose(replica, &mut choice, candidates);
+        *chosen = select::choose(replica, &mut choice, stretches, candidates, shared);
     }
 
     /// Packs what [`choose`](Self::choose) chose. `margin`: see [`netcode::snapshot::Header::margin`].
@@ -361,11 +373,13 @@ impl Replication {
     }
 
     fn pack_fast(&mut self, margin: Option<i8>, w: &mut BitWriter<'_>) {
-        let Self { schema, ring, memo, compact, clients, scratch, stats, .. } = self;
+        let Self { schema, ring, memo, stretches, compact, clients, scratch, stats, .. } = self;
         let Some(frame) = ring.newest() else { return };
-        let Scratch { candidates, chosen, carried, client, .. } = scratch;
-        let header = select::header(*chosen, margin, candidates);
-        select::pack(memo, &header, candidates, carried, stats, w);
+        let Scratch { candidates, chosen, shared, carried, client, .. } = scratch;
+        let header = select::header(*chosen, margin, candidates.len() + shared.records());
+        carried.clear();
+        Packing { memo, stretches, shared, ages: header.ages, next_slot: 0, carried, stats, w }
+            .write(&header, candidates);
         if let Some(Some(replica)) = clients.get(usize::from(*client))
             && replica.compact
         {
@@ -379,7 +393,7 @@ impl Replication {
         let Scratch { candidates, chosen, carried, client, budget, tables, .. } = scratch;
         let (Some(version), Some(frame)) = (*tables, ring.newest()) else { return false };
         let Some(Some(replica)) = clients.get(usize::from(*client)) else { return false };
-        let header = select::header(*chosen, margin, candidates);
+        let header = select::header(*chosen, margin, candidates.len());
         let body = Body { schema, frame, ring, own: replica.own, header: &header, candidates };
         let Some(coded) = compact.encode(version, &body).ok().filter(|coded| coded.len() < *budget) else {
             return false;
@@ -446,6 +460,6 @@ impl Replication {
     /// Bytes on the heap that are not one client's own.
     #[must_use]
     pub fn shared_bytes(&self) -> usize {
-        self.viewers.bytes() + self.memo.bytes() + self.compact.bytes()
+        self.viewers.bytes() + self.memo.bytes() + self.stretches.bytes() + self.compact.bytes()
     }
 }

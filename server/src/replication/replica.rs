@@ -8,6 +8,7 @@ use sim::EntityId;
 use super::aoi::Aoi;
 use super::priority::Relation;
 use super::sent::{Carried, SentSnapshots};
+use super::stretch::Run;
 
 /// A tick that never was.
 pub(super) const NEVER: u32 = u32::MAX;
@@ -22,13 +23,24 @@ pub(super) const MAX_TURNS: u64 = 256;
 
 /// The slots that have that turn of so many: a few of the low ones, and a stretch of the others. They lie side by side, so
 /// that their gaps take a bit, and that their states are few pages and lines of memory, one after the other.
-fn slots_of_turn(turn: u64, turns: u64) -> [Range<u16>; 2] {
+pub(super) fn slots_of_turn(turn: u64, turns: u64) -> [Range<u16>; 2] {
     let turns = turns.clamp(1, MAX_TURNS) as u32;
     let turn = turn.min(u64::from(turns - 1)) as u32;
     let part = |of: u16, at: u32| (u32::from(of) * at / turns) as u16;
     let stretch = |of: u16| part(of, turn)..part(of, turn + 1);
     let high = stretch(MAX_SLOTS - LOW_SLOTS);
     [stretch(LOW_SLOTS), high.start + LOW_SLOTS..high.end + LOW_SLOTS]
+}
+
+/// The turn of an entity with that index, the same for every client.
+pub(super) const fn turn_of(index: u32, turns: u64) -> u64 {
+    index as u64 % if turns == 0 { 1 } else { turns }
+}
+
+/// The slot that an entity with that index has at every client of a crowd where it is vacant, in the stretch of its turn.
+pub(super) fn shared_slot(index: u32, stretch: &Range<u16>, turns: u64) -> u16 {
+    let place = u64::from(index) / turns.max(1) % (stretch.len() as u64).max(1);
+    stretch.start + place as u16
 }
 
 /// What a client is known to have of the entity in a slot.
@@ -64,6 +76,33 @@ pub(super) struct Known {
 }
 
 const _: () = assert!(size_of::<Known>() == 16);
+
+impl Known {
+    /// The client has the entity's state of that tick.
+    #[inline]
+    fn on_acked(&mut self, stamp: u32) {
+        match self.phase {
+            // A record from before the slot was filled speaks of another entity.
+            Phase::Spawning if self.acked <= stamp => {
+                (self.phase, self.acked, self.losses) = (Phase::Known, stamp, 0);
+            }
+            // No older one changes anything here: what it acknowledged since is newer than the slot's filling.
+            Phase::Known => (self.acked, self.losses) = (self.acked.max(stamp), 0),
+            Phase::Spawning | Phase::Despawning | Phase::Vacant => {}
+        }
+    }
+}
+
+/// Where a newcomer gets its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The lowest vacant one; it is followed.
+    Any,
+    /// One of its turn, since a crowd is about to be known; it is followed as yet.
+    Coming,
+    /// One of its turn; it is not followed.
+    Crowd,
+}
 
 /// A set of slots, in words.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +144,7 @@ impl SlotSet {
     }
 
     /// Adds the slots of a range that are not in `without`.
-    fn insert_range(&mut self, slots: Range<u16>, without: &Self) {
+    pub fn insert_range(&mut self, slots: Range<u16>, without: &Self) {
         for (at, mask) in words_of(slots) {
             let added = mask & !without.word(at);
             if added != 0 && at >= self.0.len() {
@@ -113,6 +152,15 @@ impl SlotSet {
             }
             if let Some(word) = self.0.get_mut(at) {
                 *word |= added;
+            }
+        }
+    }
+
+    /// Takes out the slots of a range.
+    pub fn remove_range(&mut self, slots: Range<u16>) {
+        for (at, mask) in words_of(slots) {
+            if let Some(word) = self.0.get_mut(at) {
+                *word &= !mask;
             }
         }
     }
@@ -141,7 +189,8 @@ fn words_of(slots: Range<u16>) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// One client's replication state. Some 24 bytes per known entity, and two per record in flight.
+/// One client's replication state. Some 24 bytes per known entity, and four per record in
+/// flight; stretches that were sent alike count as one.
 #[derive(Debug)]
 pub struct Replica {
     pub(super) own: EntityId,
@@ -261,24 +310,24 @@ impl Replica {
 
     /// Gives an entity that is not known a slot. In a crowd one whose turn is the entity's own, the same for every
     /// client: then all of them look at it in the same tick and want the same bits.
-    pub(super) fn insert(&mut self, id: EntityId, tick: u64, turns: u64, crowd: bool) -> Option<u16> {
-        let place = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
+    pub(super) fn insert(&mut self, id: EntityId, tick: u64, turns: u64, place: Place) -> Option<u16> {
+        let at = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
         let now = self.stamp(tick);
-        let (phase, followed) = (Phase::Spawning, !crowd);
-        let known = Known { id, acked: now, sent: now, phase, losses: 0, followed };
+        let (crowd, followed) = (place != Place::Any, place != Place::Crowd);
+        let known = Known { id, acked: now, sent: now, phase: Phase::Spawning, losses: 0, followed };
         let turns = turns.max(1);
-        let of_turn = crowd.then(|| self.vacant_of_turn(u64::from(id.index()) % turns, turns, id)).flatten();
+        let of_turn = crowd.then(|| self.vacant_of_turn(turns, id)).flatten();
         let slot = of_turn.or_else(|| self.first_vacant(id))?;
         self.vacant.remove(slot);
         *self.slots.get_mut(usize::from(slot))? = known;
-        self.order.insert(place, (id, slot));
+        self.order.insert(at, (id, slot));
         self.pending.insert(slot);
         Some(slot)
     }
 
     /// The same, unless as many are known as may be. It is not followed yet.
     pub(super) fn insert_if(&mut self, id: EntityId, tick: u64, turns: u64, max_known: usize) -> Option<u16> {
-        if self.known() < max_known { self.insert(id, tick, turns, true) } else { None }
+        if self.known() < max_known { self.insert(id, tick, turns, Place::Crowd) } else { None }
     }
 
     /// The lowest vacant slot.
@@ -291,11 +340,21 @@ impl Replica {
         Some(slot)
     }
 
-    /// The lowest vacant slot that has that turn.
-    fn vacant_of_turn(&mut self, turn: u64, turns: u64, id: EntityId) -> Option<u16> {
-        let [low, high] = slots_of_turn(turn, turns);
-        let found = self.vacant.first_in(low).or_else(|| self.vacant.first_in(high.clone()));
+    /// The slot that the entity has at other clients, or the lowest vacant one that has its turn.
+    fn vacant_of_turn(&mut self, turns: u64, id: EntityId) -> Option<u16> {
+        let [low, high] = slots_of_turn(turn_of(id.index(), turns), turns);
         let len = self.slots.len() as u16;
+        if !high.is_empty() {
+            let shared = shared_slot(id.index(), &high, turns);
+            if shared >= len {
+                self.extend_to(shared, id);
+                return Some(shared);
+            }
+            if self.vacant.contains(shared) {
+                return Some(shared);
+            }
+        }
+        let found = self.vacant.first_in(low).or_else(|| self.vacant.first_in(high.clone()));
         if found.is_none() && high.end > len {
             self.extend_to(high.start.max(len), id);
             return Some(high.start.max(len));
@@ -310,6 +369,11 @@ impl Replica {
         for turn in slots_of_turn(turn, turns) {
             pending.insert_range(turn.start.min(len)..turn.end.min(len), vacant);
         }
+    }
+
+    /// What a client shares with others waits until it is sent.
+    pub(super) fn pend_runs(&mut self, runs: &[Run]) {
+        runs.iter().for_each(|run| self.pending.insert_range(run.slots(), &self.vacant));
     }
 
     /// Adds vacant slots up to that one. `id` is soon to be in it, and stands for nobody in the others.
@@ -343,14 +407,16 @@ impl Replica {
     /// The snapshot just written went out in packet `pn`.
     pub(super) fn on_sent(&mut self, pn: u64, tick: u64, carried: &[Carried]) {
         let now = self.stamp(tick);
-        for record in carried {
-            if let Some(known) = self.slots.get_mut(usize::from(record.slot())) {
-                known.sent = now;
-                // Who is followed, and who is gone, is sent until it is acknowledged. Others have had their turn; if the
-                // packet is lost, they are looked at again.
-                if !known.followed && known.phase != Phase::Despawning {
-                    self.pending.remove(record.slot());
-                }
+        for run in carried {
+            let slots = run.slots();
+            let Some(of_run) = self.slots.get_mut(usize::from(slots.start)..usize::from(slots.end)) else { continue };
+            of_run.iter_mut().for_each(|known| known.sent = now);
+            // Who is followed, and who is gone, is sent until it is acknowledged. Others have had their turn; if the packet
+            // is lost, they are looked at again.
+            match of_run {
+                [known] if known.followed || known.phase == Phase::Despawning => {}
+                [_] => self.pending.remove(slots.start),
+                _ => self.pending.remove_range(slots),
             }
         }
         self.sent.push(pn, tick, carried);
@@ -360,36 +426,35 @@ impl Replica {
     pub(super) fn on_acked(&mut self, pn: u64, mut left: impl FnMut(u16, &Known)) {
         let mut sent = core::mem::take(&mut self.sent);
         let settled = sent.take(pn, |tick, carried| {
-            let stamp = self.stamp(tick);
-            let Some(known) = self.slots.get_mut(usize::from(carried.slot())) else { return };
-            match (known.phase, carried.is_despawn()) {
-                // A record from before the slot was filled speaks of another entity.
-                (Phase::Spawning | Phase::Despawning, _) if known.acked > stamp => {}
-                (Phase::Despawning, true) => {
-                    if let Some(former) = self.vacate(carried.slot()) {
-                        left(carried.slot(), &former);
-                    }
-                }
-                (Phase::Spawning, false) => {
-                    (known.phase, known.acked, known.losses) = (Phase::Known, stamp, 0);
-                }
-                // No older one changes anything here: what it acknowledged since is newer than the slot's filling.
-                (Phase::Known, false) => (known.acked, known.losses) = (known.acked.max(stamp), 0),
-                (Phase::Despawning | Phase::Vacant, false) | (Phase::Spawning | Phase::Known | Phase::Vacant, true) => {
-                }
+            let (stamp, slots) = (self.stamp(tick), carried.slots());
+            if carried.is_despawn() {
+                self.on_despawn_acked(slots.start, stamp, &mut left);
+            } else if let Some(run) = self.slots.get_mut(usize::from(slots.start)..usize::from(slots.end)) {
+                run.iter_mut().for_each(|known| known.on_acked(stamp));
             }
         });
         self.sent = sent;
         self.newest_acked = self.newest_acked.max(settled);
     }
 
+    /// The client has the despawn of that tick for a slot: `left` is told, unless the slot was filled anew since.
+    fn on_despawn_acked(&mut self, slot: u16, stamp: u32, left: &mut impl FnMut(u16, &Known)) {
+        let present = self.slots.get(usize::from(slot));
+        if present.is_some_and(|known| known.phase == Phase::Despawning && known.acked <= stamp)
+            && let Some(former) = self.vacate(slot)
+        {
+            left(slot, &former);
+        }
+    }
+
     /// Packet `pn` is lost: what it carried becomes more urgent.
     pub(super) fn on_lost(&mut self, pn: u64) {
-        let Self { sent, slots, pending, .. } = self;
+        let Self { sent, slots, pending, vacant, .. } = self;
         sent.take(pn, |_, carried| {
-            if let Some(known) = slots.get_mut(usize::from(carried.slot())) {
-                known.losses = known.losses.saturating_add(1);
-                pending.insert(carried.slot());
+            let run = carried.slots();
+            if let Some(of_run) = slots.get_mut(usize::from(run.start)..usize::from(run.end)) {
+                of_run.iter_mut().for_each(|known| known.losses = known.losses.saturating_add(1));
+                pending.insert_range(run, vacant);
             }
         });
     }

@@ -1,10 +1,7 @@
-//! What goes into a snapshot: every record that the client needs, or as many as fit, most urgent first.
+//! What goes into a snapshot: every record that the client needs, or as many as fit, most urgent first. In a crowd most
+//! are shared with other clients, if all fit (`stretch.rs`).
 
-use netcode::bits::{BitSink, BitWriter};
-use netcode::snapshot::{
-    Ages, Codec, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, gap_bits, write_age, write_codec,
-    write_despawn, write_gap, write_header,
-};
+use netcode::snapshot::{Ages, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, gap_bits};
 use sim::schema::{X, Z};
 use sim::{EntityId, Frame};
 
@@ -14,6 +11,7 @@ use super::memo::{Change, Memo, Packed};
 use super::priority::{BUCKETS, Facts, Relation, Terms, Tier, Weights, bucket};
 use super::replica::{Known, NEVER, Phase, Replica};
 use super::sent::Carried;
+use super::stretch::{Run, Shared, Stretches};
 use super::{Explained, ReplicaStats, ReplicationSchema};
 
 /// Bits set aside for the gap before a record while it is not known which records stay; more than most take.
@@ -34,7 +32,7 @@ const PLACES_APART: u64 = 61;
 pub(super) struct Candidate {
     pub slot: u16,
     /// Bits without the gap.
-    bits: u16,
+    pub bits: u16,
     bucket: u8,
     pub what: What,
 }
@@ -71,12 +69,57 @@ pub(super) struct Chosen {
     pub cut: bool,
 }
 
-/// Fills `candidates` with the records to send, in slot order.
-pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<Candidate>) -> Chosen {
-    candidates.clear();
-    if replica.crowded {
-        take_turns(replica, choice);
+/// Fills `candidates` with the records to send, in slot order, and `shared` with those that are written for many.
+pub(super) fn choose(
+    replica: &mut Replica,
+    choice: &mut Choice<'_>,
+    stretches: &mut Stretches,
+    candidates: &mut Vec<Candidate>,
+    shared: &mut Shared,
+) -> Chosen {
+    shared.clear();
+    let turn = if replica.crowded { take_turns(replica, choice) } else { None };
+    // Shared records are in the fast codec, and have no terms of their own to explain.
+    if let Some(turn) = turn.filter(|_| !replica.compact && choice.explained.is_none()) {
+        let first = common_age(replica, choice).unwrap_or(0);
+        stretches.find(replica, choice, turn, first, shared);
+        if let Some(chosen) = choose_beside(replica, choice, candidates, shared) {
+            return chosen;
+        }
     }
+    choose_all(replica, choice, candidates)
+}
+
+/// Chooses the records besides those that are shared, if all fit; otherwise nothing is shared.
+fn choose_beside(
+    replica: &mut Replica,
+    choice: &mut Choice<'_>,
+    candidates: &mut Vec<Candidate>,
+    shared: &mut Shared,
+) -> Option<Chosen> {
+    let records = shared.records();
+    if shared.runs.is_empty() || (1..=usize::from(LEAST_SECOND)).contains(&records) {
+        shared.clear();
+        return None;
+    }
+    shared.runs.iter().for_each(|run| replica.pending.remove_range(run.slots()));
+    let mut by_age = [0; MAX_AGE as usize + 1];
+    let first = collect(replica, choice, candidates, &mut by_age);
+    let second = if records > 0 { Some(shared.age) } else { second_age(first, by_age) };
+    let ages = Ages { first, second };
+    add_ages(candidates, ages);
+    // They are pending until they are sent, as all others.
+    replica.pend_runs(&shared.runs);
+    let fits = packed_bits(candidates, &shared.runs) + MAX_HEADER_BITS <= choice.budget
+        && candidates.len() + records <= usize::from(MAX_RECORDS);
+    if !fits {
+        shared.clear();
+    }
+    fits.then_some(Chosen { ages, complete: false, cut: false })
+}
+
+/// Chooses among all that is pending, and cuts it to the budget.
+fn choose_all(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut Vec<Candidate>) -> Chosen {
     let mut by_age = [0; MAX_AGE as usize + 1];
     let first = collect(replica, choice, candidates, &mut by_age);
     let ages = Ages { first, second: if replica.crowded { second_age(first, by_age) } else { None } };
@@ -97,21 +140,24 @@ pub(super) fn choose(replica: &mut Replica, choice: &mut Choice<'_>, candidates:
     Chosen { ages, complete: !cut && !replica.crowded, cut }
 }
 
-/// In a crowd: those who are not followed and have their turn in this tick are looked at.
-fn take_turns(replica: &mut Replica, choice: &Choice<'_>) {
+/// In a crowd: those who are not followed and have their turn in this tick are looked at. Gives the first turn taken.
+fn take_turns(replica: &mut Replica, choice: &Choice<'_>) -> Option<u64> {
     let turns = choice.aoi.turn_ticks.max(1);
     let next = (choice.frame.tick + 1) % turns;
     // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
     // Who is followed may wait all the time, and so may those of a party, who are followed beyond the nearest.
     let followed = replica.near.len().max(choice.aoi.follow.into());
     let most = followed + (2 * replica.known().div_ceil(turns as usize)).max(LEAST_WAITING);
+    let mut taken = None;
     for _ in 0..TURNS_AT_ONCE {
         if replica.turn == next || replica.pending.len() > most {
-            return;
+            break;
         }
+        taken = taken.or(Some(replica.turn));
         replica.pend_turn(replica.turn, turns);
         replica.turn = (replica.turn + 1) % turns;
     }
+    taken
 }
 
 /// The age that most updates have whose age is not `first`: in a crowd, that of those whose turn it is.
@@ -146,8 +192,9 @@ fn collect(
 ) -> u8 {
     let (frame, epoch, own) = (choice.frame, replica.epoch, replica.own);
     let now = replica.stamp(frame.tick);
-    let common = replica.newest_acked.and_then(|acked| Some((age_of(frame, acked)?, choice.ring.at(acked)?)));
+    let common = common_age(replica, choice).zip(replica.newest_acked.and_then(|acked| choice.ring.at(acked)));
     let age0 = common.map_or(0, |(age, _)| age);
+    candidates.clear();
     gather(replica, choice.gathered);
     for at in 0..choice.gathered.len() {
         let Some((slot, known)) = choice.gathered.get(at).copied() else { continue };
@@ -195,6 +242,12 @@ fn collect(
     age0
 }
 
+/// The age of the newest snapshot that the client acknowledged, if it can be a baseline.
+fn common_age(replica: &Replica, choice: &Choice<'_>) -> Option<u8> {
+    let acked = replica.newest_acked?;
+    age_of(choice.frame, acked).filter(|_| choice.ring.at(acked).is_some())
+}
+
 /// What is known of those who are pending. It is far away in memory: so all of it is on its way at once, while a loop that
 /// also decides something would wait for one after the other.
 fn gather(replica: &Replica, gathered: &mut Vec<(u16, Known)>) {
@@ -211,11 +264,11 @@ fn gather(replica: &Replica, gathered: &mut Vec<(u16, Known)>) {
     }
 }
 
-fn age_of(frame: &Frame, tick: u64) -> Option<u8> {
+pub(super) fn age_of(frame: &Frame, tick: u64) -> Option<u8> {
     u8::try_from(frame.tick.checked_sub(tick)?).ok().filter(|age| (1..=MAX_AGE).contains(age))
 }
 
-fn course(frame: &Frame, row: usize, owner: bool) -> u64 {
+pub(super) fn course(frame: &Frame, row: usize, owner: bool) -> u64 {
     if owner { frame.course_own(row) } else { frame.course(row) }
 }
 
@@ -376,7 +429,7 @@ fn keep_first(candidates: &mut Vec<Candidate>, room: usize, tick: u64) {
 fn keep_within(candidates: &mut Vec<Candidate>, room: usize) {
     candidates.truncate(usize::from(MAX_RECORDS));
     loop {
-        let mut over = packed_bits(candidates).saturating_sub(room);
+        let mut over = packed_bits(candidates, &[]).saturating_sub(room);
         let Some(least) = candidates.iter().map(|candidate| candidate.bucket).min().filter(|_| over > 0) else {
             return;
         };
@@ -388,35 +441,27 @@ fn keep_within(candidates: &mut Vec<Candidate>, room: usize) {
     }
 }
 
-/// The bits that the candidates take, gaps included.
-pub(super) fn packed_bits(candidates: &[Candidate]) -> usize {
-    let mut next = 0;
-    let gap_and_bits = candidates.iter().map(|candidate| {
-        let gap = gap_bits(candidate.slot - next);
-        next = candidate.slot + 1;
-        gap + usize::from(candidate.bits)
-    });
-    gap_and_bits.sum()
-}
-
-/// What comes before a record's string, put together before it is written.
-#[derive(Default)]
-struct Head {
-    value: u64,
-    bits: u32,
-}
-
-impl BitSink for Head {
-    #[inline]
-    fn put(&mut self, value: u64, bits: u32) {
-        self.value |= value << self.bits;
-        self.bits += bits;
+/// The bits that the candidates and the runs between them take, gaps included.
+pub(super) fn packed_bits(candidates: &[Candidate], runs: &[Run]) -> usize {
+    let (mut next, mut bits) = (0, 0);
+    let mut runs = runs.iter().filter(|run| run.records > 0).peekable();
+    let mut add = |first: u16, own: usize, behind: u16| {
+        bits += gap_bits(first - next) + own;
+        next = behind;
+    };
+    for candidate in candidates {
+        while let Some(run) = runs.next_if(|run| run.first < candidate.slot) {
+            add(run.first, run.bits(), run.next_slot(0));
+        }
+        add(candidate.slot, usize::from(candidate.bits), candidate.slot + 1);
     }
+    runs.for_each(|run| add(run.first, run.bits(), run.next_slot(0)));
+    bits
 }
 
-/// The header of what was chosen.
-pub(super) fn header(chosen: Chosen, margin: Option<i8>, candidates: &[Candidate]) -> Header {
-    let count = u16::try_from(candidates.len()).unwrap_or(MAX_RECORDS);
+/// The header of what was chosen, and is so many records.
+pub(super) fn header(chosen: Chosen, margin: Option<i8>, records: usize) -> Header {
+    let count = u16::try_from(records).unwrap_or(MAX_RECORDS);
     let ages = if count == 0 { Ages::default() } else { chosen.ages };
     Header { margin, complete: chosen.complete, ages, count }
 }
@@ -432,47 +477,6 @@ pub(super) fn note(candidates: &[Candidate], carried: &mut Vec<Carried>, stats: 
                 stats.refreshes += u64::from(known);
             }
             What::Update { .. } => stats.updates += 1,
-        }
-        carried.push(Carried::new(candidate.slot, matches!(candidate.what, What::Despawn)));
-    }
-}
-
-/// Packs what was chosen in the fast codec; `carried` then says what.
-pub(super) fn pack(
-    memo: &Memo,
-    header: &Header,
-    candidates: &[Candidate],
-    carried: &mut Vec<Carried>,
-    stats: &mut ReplicaStats,
-    w: &mut BitWriter<'_>,
-) {
-    write_codec(w, Codec::Fast);
-    write_header(w, header);
-    carried.clear();
-    let mut next_slot = 0;
-    for candidate in candidates {
-        let mut head = Head::default();
-        write_gap(&mut head, candidate.slot - next_slot);
-        if let What::Update { age, .. } = candidate.what {
-            write_age(&mut head, age, header.ages);
-        }
-        next_slot = candidate.slot + 1;
-        match candidate.what {
-            What::Despawn => {
-                write_despawn(&mut head);
-                w.write(head.value, head.bits);
-                stats.despawns += 1;
-            }
-            What::Spawn { known, packed, .. } => {
-                memo.copy(head.value, head.bits, packed, w);
-                stats.spawns += 1;
-                stats.refreshes += u64::from(known);
-            }
-            What::Update { packed, .. } => {
-                memo.copy(head.value, head.bits, packed, w);
-                stats.updates += 1;
-                stats.update_bits += u64::from(candidate.bits);
-            }
         }
         carried.push(Carried::new(candidate.slot, matches!(candidate.what, What::Despawn)));
     }

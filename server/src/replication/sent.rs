@@ -1,24 +1,34 @@
 //! What each snapshot in flight carried.
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
-/// One record that a snapshot carried.
+/// Records that a snapshot carried: of one slot, or of a run of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Carried(u16);
+pub(super) struct Carried {
+    slot: u16,
+    count: u16,
+}
 
 const DESPAWN: u16 = 1 << 15;
 
 impl Carried {
     pub(super) const fn new(slot: u16, despawn: bool) -> Self {
-        Self(slot | if despawn { DESPAWN } else { 0 })
+        Self { slot: slot | if despawn { DESPAWN } else { 0 }, count: 1 }
     }
 
-    pub(super) const fn slot(self) -> u16 {
-        self.0 & !DESPAWN
+    /// A run of slots, each with a record that is no despawn, or with nothing to say.
+    pub(super) const fn run(slots: &Range<u16>) -> Self {
+        Self { slot: slots.start, count: slots.end.saturating_sub(slots.start) }
+    }
+
+    pub(super) const fn slots(self) -> Range<u16> {
+        let start = self.slot & !DESPAWN;
+        start..start + self.count
     }
 
     pub(super) const fn is_despawn(self) -> bool {
-        self.0 & DESPAWN != 0
+        self.slot & DESPAWN != 0
     }
 }
 
@@ -29,7 +39,7 @@ struct Snapshot {
     records: u16,
 }
 
-/// The snapshots in flight, oldest first; all their records in one queue, two bytes each.
+/// The snapshots in flight, oldest first; what all of them carried in one queue.
 #[derive(Debug, Default)]
 pub(super) struct SentSnapshots {
     snapshots: VecDeque<Snapshot>,
@@ -82,7 +92,8 @@ mod tests {
         }
         for pn in [3u16, 0, 4, 1, 2] {
             let mut slots = Vec::new();
-            let tick = sent.take(u64::from(pn) * 2, |_, carried| slots.push((carried.slot(), carried.is_despawn())));
+            let tick =
+                sent.take(u64::from(pn) * 2, |_, carried| slots.push((carried.slots().start, carried.is_despawn())));
             assert_eq!(tick, Some(100 + u64::from(pn)));
             assert_eq!(slots, (0..pn).map(|i| (pn * 10 + i, i == 1)).collect::<Vec<_>>());
             assert_eq!(sent.take(u64::from(pn) * 2, |_, _| panic!("settled twice")), None);

@@ -59,7 +59,6 @@ impl Arena {
             ("refreshed", self.cluster.sum(|stats| stats.replica.refreshes)),
             ("without_slot", self.cluster.sum(|stats| stats.replica.no_slot)),
             ("compact", self.cluster.sum(|stats| stats.replica.compact)),
-            ("compact_too_long", self.cluster.sum(|stats| stats.replica.compact_too_long)),
             ("retrained", self.cluster.sum(|stats| stats.replica.tables.saturating_sub(1))),
             ("tied", counts.tied),
             ("possessed", self.cluster.bonds.possessed),

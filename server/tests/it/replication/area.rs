@@ -3,7 +3,7 @@
 use server::replication::{Aoi, MAX_RELATIONS, Relation, ReplicationConfig};
 use sim::EntityId;
 
-use super::scene::{Motion, PERFECT, RATE, Scene, config};
+use super::scene::{Motion, PERFECT, Path, RATE, Scene, config};
 
 #[test]
 fn a_client_that_can_know_few_is_told_of_itself_and_the_nearest() {
@@ -89,6 +89,42 @@ fn in_a_crowd_the_nearest_are_told_at_once_and_everybody_has_a_turn() {
     // In a turn all clients look at the same ones, and each is looked at once, not in every tick.
     let stats = scene.replication.stats();
     assert!(stats.cut < 5 && stats.updates < stats.snapshots * 20, "{stats:?}");
+}
+
+/// What is copied for many is what each of them needs: the scene compares every view with the truth in every tick.
+#[test]
+fn in_a_crowd_that_shares_its_turns_views_are_the_truth_whoever_comes_late_loses_packets_or_has_little_room() {
+    let aoi = Aoi { crowd: 30, follow: 8, turn_ticks: 5, ..config().aoi };
+    for seed in 0..4 {
+        let mut scene = Scene::new(seed, 150, 16, &ReplicationConfig { aoi, ..config() });
+        scene.churn = true;
+        for (player, loss, spurious, budget) in [(0, 0.0, 0.0, 1100), (1, 0.2, 0.1, 1100), (2, 0.1, 0.0, 250)] {
+            scene.join(player, budget, Path { loss, spurious, delay: 2 });
+        }
+        for step in 0..300 {
+            scene.motion = if step % 100 < 50 { Motion::Dance } else { Motion::Mixed };
+            if step == 90 {
+                scene.join(3, 1100, Path { loss: 0.05, ..PERFECT });
+            }
+            if step == 150 {
+                scene.replication.insert(1, scene.players[5]);
+                scene.viewers[1].own = scene.players[5];
+            }
+            scene.step();
+        }
+        let stats = scene.replication.stats();
+        assert!(stats.cut > 50 && stats.in_runs * 4 > stats.updates, "{stats:?}");
+        // Once players rest and nothing is lost any more, only who still walks waits, and for a turn at most.
+        (scene.motion, scene.churn) = (Motion::Rest, false);
+        scene.viewers.iter_mut().for_each(|viewer| viewer.path = PERFECT);
+        for _ in 0..6 * RATE {
+            scene.step();
+        }
+        for client in 0..scene.viewers.len() as u16 {
+            let worst = scene.outdated(client).map(|(_, waits)| waits).max().unwrap_or(0);
+            assert!(worst <= aoi.turn_ticks, "seed {seed}, client {client}: {worst} ticks");
+        }
+    }
 }
 
 #[test]
