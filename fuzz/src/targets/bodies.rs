@@ -88,7 +88,7 @@ fn spawns(schema: &'static Schema, states: &[(u8, State)]) -> Vec<u8> {
     let mut body = [0; 4096];
     let mut w = BitWriter::new(&mut body);
     write_codec(&mut w, Codec::Fast);
-    write_header(&mut w, &header(WARM, 0));
+    write_header(&mut w, &header(states.len() as u16, 0));
     for (slot, (kind, state)) in states.iter().enumerate() {
         write_gap(&mut w, 0);
         write_spawn(&mut w, schema, 100 + slot as u32, *kind, slot == 0, state);
@@ -178,6 +178,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seeds.push(Script::default().u8(0).sized(&body).0);
         seeds.push(Script::default().u8(0).sized(&body).u8(1).sized(&body[..body.len() / 2]).0);
     }
+    seeds.push(Script::default().u8(0).sized(&spawns(start.schema, &start.states[..3])).0);
     seeds.push(Script::default().u8(0).sized(&[1 | 99 << 1, 2, 3]).0);
     seeds
 }
