@@ -55,6 +55,9 @@ pub struct SwarmArgs {
     /// How many clients, each with its own socket.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     clients: u32,
+    /// Account, and character, of the first client; the others count up. Absent: random ones.
+    #[arg(long, value_name = "N")]
+    account: Option<u64>,
     /// How long to measure, in seconds (at least 0.1), after all have connected.
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: f64,
@@ -234,6 +237,7 @@ impl SwarmArgs {
             server: self.server,
             http: self.http,
             clients: self.clients as usize,
+            account: self.account,
             seconds: self.seconds,
             behavior: self.behavior.into(),
             link,

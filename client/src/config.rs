@@ -36,7 +36,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             bytes_per_s: 1_000_000,
             key_limits: KeyLimits::default(),
-            max_entities: 1024,
+            max_entities: netcode::snapshot::MAX_SLOTS,
             keep: Duration::from_millis(400),
             extrapolate: Duration::from_millis(250),
         }

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod dev_token;
 pub mod input_buffer;
+mod places;
 pub mod replication;
 pub mod shard;
 pub mod zone;

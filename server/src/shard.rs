@@ -26,6 +26,8 @@ use netcode::stats::{Drops, Quality, Traffic};
 use sim::{EntityId, Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
+pub use crate::places::Codecs;
+use crate::places::{Places, Progress};
 use crate::replication::{
     Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica, ReplicaStats,
     Replication, ReplicationConfig, Training,
@@ -39,29 +41,8 @@ const MAX_TO_ZONE: usize = 65_536;
 
 /// How many clients of a worker may have the compact codec at a time by default.
 pub const DEFAULT_COMPACT_CLIENTS: u16 = 200;
-/// A client begins to need the compact codec when its snapshots were cut so often: each adds [`CUT_WEIGHT`], each that was not
-/// takes one away. At 0 it needs it no more.
-const NEEDS_COMPACT: u8 = 60;
-const CUT_WEIGHT: u8 = 4;
-const MOST_CUTS: u8 = 200;
 /// Tables are pushed as long as fewer bytes than this wait to go to the client.
 const PUSH_BELOW_BYTES: u64 = 4096;
-/// Of a tick's time in percent: a round that took longer takes the compact codec from half of those who have it; one
-/// that took less gives it to some more.
-const OVERLOADED_PERCENT: u8 = 70;
-const AT_EASE_PERCENT: u8 = 50;
-
-/// Which clients get their snapshots in the compact codec.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Codecs {
-    /// None.
-    Fast,
-    /// All, as far as [`ShardConfig::compact_clients`] goes.
-    Compact,
-    /// Those whose snapshots do not fit: the budget or the path's rate cuts them time and again.
-    #[default]
-    Auto,
-}
 
 /// How a shard behaves.
 #[derive(Clone, Debug)]
@@ -160,21 +141,7 @@ struct Session {
     budget: usize,
     in_world: bool,
     newest_input: Option<u64>,
-    compact: CompactState,
-}
-
-/// How far a client is with the compact codec.
-#[derive(Clone, Copy, Debug, Default)]
-struct CompactState {
-    /// It can read it.
-    agreed: bool,
-    /// How often its snapshots were cut of late.
-    cuts: u8,
-    /// It is to have it.
-    wanted: bool,
-    /// The version of tables that it was sent, and the next part; none once all parts are under way.
-    pushed: Option<u8>,
-    next_part: Option<u8>,
+    compact: Progress,
 }
 
 /// The connections of one worker.
@@ -191,9 +158,7 @@ pub struct Shard {
     /// The character whose snapshots are explained as soon as it connects.
     watched: Option<u64>,
     watched_conn: Option<ConnId>,
-    /// How many may have the compact codec, and how many more in this round.
-    compact_room: u16,
-    compact_left: u16,
+    places: Places,
     players: u64,
     disconnects: u64,
     inputs: u64,
@@ -208,7 +173,7 @@ impl Shard {
         if config.codec != Codecs::Fast {
             config.endpoint.features.0 |= Features::COMPACT.0;
         }
-        let compact_room = config.compact_clients;
+        let places = Places::new(config.compact_clients);
         let endpoint = ServerEndpoint::new(config.endpoint.clone(), cookie_key, single_use);
         let rate = config.endpoint.rate;
         let replication = ReplicationConfig {
@@ -229,8 +194,7 @@ impl Shard {
             to_zone: VecDeque::new(),
             watched: None,
             watched_conn: None,
-            compact_room,
-            compact_left: compact_room,
+            places,
             players: 0,
             disconnects: 0,
             inputs: 0,
@@ -257,7 +221,6 @@ impl Shard {
         self.replication.handle_frame(frame);
         // A round that was not finished goes on where it stopped, so that nobody is always last.
         self.remaining = self.replication.order().len();
-        self.compact_left = self.compact_room;
         self.handle_timeout(now);
     }
 
@@ -285,12 +248,7 @@ impl Shard {
     /// How much of a tick's time the last round of snapshots took, in percent. Where time gets short, fewer clients have the
     /// compact codec.
     pub fn on_round_took(&mut self, percent: u8) {
-        if percent >= OVERLOADED_PERCENT {
-            self.compact_room /= 2;
-        } else if percent < AT_EASE_PERCENT {
-            let more = (self.compact_room / 16).max(1);
-            self.compact_room = self.compact_room.saturating_add(more).min(self.config.compact_clients);
-        }
+        self.places.on_round_took(percent);
     }
 
     /// Sends a notice to every player.
@@ -342,13 +300,16 @@ impl Shard {
         let tick = replication.newest()?.tick;
         let client = session.conn.slot();
         replication.look(client);
-        let compact = session.compact.wanted && self.compact_left > 0;
-        self.compact_left -= u16::from(compact);
-        replication.set_compact(client, compact);
+        let rate = self.config.endpoint.rate;
+        replication.set_compact(client, self.places.settle(&mut session.compact, tick, rate));
+        // Tables would wait for ever where snapshots take all that the path carries.
+        let waits = session.compact.is_pushing()
+            && endpoint.quality(now, session.conn).is_some_and(|quality| quality.queued_bytes > 0);
+        let budget = if waits { (session.budget / 2).max(MIN_SNAPSHOT_BYTES) } else { session.budget };
         let margin = session.newest_input.map(|newest| saturated_difference(newest, tick));
         let mut written = false;
         let mut write = |w: &mut BitWriter<'_>| {
-            let cut = replication.choose(client, session.budget.min(w.remaining_bits() / 8));
+            let cut = replication.choose(client, budget.min(w.remaining_bits() / 8));
             replication.pack(margin, w);
             written = true;
             session.compact.note(cut, self.config.codec);
@@ -363,13 +324,9 @@ impl Shard {
 
     /// Sends the next part of the newest tables to a client that is to have them.
     fn push_tables(&mut self, now: Time, at: usize) -> Option<()> {
-        let session = self.sessions.get_mut(at)?.as_deref_mut().filter(|session| session.compact.wanted)?;
+        let session = self.sessions.get_mut(at)?.as_deref_mut()?;
         let (version, tables) = self.replication.tables()?;
-        let state = &mut session.compact;
-        if state.pushed != Some(version) {
-            (state.pushed, state.next_part) = (Some(version), Some(0));
-        }
-        let part = state.next_part?;
+        let part = session.compact.next_part(version)?;
         if self.endpoint.quality(now, session.conn)?.queued_bytes >= PUSH_BELOW_BYTES {
             return None;
         }
@@ -379,7 +336,7 @@ impl Shard {
         let len = Message::Tables { version, part, last, bytes }.encode(&mut message);
         // A queue that is full takes it in a later tick.
         if self.endpoint.send(now, session.conn, SESSION, message.get(..len)?).is_ok() {
-            state.next_part = (part < last).then_some(part + 1);
+            session.compact.on_part(part, last, self.replication.newest()?.tick);
         }
         Some(())
     }
@@ -388,12 +345,11 @@ impl Shard {
     fn take_message(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
         let Ok(Message::TablesReady { version }) = Message::decode(bytes) else { return false };
         let Some(session) = find(&mut self.sessions, conn) else { return true };
-        // Whoever was not sent them wholly cannot have them.
-        let sent = session.compact.pushed == Some(version) && session.compact.next_part.is_none();
-        if sent {
+        let has = session.compact.on_ready(version);
+        if has {
             self.replication.on_tables_ready(conn.slot(), version);
         }
-        sent
+        has
     }
 
     /// The next message for the zone.
@@ -489,11 +445,7 @@ impl Shard {
                     let budget = snapshot_budget(&self.config, claims.down_cap);
                     let agreed =
                         self.endpoint.features(conn).is_some_and(|features| features.contains(Features::COMPACT));
-                    let compact = CompactState {
-                        agreed,
-                        wanted: agreed && self.config.codec == Codecs::Compact,
-                        ..CompactState::default()
-                    };
+                    let compact = Progress::new(agreed, self.config.codec);
                     let session = Session { conn, budget, in_world: false, newest_input: None, compact };
                     let at = usize::from(conn.slot());
                     if self.sessions.len() <= at {
@@ -548,8 +500,9 @@ impl Shard {
                         self.watch(None);
                     }
                     if let Some(slot) = self.sessions.get_mut(usize::from(conn.slot()))
-                        && let Some(session) = slot.take_if(|session| session.conn == conn)
+                        && let Some(mut session) = slot.take_if(|session| session.conn == conn)
                     {
+                        self.places.leave(&mut session.compact);
                         self.players -= u64::from(session.in_world);
                         self.replication.remove(conn.slot());
                         self.to_zone.push_back(ToZone::Leave { conn });
@@ -562,16 +515,6 @@ impl Shard {
 
 /// More than the longest message that a client may send on the session channel has.
 const MAX_READY_BYTES: usize = 4;
-
-impl CompactState {
-    /// A snapshot was cut, or not.
-    fn note(&mut self, cut: bool, codecs: Codecs) {
-        self.cuts = if cut { self.cuts.saturating_add(CUT_WEIGHT).min(MOST_CUTS) } else { self.cuts.saturating_sub(1) };
-        if codecs == Codecs::Auto && self.agreed {
-            self.wanted = if self.wanted { self.cuts > 0 } else { self.cuts >= NEEDS_COMPACT };
-        }
-    }
-}
 
 fn find(sessions: &mut [Option<Box<Session>>], conn: ConnId) -> Option<&mut Session> {
     let session = sessions.get_mut(usize::from(conn.slot()))?.as_deref_mut()?;
@@ -624,7 +567,7 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        Session { conn: ConnId(0), budget: 1100, in_world: false, newest_input: None, compact: CompactState::default() }
+        Session { conn: ConnId(0), budget: 1100, in_world: false, newest_input: None, compact: Progress::default() }
     }
 
     fn body(count: usize) -> Vec<u8> {
@@ -638,6 +581,12 @@ mod tests {
     fn ticks(session: &mut Session, newest: u64, count: usize) -> Option<Vec<u64>> {
         let fresh = take_inputs(session, 100, newest, &body(count))?;
         Some(fresh.into_iter().map(|(tick, _)| tick).collect())
+    }
+
+    #[test]
+    fn a_client_may_hold_as_many_entities_as_a_server_shows_by_default() {
+        let shown = ShardConfig::new(Vec::new(), 20).max_known;
+        assert!(shown <= netcode::snapshot::Limits::default().max_entities);
     }
 
     #[test]

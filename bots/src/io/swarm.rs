@@ -41,6 +41,8 @@ pub struct SwarmOptions {
     /// Its HTTP address, if not as usual.
     pub http: Option<SocketAddr>,
     pub clients: usize,
+    /// Account, and character, of the first client; the others count up. Absent: random ones.
+    pub account: Option<u64>,
     pub seconds: f64,
     pub behavior: Behavior,
     pub link: Option<LinkConfig>,
@@ -101,7 +103,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
     let shared = Shared {
         phase: AtomicU8::new(JOINING),
         stop_tokens: AtomicBool::new(false),
-        tokens: Tokens::open(options.server, options.http, options.clients, churn)?,
+        tokens: Tokens::open(options.server, options.http, options.clients, churn, options.account)?,
         progress: (0..threads).map(|_| Mutex::default()).collect(),
         clock,
     };

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,16 +36,25 @@ pub struct Tokens {
     source: SocketAddr,
     clients: usize,
     churn: bool,
+    /// The account of the next token to ask for, and of each later one the next; none: random ones.
+    account: Option<AtomicU64>,
     stock: Mutex<Stock>,
 }
 
 impl Tokens {
     /// Fetches the first tokens for `clients` clients, from `http`, or else from where the server's HTTP usually is: at
-    /// the address of its UDP socket, or one port above. `churn`: clients come back.
-    pub fn open(server: SocketAddr, http: Option<SocketAddr>, clients: usize, churn: bool) -> Result<Self, RunError> {
+    /// the address of its UDP socket, or one port above. `churn`: clients come back. `account`: that of the first client,
+    /// the others count up.
+    pub fn open(
+        server: SocketAddr,
+        http: Option<SocketAddr>,
+        clients: usize,
+        churn: bool,
+        account: Option<u64>,
+    ) -> Result<Self, RunError> {
         let config = Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).http_status_as_error(false);
         let agent = Agent::from(config.build());
-        let first = |source| fetch(&agent, source, clients.min(AHEAD)).map(|bundles| (source, bundles));
+        let first = |source| fetch(&agent, source, clients.min(AHEAD), account).map(|bundles| (source, bundles));
         let (source, bundles) = match http {
             Some(http) => first(http)?,
             None => first(server).or_else(|here| {
@@ -53,8 +62,9 @@ impl Tokens {
                 first(above).map_err(|there| RunError::Neither(Box::new(here), Box::new(there)))
             })?,
         };
+        let account = account.map(|account| AtomicU64::new(account.wrapping_add(bundles.len() as u64)));
         let stock = Mutex::new(Stock { bundles, taken: 0, error: None });
-        Ok(Self { agent, source, clients, churn, stock })
+        Ok(Self { agent, source, clients, churn, account, stock })
     }
 
     /// A token that is still good, if one is ready.
@@ -83,11 +93,15 @@ impl Tokens {
                 pause(PAUSE);
                 continue;
             }
-            let fetched = fetch(&self.agent, self.source, missing);
+            let account = self.account.as_ref().map(|next| next.load(Ordering::Relaxed));
+            let fetched = fetch(&self.agent, self.source, missing, account);
             let failed = fetched.is_err();
             let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
             match fetched {
                 Ok(bundles) => {
+                    if let Some(next) = &self.account {
+                        next.fetch_add(bundles.len() as u64, Ordering::Relaxed);
+                    }
                     stock.bundles.extend(bundles);
                     stock.error = None;
                 }
@@ -109,9 +123,14 @@ impl Tokens {
     }
 }
 
-fn fetch(agent: &Agent, at: SocketAddr, count: usize) -> Result<VecDeque<ConnectBundle>, RunError> {
+fn fetch(
+    agent: &Agent,
+    at: SocketAddr,
+    count: usize,
+    account: Option<u64>,
+) -> Result<VecDeque<ConnectBundle>, RunError> {
     let bad_reply = |text: String| RunError::BadReply { at, text };
-    let request = TokenRequest { count: u32::try_from(count).ok(), ..TokenRequest::default() };
+    let request = TokenRequest { count: u32::try_from(count).ok(), account, ..TokenRequest::default() };
     let mut response = agent
         .post(format!("http://{at}/v1/dev/token"))
         .send_json(request)

@@ -21,7 +21,7 @@ pub const MAX_TABLES: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Entities at a time, 1..=[`MAX_SLOTS`]; a snapshot that would exceed it is refused. An entity that
-    /// changes its slot counts twice while it does. Default 1024.
+    /// changes its slot counts twice while it does. Default 4096, as many as a server may show.
     pub max_entities: u16,
     /// How far back courses are kept for interpolation, in ticks, at most 63. Default 8.
     pub keep_ticks: u8,
@@ -29,7 +29,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_entities: 1024, keep_ticks: 8 }
+        Self { max_entities: MAX_SLOTS, keep_ticks: 8 }
     }
 }
 
@@ -65,7 +65,7 @@ pub struct Applied {
 ///
 /// Memory, whatever arrives: per entity up to `max_entities` an index entry, some 100 bytes and 64 courses of
 /// `12 + 4 * fields` bytes (with pruning, usually a dozen); two bytes a slot; and for the records of the
-/// largest snapshot so far 80 bytes each. With the default limits and 12 fields that is below 5 MB; an honest
+/// largest snapshot so far 80 bytes each. With the default limits and 12 fields that is below 17 MB; an honest
 /// server that shows 30 entities causes some 30 KiB. Once warm, applying allocates nothing. Time, whatever arrives: per
 /// record what its bits cost, up to 64 courses to find the baseline among, and one
 /// [`extrapolate`](crate::schema::extrapolate).

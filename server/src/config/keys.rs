@@ -173,7 +173,8 @@ pub const KEYS: &[Key] = &[
     Key {
         key: "replication.codec",
         about: "Snapshots in the compact codec, which takes fewer bytes and more of the server's time: to no client, to \
-                every one that can read it, or to those whose snapshots do not fit their budget or their path.",
+                every one that can read it, or to those whose snapshots do not fit their budget or their path. It begins some seconds \
+                after the first such client came, when its tables are trained.",
         unit: "",
         rule: Text("\"fast\", \"compact\" or \"auto\"", |c| format!("\"{:?}\"", c.replication.codec).to_lowercase()),
     },

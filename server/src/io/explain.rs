@@ -4,11 +4,11 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use server::replication::{Explained, Weighed};
-use tracing::error;
+use tracing::{error, info};
 
 use super::error::RunError;
 
@@ -62,10 +62,13 @@ impl Explainer {
     /// Writes the explanation of a snapshot, unless it was written already.
     pub fn tell(&mut self, explained: &[Explained]) {
         let Some(tick) = explained.first().map(|first| first.tick).filter(|tick| *tick > self.told) else { return };
+        if self.told == 0 {
+            info!(character = self.character, file = %self.path.display(), "explaining");
+        }
         self.told = tick;
         let Some(out) = &mut self.out else { return };
         if let Err(error) = write(out, self.character, explained) {
-            error!(file = %Path::new(&self.path).display(), %error, "nothing more is explained");
+            error!(file = %self.path.display(), %error, "nothing more is explained");
             self.out = None;
         }
     }

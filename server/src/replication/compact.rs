@@ -78,6 +78,8 @@ pub(super) struct Compact {
     window: Window,
     /// What bodies take of the fast codec's size, smoothed, in 1/[`WHOLE`].
     share: u64,
+    /// Bits of the updates of the body that was coded last.
+    update_bits: u64,
     out: Vec<u8>,
 }
 
@@ -103,6 +105,7 @@ impl Compact {
             bodies: 0,
             window: Window::default(),
             share: WHOLE,
+            update_bits: 0,
             out: Vec::new(),
         }
     }
@@ -114,6 +117,11 @@ impl Compact {
 
     pub fn holds(&self, version: u8) -> bool {
         self.published.iter().any(|published| published.tables.version() == version)
+    }
+
+    /// The bits of the updates of the body that was coded last, without their gaps.
+    pub fn update_bits(&self) -> u64 {
+        self.update_bits
     }
 
     /// How many versions there have been.
@@ -138,10 +146,10 @@ impl Compact {
         let Published { tables, running, .. } = published.ok_or(DecodeError::UnknownTables(version))?;
         out.clear();
         let mut encoder = Encoder::new(&body.schema.plans, running, out);
-        let coded = body.code(&mut encoder);
+        let update_bits = body.code(&mut encoder);
         encoder.finish();
         running.restart(tables.model());
-        coded?;
+        self.update_bits = update_bits? as u64;
         let bits = out.len() as u64 * 8;
         if body.header.count > 0 {
             let fast = packed_bits(body.candidates, &[]) + MAX_HEADER_BITS;
@@ -240,10 +248,10 @@ pub(super) struct Body<'a> {
 }
 
 impl Body<'_> {
-    /// Codes it, or learns it.
-    fn code<B: Binary>(&self, coder: &mut Coder<'_, B>) -> Result<(), DecodeError> {
+    /// Codes it, or learns it. Gives the bits of its updates, without their gaps.
+    fn code<B: Binary>(&self, coder: &mut Coder<'_, B>) -> Result<usize, DecodeError> {
         coder.header(self.header)?;
-        let mut next_slot = 0;
+        let (mut next_slot, mut update_bits) = (0, 0);
         for candidate in self.candidates {
             coder.gap(candidate.slot - next_slot)?;
             next_slot = candidate.slot + 1;
@@ -252,10 +260,14 @@ impl Body<'_> {
                     coder.op(self.header.ages, &Op::Despawn)?;
                 }
                 What::Spawn { row, .. } => self.spawn(coder, row as usize)?,
-                What::Update { row, age, .. } => self.update(coder, row as usize, age)?,
+                What::Update { row, age, .. } => {
+                    let before = coder.bits();
+                    self.update(coder, row as usize, age)?;
+                    update_bits += coder.bits() - before;
+                }
             }
         }
-        Ok(())
+        Ok(update_bits)
     }
 
     fn spawn<B: Binary>(&self, coder: &mut Coder<'_, B>, row: usize) -> Result<(), DecodeError> {

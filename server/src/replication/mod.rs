@@ -99,7 +99,7 @@ pub struct ReplicaStats {
     pub updates: u64,
     /// Of these, such that were copied in runs, in crowds.
     pub in_runs: u64,
-    /// Bits of updates, without their gaps; of bodies in the compact codec all.
+    /// Bits of updates, without their gaps.
     pub update_bits: u64,
     /// Snapshots in the compact codec.
     pub compact: u64,
@@ -402,7 +402,7 @@ impl Replication {
         w.write(version.into(), VERSION_BITS);
         w.write_bytes(coded);
         stats.compact += 1;
-        stats.update_bits += coded.len() as u64 * 8;
+        stats.update_bits += compact.update_bits();
         select::note(candidates, carried, stats);
         true
     }

@@ -89,7 +89,7 @@ pub enum SceneError {
     #[error("{0}: {1}")]
     Io(PathBuf, std::io::Error),
     /// Not a whole number of frames.
-    #[error("{0}: {1} bytes are not a whole number (at least one) of frames of {FRAME_BYTES} bytes")]
+    #[error("{0}: {1} bytes are not a whole number (at least {MIN_FRAMES}) of frames of {FRAME_BYTES} bytes")]
     Size(PathBuf, u64),
     /// A cube's field is out of its range.
     #[error("{path}: frame {frame}, cube {cube}: {field} is {value}, out of its range")]
@@ -107,6 +107,9 @@ pub enum SceneError {
     },
 }
 
+/// The fewest frames of a scene: more than the oldest baseline is old.
+const MIN_FRAMES: usize = 65;
+
 /// All frames, in order.
 pub struct Scene {
     states: Vec<State>,
@@ -123,7 +126,8 @@ impl Scene {
         } else {
             file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
         }
-        if bytes.is_empty() || !bytes.len().is_multiple_of(FRAME_BYTES) || bytes.len() as u64 > MAX_BYTES {
+        let short = bytes.len() < MIN_FRAMES * FRAME_BYTES;
+        if short || !bytes.len().is_multiple_of(FRAME_BYTES) || bytes.len() as u64 > MAX_BYTES {
             return Err(SceneError::Size(path.to_owned(), bytes.len() as u64));
         }
         let mut states = Vec::with_capacity(bytes.len() / CUBE_BYTES);

@@ -82,6 +82,11 @@ impl<'m, B: Binary> Coder<'m, B> {
         Self { binary, model, plans, guess: Guess::default(), recent: 0, body: body::Course::default() }
     }
 
+    /// The bits written up to here, about; 0 for what writes none.
+    pub fn bits(&self) -> usize {
+        self.binary.bits()
+    }
+
     /// Codes one bit in the free context `context` (taken modulo [`FREE_CONTEXTS`]).
     pub fn bit(&mut self, context: usize, bit: bool) -> bool {
         match self.model.free.get_mut(context % FREE_CONTEXTS) {

@@ -28,6 +28,11 @@ pub trait Binary {
     /// and gives what it read.
     fn code(&mut self, bit: bool, p: u32) -> bool;
 
+    /// The bits written up to here, rounded up, at most 8 too many; 0 for what writes none.
+    fn bits(&self) -> usize {
+        0
+    }
+
     /// Codes `bits` bits (1..=16) as equally likely.
     fn raw(&mut self, value: u32, bits: u32) -> u32;
 }
@@ -47,12 +52,6 @@ impl<'a> RangeEncoder<'a> {
     pub const fn new(out: &'a mut Vec<u8>) -> Self {
         let start = out.len();
         Self { out, start, low: 0, range: u64::MAX }
-    }
-
-    /// The bits that the stream has up to here, rounded up, if it ended now; at most 8 too many.
-    #[must_use]
-    pub const fn bits(&self) -> usize {
-        (self.out.len() - self.start) * 8 + self.range.leading_zeros() as usize + 8
     }
 
     #[inline]
@@ -103,6 +102,10 @@ impl<'a> RangeEncoder<'a> {
 }
 
 impl Binary for RangeEncoder<'_> {
+    fn bits(&self) -> usize {
+        (self.out.len() - self.start) * 8 + self.range.leading_zeros() as usize + 8
+    }
+
     #[inline(always)]
     fn code(&mut self, bit: bool, p: u32) -> bool {
         debug_assert!(0 < p && p < 1 << PROBABILITY_BITS, "a probability is out of range");
