@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use bots::arena::{Arena, Drawn, Options, Planted, Report, Totals};
+use bots::arena::{Arena, Drawn, Options, Planted, Report, Tight, Totals};
 use netcode::crypto::OsEntropy;
 use netcode::emulator::LinkConfig;
 use netcode::error::DisconnectReason;
@@ -191,4 +191,21 @@ fn seed_63_who_did_not_listen_until_moments_ago_was_not_given_up_by_the_server()
 fn seed_1166_whoever_copies_a_hello_and_the_first_packet_draws_nothing() {
     let report = run(Options::new(1166, 40, 10));
     assert_eq!(report.violations, 0, "{report}");
+}
+
+/// Where snapshots took all that a client may be sent, the tables took long to get there or never did, so that just those who
+/// need the compact codec did not get it.
+#[test]
+fn tables_reach_those_whose_snapshots_take_all_that_they_may_be_sent() {
+    let options = Options { faults: false, ..Options::new(9, 60, 8) };
+    let mut drawn = Drawn::new(&options);
+    drawn.link = LinkConfig { delay: Duration::from_millis(30), ..LinkConfig::default() };
+    (drawn.rate, drawn.half_extent_m, drawn.aoi_radius_m, drawn.boxes) = (20, 30, 60, 0);
+    (drawn.shards, drawn.behaviors) = (1, [0.0, 1.0, 0.0]);
+    // Every third client.
+    drawn.tight = Tight { down_cap: Some(3500), dense: true, crowd: 1000, ..Tight::default() };
+    let report = run_drawn(options, drawn);
+    assert_eq!(report.violations, 0, "{report}");
+    assert!(report.reached["cut"] > 500, "{:?}", report.reached);
+    assert!(report.reached["compact"] > 2000, "{:?}", report.reached);
 }
