@@ -77,7 +77,7 @@ pub struct ShardConfig {
 
 impl ShardConfig {
     /// Defaults for all but keys and rate: 64 m radius, 1352 bytes and 32 kB/s, 4000 entities, crowds of more than 128, of
-    /// whom 40 are followed, the compact codec for up to 200 clients that need it, zone 1, map 0.
+    /// whom 56 are followed, the compact codec for up to 200 clients that need it, zone 1, map 0.
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
         let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
