@@ -263,7 +263,7 @@ impl Body<'_> {
                 What::Update { row, age, .. } => {
                     let before = coder.bits();
                     self.update(coder, row as usize, age)?;
-                    update_bits += coder.bits() - before;
+                    update_bits += coder.bits().saturating_sub(before);
                 }
             }
         }
