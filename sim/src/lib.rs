@@ -25,6 +25,7 @@ pub mod grid;
 pub mod log;
 pub mod map;
 pub mod movement;
+pub mod ray;
 pub mod replay;
 pub mod rewind;
 pub mod rng;

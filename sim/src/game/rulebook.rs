@@ -5,12 +5,10 @@
 
 mod checks;
 
+use super::schema::{AMMO_A, AMMO_B};
 use crate::rng::mix;
-use netcode::schema::State;
 use serde::Deserialize;
 use std::sync::Arc;
-
-use super::schema::{AMMO_A, AMMO_B};
 
 /// The longest text of a rulebook, in bytes.
 pub const MAX_TEXT: usize = 1 << 16;
@@ -479,8 +477,9 @@ impl core::ops::Deref for Rulebook {
 
 /// How many ticks a duration takes, rounded up, at least one.
 #[must_use]
-pub fn ticks(ms: u32, rate_hz: u16) -> u64 {
-    (u64::from(ms) * u64::from(rate_hz)).div_ceil(1000).max(1)
+pub const fn ticks(ms: u32, rate_hz: u16) -> u64 {
+    let ticks = (ms as u64 * rate_hz as u64).div_ceil(1000);
+    if ticks == 0 { 1 } else { ticks }
 }
 
 #[cfg(test)]
@@ -518,19 +517,23 @@ mod tests {
         let said = |from, to| changed(from, to).unwrap_err().to_string();
         assert_eq!(said("cooldown_ms = 700", "cooldown_ms = 0"), "[[weapon]] row 2: cooldown_ms must be 1 to 20000");
         assert_eq!(said("damage = 25", "damage = 101"), "[[npc]] row 4: damage must be 0 to 100");
-        assert_eq!(said("name = \"scatter\"", "name = \"rifle\""), "[[weapon]] row 2: an earlier row has the same name");
+        assert_eq!(
+            said("name = \"scatter\"", "name = \"rifle\""),
+            "[[weapon]] row 2: an earlier row has the same name"
+        );
         assert_eq!(said("drop = \"rich\"", "drop = \"none\""), "[[npc]] row 4: drop names nothing that is there");
         assert_eq!(said("xp = [50, 120", "xp = [50, 50"), "levels.xp must ascend");
         assert_eq!(said("range_m = 120.0", "range_m = nan"), "[[weapon]] row 1: range_m must be 1 to 400");
         assert_eq!(said("uses = 3", "uses = 31"), "[[weapon]] row 2: uses must be 1 to 30");
-        assert_eq!(said("most = 1024", "most = -1").lines().next().unwrap(), "TOML parse error at line 190, column 8");
+        assert_eq!(said("most = 1024", "most = -1").lines().next().unwrap(), "TOML parse error at line 181, column 8");
         assert!(said("falls = true", "falls = true\nflies = 1").contains("unknown field `flies`"));
         assert_eq!(Rulebook::from_toml(&" ".repeat(MAX_TEXT + 1)), Err(RulebookError::Length));
     }
 
     #[test]
     fn too_many_weapons_are_refused() {
-        let blade = &STANDARD[STANDARD.find("[[weapon]]\nname = \"blade\"").unwrap()..STANDARD.find("[[npc]]").unwrap()];
+        let blade =
+            &STANDARD[STANDARD.find("[[weapon]]\nname = \"blade\"").unwrap()..STANDARD.find("[[npc]]").unwrap()];
         let with = |more: usize| {
             let more: String = (0..more).map(|n| blade.replace("\"blade\"", &format!("\"blade {n}\""))).collect();
             changed("[[npc]]", &format!("{more}[[npc]]"))
