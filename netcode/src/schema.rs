@@ -6,7 +6,7 @@
 //! simulation's table. This module is plain data; it is the only one that `sim` may use.
 
 /// The most fields that one entity kind (or the input) may have.
-pub const MAX_FIELDS: usize = 12;
+pub const MAX_FIELDS: usize = 16;
 /// The most entity kinds of one schema (the kind is 4 bits on the wire).
 pub const MAX_KINDS: usize = 16;
 /// The most groups of one kind (one bit each in the change mask).

@@ -56,6 +56,7 @@ impl Input {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use netcode::schema::MAX_FIELDS;
 
     #[test]
     fn every_input_in_range_survives_the_round_trip() {
@@ -69,6 +70,6 @@ mod tests {
     fn extremes_are_brought_into_range() {
         let wild = Input { move_x: i8::MIN, move_z: i8::MAX, yaw: u16::MAX, buttons: u8::MAX };
         assert_eq!(wild.clamped(), Input { move_x: -16, move_z: 15, yaw: 4095, buttons: 15 });
-        assert_eq!(Input::from_state(&[i32::MIN; 12]), Input { move_x: -16, move_z: -16, yaw: 0, buttons: 0 });
+        assert_eq!(Input::from_state(&[i32::MIN; MAX_FIELDS]), Input { move_x: -16, move_z: -16, yaw: 0, buttons: 0 });
     }
 }

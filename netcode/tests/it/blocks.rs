@@ -207,7 +207,7 @@ fn a_block_that_fills_a_narrow_path_loses_no_more_snapshots_than_there_would_be(
 #[test]
 fn a_rate_beyond_what_can_be_in_flight_neither_repeats_itself_nor_breaks_the_protocol() {
     let mut channels = Table::lab();
-    channels.0[7].queue_bytes = 16 << 20;
+    channels.0[usize::from(BLOCK)].queue_bytes = 16 << 20;
     let server = ServerConfig { channels: channels.clone(), rate_cap: u32::MAX, ..server_config() };
     let client = ClientConfig { channels, ..ClientConfig::new(SCHEMA_HASH) };
     let mut pair = Pair::connected_as(11, 100 * MS, server, client);
