@@ -8,7 +8,7 @@ use netcode::frame::{Control, Frame, Head, Parsed, write_control, write_message,
 use netcode::input::{read_inputs, write_inputs};
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::{AckBlock, Direction, Header, MAX_DATAGRAM, Preamble};
-use netcode::schema::State;
+use netcode::schema::{Field, State};
 use netcode::seq::{expand16, low16};
 use serde_json::{Value, json};
 
@@ -358,16 +358,38 @@ pub fn inputs() -> Value {
         vec![ahead; 8],
         (0..8).map(|i| input([i, -i, i * 100, i & 3])).collect(),
     ];
+    let case = |inputs: &[State], body: &[u8]| {
+        assert_eq!(read_inputs(&SCHEMA, body).unwrap().as_slice(), inputs);
+        let fields: Vec<_> = inputs.iter().map(|state| state[..SCHEMA.input.len()].to_vec()).collect();
+        json!({ "newest_first": fields, "body": hex(body) })
+    };
     let good = |inputs: Vec<State>| {
-        let mut buffer = [0; 64];
+        let mut buffer = [0; 128];
         let mut w = BitWriter::new(&mut buffer);
         write_inputs(&mut w, &SCHEMA, &inputs);
         let len = w.finish();
-        assert_eq!(read_inputs(&SCHEMA, &buffer[..len]).unwrap().as_slice(), inputs);
-        let fields: Vec<_> = inputs.iter().map(|state| state[..4].to_vec()).collect();
-        json!({ "newest_first": fields, "body": hex(&buffer[..len]) })
+        case(&inputs, &buffer[..len])
     };
-    lists.into_iter().map(good).collect()
+    // What no writer would write: every group is set though nothing in it differs, in a newest input and in one that could be
+    // the same.
+    let lavish = input([0, 15, 0, 0]);
+    let all = lavish_groups(&lavish);
+    let by_hand = raw(&[&[(1, 3)][..], &all, &[(0, 1)], &all].concat());
+    lists.into_iter().map(good).chain([case(&[lavish; 2], &by_hand)]).collect()
+}
+
+/// All groups of an input, each set.
+fn lavish_groups(input: &State) -> Vec<(u64, u32)> {
+    let mut out = Vec::new();
+    for group in 0..8 {
+        let fields: Vec<_> = SCHEMA.input.iter().zip(input).filter(|(field, _)| field.group == group).collect();
+        if !fields.is_empty() {
+            out.push((1, 1));
+            let raw = |(field, value): (&Field, &i32)| (*value as u64 & ((1 << field.bits) - 1), u32::from(field.bits));
+            out.extend(fields.into_iter().map(raw));
+        }
+    }
+    out
 }
 
 pub fn messages() -> Value {
