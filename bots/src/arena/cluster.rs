@@ -96,6 +96,8 @@ impl Cluster {
             training: drawn.tight.training,
             priority: drawn.tight.priority,
             map_seed: world.seed,
+            half_extent_m: world.map.half_extent_m,
+            boxes: world.map.boxes,
             ..ShardConfig::new(Vec::new(), drawn.rate)
         };
         let (max_known, aoi) = (usize::from(config(0).max_known), config(0).aoi());

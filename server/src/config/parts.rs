@@ -87,6 +87,11 @@ impl ServerConfig {
             training: Training::default(),
             zone: self.world.zone,
             map_seed: self.world.seed,
+            half_extent_m: narrow(self.world.half_extent_m),
+            boxes: self.world.boxes,
+            gates: 0,
+            ramps: 0,
+            rules: 0,
         }
     }
 
