@@ -94,7 +94,7 @@ impl World {
         config.validate()?;
         let mut world = Self {
             rules: Rules::new(config.rate_hz, map.half_extent()),
-            statics: Statics::new(&map),
+            statics: Statics::new(&map, config.rate_hz),
             map,
             tick: 0,
             stepped: 0,
@@ -274,8 +274,8 @@ impl World {
         let half = area.min(self.map.half_extent()) - RADIUS;
         for number in (0..SPAWN_TRIES).map(|attempt| self.spawned.wrapping_add(attempt)) {
             let [x, z] = spread(self.config.seed, number, half);
-            self.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], &mut self.near);
-            if self.near.iter().all(|(_, solid)| !deeper_than(0, [x, 0, z], solid)) {
+            self.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], self.tick, &mut self.near);
+            if self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], &solid.bounds)) {
                 self.spawned = number.wrapping_add(1);
                 return Some([x, z]);
             }
@@ -313,7 +313,7 @@ impl World {
         turned.clear();
         let bodies = self.states.iter_mut().zip(&self.intents).zip(&self.kinds).zip(&mut self.courses);
         for ((((state, intent), kind), course), row) in bodies.zip(0..) {
-            let next = advance(state, intent, statics, rules, near);
+            let next = advance(state, intent, statics, rules, span.tick, near);
             if course.follow(&span, *kind, state, &next) {
                 turned.push(row);
             }
