@@ -219,7 +219,9 @@ impl Kind {
     #[must_use]
     pub fn rests(&self, state: &State) -> bool {
         self.fields.iter().all(|field| match field.predictor {
-            Predictor::Linear { velocity, .. } => state.get(usize::from(velocity)).is_none_or(|velocity| *velocity == 0),
+            Predictor::Linear { velocity, .. } => {
+                state.get(usize::from(velocity)).is_none_or(|velocity| *velocity == 0)
+            }
             Predictor::Fall { .. } => !field.falls(state),
             Predictor::Hold | Predictor::Trend | Predictor::Rotation { .. } => true,
         })

@@ -3,9 +3,9 @@
 use super::rulebook::{Rulebook, ticks};
 use crate::map::Map;
 use crate::movement::Rules;
-use crate::ray::{Moment, Ray};
+use crate::ray::Ray;
+use crate::rewind::Moment;
 use crate::space::Statics;
-use glam::Vec3;
 use std::sync::Arc;
 
 /// What server and client both act on. Nothing in it changes.
@@ -27,7 +27,13 @@ impl Ground {
     #[must_use]
     pub fn new(map: &Map, rate_hz: u16, book: Arc<Rulebook>) -> Self {
         let half_extent = map.half_extent();
-        Self { statics: Statics::new(map), rules: Rules::new(rate_hz, half_extent), book, rate_hz, half_extent }
+        Self {
+            statics: Statics::new(map, rate_hz),
+            rules: Rules::new(rate_hz, half_extent),
+            book,
+            rate_hz,
+            half_extent,
+        }
     }
 
     /// How many ticks so many milliseconds take, rounded up, at least one.
@@ -36,21 +42,11 @@ impl Ground {
         ticks(ms, self.rate_hz)
     }
 
-    /// How far from `from` towards `to` (1/256 m) the first static thing or the ground of the map is, as things stand at
-    /// that moment; `None` where the way is free.
+    /// How far from `from` towards `to` (1/256 m) the first solid or the ground is, as things stand at that moment; `None`
+    /// where the way is free.
     #[must_use]
     pub fn wall(&self, from: [f32; 3], to: [f32; 3], moment: Moment) -> Option<f32> {
-        let way = Vec3::from_array(to) - Vec3::from_array(from);
-        let reach = way.length();
-        if reach <= 0.0 {
-            return None;
-        }
-        let solid = self.statics.cast(&Ray { from, direction: way / reach, reach }, moment);
-        let floor = (to[1] < 0.0 && way.y < 0.0).then(|| reach * (from[1] / -way.y).clamp(0.0, 1.0));
-        match (solid, floor) {
-            (Some(solid), Some(floor)) => Some(solid.min(floor)),
-            (one, other) => one.or(other),
-        }
+        self.statics.cast(&Ray::between(from, to), moment)
     }
 
     /// Whether one sees from `from` to `to` (1/256 m), as things stand at that moment.
@@ -58,10 +54,4 @@ impl Ground {
     pub fn sees(&self, from: [f32; 3], to: [f32; 3], moment: Moment) -> bool {
         !self.statics.blocked(from, to, moment)
     }
-}
-
-/// The moment of a tick.
-#[must_use]
-pub const fn at_tick(tick: u64) -> Moment {
-    Moment { tick, share: 0 }
 }

@@ -2,7 +2,7 @@
 
 use super::aim::{eye_of, feet};
 use super::event::{Event, Refusal, What};
-use super::ground::{Ground, at_tick};
+use super::ground::Ground;
 use super::input::Input;
 use super::rulebook::{Gives, Slot};
 use super::schema::{
@@ -12,6 +12,7 @@ use super::{Hidden, Skirmish, refuse};
 use crate::contact::RADIUS;
 use crate::engine::Stage;
 use crate::entity::EntityId;
+use crate::rewind::Moment;
 use crate::rng::{Stream, below, draw};
 use glam::Vec3;
 use netcode::schema::State;
@@ -49,7 +50,7 @@ pub fn drop(stage: &mut Stage<'_, Skirmish>, ground: &Ground, lying: &mut u32, r
 fn lie(ground: &Ground, tick: u64, body: &State, item: u8, amount: i32) -> State {
     let [x, y, z] = feet(body);
     let waist = y + RADIUS as f32;
-    let fall = ground.wall([x, waist, z], [x, -1.0, z], at_tick(tick)).unwrap_or(waist);
+    let fall = ground.wall([x, waist, z], [x, -1.0, z], Moment::after(tick)).unwrap_or(waist);
     let mut state = State::default();
     (state[X], state[Z]) = (body[X], body[Z]);
     state[Y] = ((waist - fall + 0.5).floor() as i32).max(0);
@@ -82,7 +83,7 @@ fn pick_up(stage: &mut Stage<'_, Skirmish>, ground: &Ground, row: usize, target:
     if (Vec3::from_array(place) - Vec3::from_array(eye)).length() > reach {
         return Err(Refusal::Reach);
     }
-    if !ground.sees(eye, [place[0], place[1] + LOOK, place[2]], at_tick(stage.tick)) {
+    if !ground.sees(eye, [place[0], place[1] + LOOK, place[2]], Moment::after(stage.tick)) {
         return Err(Refusal::Sight);
     }
     let gives = ground.book.item(thing[ITEM]).map(|item| item.gives).ok_or(Refusal::Gone)?;

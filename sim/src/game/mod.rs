@@ -181,7 +181,7 @@ impl Game for Skirmish {
         if stage.room() == 0 {
             return Err(SpawnError::Full);
         }
-        let place = self.free_place().ok_or(SpawnError::NoRoom)?;
+        let place = self.free_place(stage.tick).ok_or(SpawnError::NoRoom)?;
         // It is there from the next tick on.
         let until = stage.tick + 1 + self.ground.ticks(self.ground.book.player.shield_ms);
         stage.spawn(PLAYER, fresh(&self.ground.book, place), Hidden::Player(Person { until, ..Person::default() }))
@@ -237,19 +237,19 @@ impl Skirmish {
                 None => break,
             }
         }
-        let home = self.free_place().ok_or(SpawnError::NoRoom)?;
+        let home = self.free_place(stage.tick).ok_or(SpawnError::NoRoom)?;
         (state[X], state[Z], state[FLAGS]) = (home[0], home[1], GROUNDED);
         stage.spawn(NPC, state, Hidden::Npc(Mind::at(home)))
     }
 
     /// The next place of the spawn sequence on which nothing stands.
-    fn free_place(&mut self) -> Option<[i32; 2]> {
+    fn free_place(&mut self, tick: u64) -> Option<[i32; 2]> {
         let area = i32::from(self.config.spawn_half_extent_m) * QUANTA_PER_M;
         let half = area.min(self.map.half_extent()) - RADIUS;
         for number in (0..SPAWN_TRIES).map(|attempt| self.spawned.wrapping_add(attempt)) {
             let [x, z] = spread(self.config.seed, number, half);
-            self.ground.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], &mut self.near);
-            if self.near.iter().all(|(_, solid)| !deeper_than(0, [x, 0, z], solid)) {
+            self.ground.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], tick, &mut self.near);
+            if self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], &solid.bounds)) {
                 self.spawned = number.wrapping_add(1);
                 return Some([x, z]);
             }
@@ -291,7 +291,7 @@ impl Skirmish {
                     } else {
                         Intent { wish: mind.heading, ..Intent::idle(yaw_of(mind.heading)) }
                     };
-                    stage.states[row] = advance(&state, &intent, &ground.statics, &ground.rules, near);
+                    stage.states[row] = advance(&state, &intent, &ground.statics, &ground.rules, stage.tick, near);
                 }
                 _ => {}
             }
@@ -328,7 +328,7 @@ impl Skirmish {
 
     /// A dead player comes back somewhere; on a map that is too full, it waits.
     fn bring_back(&mut self, stage: &mut Stage<'_, Self>, row: usize) {
-        let Some(place) = self.free_place() else { return };
+        let Some(place) = self.free_place(stage.tick) else { return };
         let mut state = fresh(&self.ground.book, place);
         state[LEVEL] = stage.states[row][LEVEL];
         stage.states[row] = state;

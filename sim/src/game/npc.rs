@@ -5,7 +5,7 @@
 
 use super::aim::eye_of;
 use super::damage::{Strike, Strikes};
-use super::ground::{Ground, at_tick};
+use super::ground::Ground;
 use super::projectile::axis_point;
 use super::rulebook::Npc;
 use super::schema::{ARCHETYPE, DEAD, FLAGS, HEALTH, NPC, PLAYER, QUANTA_PER_M, SHIELDED, X, Y, YAW, YAW_TURN, Z};
@@ -14,6 +14,7 @@ use super::{Hidden, Skirmish};
 use crate::contact::RADIUS;
 use crate::engine::Stage;
 use crate::entity::EntityId;
+use crate::rewind::Moment;
 use crate::rng::{Stream, below, draw};
 use glam::Vec2;
 use netcode::schema::State;
@@ -144,7 +145,7 @@ impl Thought<'_> {
         // Of equally near ones the first.
         let nearest = prey.min_by(|one, other| square(one).total_cmp(&square(other)));
         let Some(prey) = nearest else { return };
-        if self.ground.sees(eye_of(state), eye_of(frame.state(prey)), at_tick(stage.tick)) {
+        if self.ground.sees(eye_of(state), eye_of(frame.state(prey)), Moment::after(stage.tick)) {
             self.mind.mode = Mode::Hunt(frame.id(prey));
         }
     }
@@ -187,7 +188,7 @@ impl Thought<'_> {
         let flat = way(here, there);
         let gap = (flat.length_squared() + square((prey_state[Y] - state[Y]) as f32)).sqrt() - RADIUS as f32;
         let skin = axis_point(prey_state, eye[1]);
-        if metres(gap) <= self.kind.reach_m && self.ground.sees(eye, skin, at_tick(stage.prev)) {
+        if metres(gap) <= self.kind.reach_m && self.ground.sees(eye, skin, Moment::after(stage.prev)) {
             self.mind.heading = Vec2::ZERO;
             self.turn = Some(yaw_of(flat).rem_euclid(YAW_TURN));
             self.attack(stage, row, strikes);

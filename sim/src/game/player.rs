@@ -60,7 +60,7 @@ pub fn act(ground: &Ground, tick: u64, id: EntityId, state: &State, input: &Inpu
     let dead = state[FLAGS] & DEAD != 0;
     let intent = if dead { Intent::idle(state[YAW]) } else { Intent::from_input(input, state) };
     let intent = Intent { beat: stamina::beat(tick, id, ground.rate_hz), ..intent };
-    let mut state = advance(&begun, &intent, &ground.statics, &ground.rules, scratch);
+    let mut state = advance(&begun, &intent, &ground.statics, &ground.rules, tick, scratch);
     if !dead {
         state[PITCH] = shown_pitch(input.pitch);
     }

@@ -3,7 +3,7 @@
 use super::aim::{aim, eye, feet};
 use super::damage::{Strike, Strikes};
 use super::event::{Event, What};
-use super::ground::{Ground, at_tick};
+use super::ground::Ground;
 use super::input::Input;
 use super::rulebook::{Attack, ProjectileAttack};
 use super::schema::{
@@ -16,6 +16,7 @@ use crate::engine::Stage;
 use crate::entity::EntityId;
 use crate::movement::{MAX_HEIGHT_M, shown_yaw};
 use crate::ray::{Ray, body_hit};
+use crate::rewind::Moment;
 use glam::Vec3;
 use netcode::schema::{State, extrapolate};
 
@@ -100,7 +101,7 @@ impl Flight {
         let edge = ground.half_extent;
         let outside = next[X].abs() > edge || next[Z].abs() > edge || next[Y] > MAX_HEIGHT_M * QUANTA_PER_M;
         // What leaves the world bursts where it does, about.
-        let wall = ground.wall(from, to, at_tick(tick)).or(outside.then_some(length));
+        let wall = ground.wall(from, to, Moment::after(tick)).or(outside.then_some(length));
         Self { next, from: Vec3::from_array(from), direction, length, wall }
     }
 
@@ -228,7 +229,7 @@ impl Burst {
         let nearest = axis_point(state, self.at.y);
         let radius = attack.splash_m * QUANTA_PER_M as f32;
         let distance = ((Vec3::from_array(nearest) - self.at).length() - RADIUS as f32).max(0.0);
-        if distance >= radius || !ground.sees(self.at.to_array(), nearest, at_tick(stage.tick)) {
+        if distance >= radius || !ground.sees(self.at.to_array(), nearest, Moment::after(stage.tick)) {
             return 0;
         }
         let damage = (attack.splash_damage as f32 * (radius - distance) / radius) as i32;

@@ -15,7 +15,8 @@ use crate::engine::Stage;
 use crate::entity::EntityId;
 use crate::frame::Frame;
 use crate::movement::MAX_HORIZONTAL_SPEED_MPS;
-use crate::ray::{Moment, Ray, Struck};
+use crate::ray::Ray;
+use crate::rewind::{Moment, Struck};
 use arrayvec::ArrayVec;
 use core::f32::consts::TAU;
 use glam::{Vec2, Vec3};
@@ -50,9 +51,9 @@ impl Rewind {
     #[must_use]
     pub fn new(tick: u64, view: u16, rate_hz: u16, max_ms: u16) -> Self {
         let a_second = u32::from(rate_hz) * u32::from(VIEW_PARTS);
-        let parts = u32::from(view).min(u32::from(max_ms) * a_second / 1000);
+        let parts = u32::from(view).min(u32::from(max_ms) * a_second / 1000) as u16;
         // Below `max_ms`, or the 100 ms and more that 2047 parts are.
-        Self { moment: Moment::before(tick, parts), ms: (parts * 1000 / a_second) as u16 }
+        Self { moment: Moment::before(tick, parts), ms: (u32::from(parts) * 1000 / a_second) as u16 }
     }
 }
 
@@ -101,7 +102,7 @@ impl Stroke {
     fn make(&self, stage: &mut Stage<'_, Skirmish>, ground: &Ground, weapon: &Weapon, strikes: &mut Strikes) {
         let mut hits: ArrayVec<(usize, i32), MAX_RAYS> = ArrayVec::new();
         match &weapon.attack {
-            Attack::Ray(rays) => self.rays(stage, ground, rays, weapon.damage, strikes, &mut hits),
+            Attack::Ray(rays) => self.rays(stage, ground, rays, weapon.damage, &mut hits),
             Attack::Blade(blade) => {
                 hits.extend(self.blade(stage, ground, blade, strikes).map(|row| (row, weapon.damage)));
             }
@@ -124,7 +125,6 @@ impl Stroke {
         ground: &Ground,
         attack: &RayAttack,
         damage: i32,
-        strikes: &mut Strikes,
         hits: &mut ArrayVec<(usize, i32), MAX_RAYS>,
     ) {
         let middle = aim(&self.input);
@@ -132,7 +132,7 @@ impl Stroke {
         for number in 0..attack.rays {
             let direction = spread(middle, attack.spread_deg, self.id.raw(), stage.tick, number);
             let ray = Ray { from: self.from, direction, reach: attack.range_m * QUANTA_PER_M as f32 };
-            let hit = stage.past.cast(self.rewind.moment, &ray, &ground.statics, self.id, may_hit, &mut strikes.rows);
+            let hit = stage.past.cast(self.rewind.moment, &ray, &ground.statics, self.id, may_hit);
             let Some(Struck::Body(victim)) = hit.map(|hit| hit.what) else { continue };
             // Who has left since is missed.
             let Some(victim) = stage.row(victim) else { continue };

@@ -172,6 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::schema::MAX_FIELDS;
     use crate::snapshot::samples::{Sample, samples};
 
     /// A body of these records, with other decisions between them.
