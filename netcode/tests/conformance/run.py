@@ -45,6 +45,7 @@ TAMPERED = 5
 ROLL_PACKETS = 50
 METRE, METRE_PER_SECOND = 256, 64
 WORLD = ["--half-extent", "40", "--boxes", "0", "--npcs", "40", "--seed", "5"]
+MAP = 40, 0, 5  # of that world: half extent, boxes, seed
 X, Y, Z, VX, VY, VZ, YAW, FLAGS = range(8)
 
 
@@ -253,6 +254,7 @@ def check_neighbours(t: vectors.Tally, name: str, session: Session) -> None:
     if own is None or welcome is None:
         t.check(f"{name}: sees itself", False)
         return
+    t.equal(f"{name}: Welcome says what map it is", (welcome.half_extent_m, welcome.boxes, welcome.map_seed), MAP)
     others = [e for e in session.up.world.slots.values() if e is not own]
     far = max((distance(own.state, e.state) for e in others), default=0.0)
     npcs = sum(e.kind == 1 for e in others)

@@ -783,8 +783,9 @@ class Channel(NamedTuple):
 
 STANDARD_CHANNELS = (
     Channel("snapshot", ChannelKind.SNAPSHOT, 2, 1, 512, 0, 1352, 0),
-    Channel("input", ChannelKind.SEQUENCED, 1, 1, 0, 0, 64, 0),
+    Channel("input", ChannelKind.SEQUENCED, 1, 1, 0, 0, 128, 0),
     Channel("session", ChannelKind.RELIABLE_ORDERED, 3, 1, 0, 0, 1024, 16384),
+    Channel("event", ChannelKind.RELIABLE_UNORDERED, 3, 1, 0, 0, 64, 16384),
 )
 LAB_CHANNELS = (
     *STANDARD_CHANNELS,
@@ -794,8 +795,8 @@ LAB_CHANNELS = (
     Channel("state", ChannelKind.SEQUENCED, 4, 1, 0, 0, 1100, 0),
     Channel("block", ChannelKind.BLOCK, 7, 1, 0, 0, 16777216, 1048576),
 )
-SNAPSHOT_CHANNEL, INPUT_CHANNEL, SESSION_CHANNEL = range(3)
-ORDERED_CHANNEL, UNORDERED_CHANNEL, DATAGRAM_CHANNEL, STATE_CHANNEL, BLOCK_CHANNEL = range(3, 8)
+SNAPSHOT_CHANNEL, INPUT_CHANNEL, SESSION_CHANNEL, EVENT_CHANNEL = range(4)
+ORDERED_CHANNEL, UNORDERED_CHANNEL, DATAGRAM_CHANNEL, STATE_CHANNEL, BLOCK_CHANNEL = range(4, 9)
 
 
 def channels_canonical(channels: Sequence[Channel]) -> bytes:
@@ -2351,19 +2352,34 @@ def encode_inputs(newest_first: Sequence[Input], schema: Schema = STANDARD_SCHEM
         if before is not None:
             out.bits(entry == before, 1)
         if entry != before:
-            for f, value in zip(schema.input, entry):
-                out.bits(value, f.bits)
+            base = Input(*(0 for _ in schema.input)) if before is None else before
+            for group in input_groups(schema):
+                out.bits(differs := any(entry[i] != base[i] for i in group), 1)
+                for i in group if differs else ():
+                    out.bits(entry[i], schema.input[i].bits)
         before = entry
     return out.finish()
+
+
+def input_groups(schema: Schema) -> list[list[int]]:
+    """The fields of each group that an input has, ascending (I-1)."""
+    return [
+        [i for i, f in enumerate(schema.input) if f.group == group]
+        for group in sorted({f.group for f in schema.input})
+    ]
 
 
 def decode_inputs(body: bytes, schema: Schema = STANDARD_SCHEMA) -> list[Input]:
     """The inputs of a message, newest first (I-1); raises :class:`EndOfData` or :class:`ValueError`."""
     stream = BitReader(body)
     inputs: list[Input] = []
+    values = [0] * len(schema.input)
     for _ in range(stream.bits(3) + 1):
-        same = bool(inputs) and stream.flag()
-        inputs.append(inputs[-1] if same else Input(*(f.read(stream) for f in schema.input)))
+        if not inputs or not stream.flag():
+            for group in input_groups(schema):
+                for i in group if stream.flag() else ():
+                    values[i] = schema.input[i].read(stream)
+        inputs.append(Input(*values))
     if not stream.only_padding_left():
         raise ValueError("more than zero padding behind the last input")
     return inputs
@@ -2412,6 +2428,11 @@ class Welcome(NamedTuple):
     zone: int
     map_seed: int
     aoi_radius_m: int
+    half_extent_m: int
+    boxes: int
+    gates: int
+    ramps: int
+    rules: int
 
 
 class Notice(NamedTuple):
@@ -2472,8 +2493,8 @@ class TablesParts:
 def decode_message(body: bytes) -> Welcome | Notice | TablesPart | TablesReady:
     """Reads a session message (section 16)."""
     kind, rest = body[:1], body[1:]
-    if kind == b"\1" and len(body) == 19:
-        return Welcome(*struct.unpack("<IIQH", rest))
+    if kind == b"\1" and len(body) == 41:
+        return Welcome(*struct.unpack("<IIQHHIIIQ", rest))
     if kind == b"\2" and len(rest) <= 256:
         try:
             return Notice(rest.decode())

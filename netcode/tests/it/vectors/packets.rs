@@ -358,24 +358,24 @@ pub fn inputs() -> Value {
         vec![ahead; 8],
         (0..8).map(|i| input([i, -i, i * 100, i & 3])).collect(),
     ];
-    let case = |inputs: &[State], body: &[u8]| {
+    let case = |inputs: &[State], body: &[u8], as_written: bool| {
         assert_eq!(read_inputs(&SCHEMA, body).unwrap().as_slice(), inputs);
         let fields: Vec<_> = inputs.iter().map(|state| state[..SCHEMA.input.len()].to_vec()).collect();
-        json!({ "newest_first": fields, "body": hex(body) })
+        json!({ "newest_first": fields, "body": hex(body), "as_written": as_written })
     };
     let good = |inputs: Vec<State>| {
         let mut buffer = [0; 128];
         let mut w = BitWriter::new(&mut buffer);
         write_inputs(&mut w, &SCHEMA, &inputs);
         let len = w.finish();
-        case(&inputs, &buffer[..len])
+        case(&inputs, &buffer[..len], true)
     };
     // What no writer would write: every group is set though nothing in it differs, in a newest input and in one that could be
     // the same.
     let lavish = input([0, 15, 0, 0]);
     let all = lavish_groups(&lavish);
     let by_hand = raw(&[&[(1, 3)][..], &all, &[(0, 1)], &all].concat());
-    lists.into_iter().map(good).chain([case(&[lavish; 2], &by_hand)]).collect()
+    lists.into_iter().map(good).chain([case(&[lavish; 2], &by_hand, false)]).collect()
 }
 
 /// All groups of an input, each set.
