@@ -214,6 +214,19 @@ impl Kind {
         self.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. } | Predictor::Fall { .. }))
     }
 
+    /// Whether a state stays as it is: nothing in it moves on along a velocity, nor falls.
+    #[inline]
+    #[must_use]
+    pub fn rests(&self, state: &State) -> bool {
+        self.fields.iter().all(|field| match field.predictor {
+            Predictor::Linear { velocity, .. } => {
+                state.get(usize::from(velocity)).is_none_or(|velocity| *velocity == 0)
+            }
+            Predictor::Fall { .. } => !field.falls(state),
+            Predictor::Hold | Predictor::Trend | Predictor::Rotation { .. } => true,
+        })
+    }
+
     /// Whether gravity has hold of it.
     #[inline]
     #[must_use]
