@@ -1948,14 +1948,14 @@ def fields_canonical(fields: Sequence[Field]) -> bytes:
     return bytes([len(fields)]) + b"".join(f.canonical() for f in fields)
 
 
-def _body_fields() -> tuple[Field, ...]:
-    """The fields that players and NPCs have in common."""
+def _body_fields(velocity_bits: int = 12) -> tuple[Field, ...]:
+    """The fields that all kinds have in common."""
 
     def position(name: str, bits: int, group: int, velocity: int) -> Field:
         return Field(name, bits, True, False, 256, "m", group, 0, Linear(velocity, 4))
 
     def velocity(name: str, group: int, order: int, fall: Fall | None = None) -> Field:
-        return Field(name, 12, True, False, 64, "m/s", group, order, fall)
+        return Field(name, velocity_bits, True, False, 64, "m/s", group, order, fall)
 
     return (
         position("x", 21, 0, 3),
@@ -1965,23 +1965,53 @@ def _body_fields() -> tuple[Field, ...]:
         velocity("vy", 1, 10, Fall(1280, 1920, 7, 1)),
         velocity("vz", 0, 8),
         Field("yaw", 12, False, True, 4096, "turn", 2, 9),
-        Field("flags", 4, False, False, 1, "bits", 3, 0),
+        Field("flags", 11, False, False, 1, "bits", 3, 0),
     )
+
+
+def _count(name: str, bits: int, group: int, unit: str = "number", scale: int = 1, owners: bool = False) -> Field:
+    """What seldom changes."""
+    return Field(name, bits, False, False, scale, unit, group, 0, owners=owners)
 
 
 STANDARD_SCHEMA = Schema(
     kinds=(
         Kind(
             "player",
-            (*_body_fields(), Field("stamina", 6, False, False, 63, "full", 4, 0, owners=True)),
+            (
+                *_body_fields(),
+                Field("pitch", 7, True, False, 128, "turn", 2, 0),
+                _count("health", 7, 4, "full", 100),
+                _count("level", 6, 4),
+                _count("stamina", 6, 5, "full", 63, owners=True),
+                _count("armour", 7, 6, "full", 100, owners=True),
+                _count("ready", 12, 7, "tick", owners=True),
+                _count("ammo_a", 16, 7, "rounds", owners=True),
+                _count("ammo_b", 16, 7, "rounds", owners=True),
+            ),
         ),
-        Kind("npc", (*_body_fields(), Field("archetype", 8, False, False, 1, "number", 4, 0))),
+        Kind("npc", (*_body_fields(), _count("archetype", 8, 5), _count("health", 7, 4, "full", 100))),
+        Kind(
+            "projectile",
+            (
+                *_body_fields(velocity_bits=14),
+                _count("owner", 28, 4, "id"),
+                _count("launched", 12, 4, "tick"),
+                _count("ordinal", 2, 4),
+            ),
+        ),
+        Kind("loot", (*_body_fields(), _count("item", 8, 4), _count("amount", 10, 4))),
     ),
     input=(
         Field("move_x", 5, True, False, 15, "full speed", 0, 0),
         Field("move_z", 5, True, False, 15, "full speed", 0, 0),
-        Field("yaw", 12, False, True, 4096, "turn", 1, 9),
-        Field("buttons", 4, False, False, 1, "bits", 2, 0),
+        Field("yaw", 16, False, True, 65536, "turn", 1, 0),
+        Field("pitch", 16, True, False, 65536, "turn", 2, 0),
+        _count("buttons", 8, 3, "bits"),
+        _count("weapon", 4, 3),
+        _count("view", 11, 4, "ticks", 32),
+        _count("instant", 4, 4, "ticks", 16),
+        _count("target", 28, 5, "id"),
     ),
 )
 
@@ -2338,10 +2368,15 @@ class Input(NamedTuple):
     move_x: int = 0
     move_z: int = 0
     yaw: int = 0
+    pitch: int = 0
     buttons: int = 0
+    weapon: int = 0
+    view: int = 0
+    instant: int = 0
+    target: int = 0
 
 
-SPRINT, JUMP = 1, 2
+SPRINT, JUMP, FIRE, RELOAD = 1, 2, 4, 8
 
 
 def encode_inputs(newest_first: Sequence[Input], schema: Schema = STANDARD_SCHEMA) -> bytes:
