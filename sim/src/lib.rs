@@ -31,6 +31,7 @@ pub mod space;
 pub mod spots;
 pub mod stamina;
 pub mod statics;
+pub mod support;
 pub mod world;
 
 pub use config::{ConfigError, WorldConfig};
