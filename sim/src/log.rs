@@ -2,7 +2,7 @@
 //!
 //! Bytes, all little endian:
 //! - header, 46 bytes: magic `ZWIL` · version u16 · schema hash u64 · seed u64 · rate_hz u16 · half_extent_m u16 ·
-//!   boxes u32 · npcs u32 · max_entities u32 · spawn_half_extent_m u16 · 2 zero bytes · check u32;
+//!   boxes u32 · npcs u32 · max_entities u32 · spawn_half_extent_m u16 · max_rewind_ms u16 · check u32;
 //! - per tick one record: length of the body u32 · check u32 · body: events u32, each tag u8 (0 join, 1 leave, 2 skip)
 //!   and u32 (the id, or how many ticks) in the order they happened before the step · inputs u32, each id u32 and input u32 (from the lowest bit
 //!   move_x 5, move_z 5, yaw 12, buttons 4) · digest after the step u64.
@@ -118,7 +118,9 @@ impl InputLog {
         self.bytes.extend((inputs.len() as u32).to_le_bytes());
         for (id, input) in inputs {
             self.bytes.extend(id.raw().to_le_bytes());
-            self.bytes.extend(pack(*input).to_le_bytes());
+            for value in input.to_state().iter().take(SCHEMA.input.len()) {
+                self.bytes.extend(value.to_le_bytes());
+            }
         }
         self.bytes.extend(digest.to_le_bytes());
 
@@ -211,18 +213,6 @@ fn check(bytes: &[u8]) -> u32 {
     bytes.iter().fold(Fnv::new(), |hash, byte| hash.byte(*byte)).0 as u32
 }
 
-fn pack(input: Input) -> u32 {
-    let input = input.clamped();
-    let share = |value: i8| value as u32 & 31;
-    share(input.move_x) | share(input.move_z) << 5 | u32::from(input.yaw) << 10 | u32::from(input.buttons) << 22
-}
-
-fn unpack(bits: u32) -> Input {
-    // Shifted to the top and back, the five bits keep their sign.
-    let share = |at: u32| ((bits >> at << 3) as i8) >> 3;
-    Input { move_x: share(0), move_z: share(5), yaw: (bits >> 10 & 4095) as u16, buttons: (bits >> 22 & 15) as u8 }
-}
-
 fn header(config: &WorldConfig) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     bytes.extend(MAGIC);
@@ -235,7 +225,7 @@ fn header(config: &WorldConfig) -> Vec<u8> {
     bytes.extend(config.npcs.to_le_bytes());
     bytes.extend(config.max_entities.to_le_bytes());
     bytes.extend(config.spawn_half_extent_m.to_le_bytes());
-    bytes.extend([0; 2]);
+    bytes.extend(config.max_rewind_ms.to_le_bytes());
     bytes.extend(check(&bytes).to_le_bytes());
     bytes
 }
@@ -261,7 +251,8 @@ fn parse_header(bytes: &[u8]) -> Option<Result<WorldConfig, LogError>> {
     let (seed, rate_hz) = (cursor.u64()?, cursor.u16()?);
     let map = MapConfig { half_extent_m: cursor.u16()?, boxes: cursor.u32()? };
     let (npcs, max_entities, spawn_half_extent_m) = (cursor.u32()?, cursor.u32()?, cursor.u16()?);
-    let config = WorldConfig { seed, rate_hz, map, npcs, max_entities, spawn_half_extent_m };
+    let max_rewind_ms = cursor.u16()?;
+    let config = WorldConfig { seed, rate_hz, map, npcs, max_entities, spawn_half_extent_m, max_rewind_ms };
     Some(config.validate().map(|()| config).map_err(LogError::Config))
 }
 
@@ -278,7 +269,12 @@ fn parse_record(mut body: Cursor<'_>) -> Option<Record> {
         });
     }
     for _ in 0..body.u32()? {
-        record.inputs.push((EntityId::from_raw(body.u32()?)?, unpack(body.u32()?)));
+        let id = EntityId::from_raw(body.u32()?)?;
+        let mut state = netcode::schema::State::default();
+        for value in state.iter_mut().take(SCHEMA.input.len()) {
+            *value = body.u32()? as i32;
+        }
+        record.inputs.push((id, Input::from_state(&state)));
     }
     record.digest = body.u64()?;
     body.0.is_empty().then_some(record)
@@ -321,14 +317,6 @@ mod tests {
         let sum = check(&bytes[..end]);
         bytes[end..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
         bytes
-    }
-
-    #[test]
-    fn inputs_survive_packing() {
-        for (move_x, move_z, yaw, buttons) in [(-16, 15, 0, 15), (0, -1, 4095, 0), (15, -16, 2048, 3)] {
-            let input = Input { move_x, move_z, yaw, buttons };
-            assert_eq!(unpack(pack(input)), input);
-        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use crate::entity::EntityId;
 use crate::log::{Event, LogError, LogReader, Record};
-use crate::world::{SpawnError, World};
+use crate::{SpawnError, World};
 
 /// What a replay went through.
 #[derive(Clone, Debug, PartialEq, Eq)]
