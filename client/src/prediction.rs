@@ -75,6 +75,12 @@ struct Entry {
     fires: bool,
 }
 
+impl Entry {
+    fn new(input: Input) -> Self {
+        Self { input, after: State::default(), has_fired: false, fires: false }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Replay {
     /// The newest tick that is replayed, and the state after it.
@@ -88,8 +94,9 @@ struct Replay {
 /// The ticks between what the server told and what was predicted. See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Prediction {
-    /// The inputs after `base`, of consecutive ticks.
+    /// The inputs from tick `first` on, which follows `base` once there is one.
     entries: VecDeque<Entry>,
+    first: u64,
     /// The newest tick that the server told of, and the states after it and after the one before.
     base: Option<Base>,
     /// The newest tick with a state; at least that of the base.
@@ -121,23 +128,31 @@ impl Prediction {
         *self = Self { steps, replayed, ..Self::default() };
     }
 
-    /// Records the input of the next tick. Before anything is known of the server, and of ticks that it has told of, none is
-    /// needed. Of ticks that were left out there is none: the ones before it are to be recorded by the caller as
-    /// what the server makes of that.
+    /// Records the input of the next tick. Of ticks that the server has told of none is needed. Of ticks that were left out
+    /// the caller records what the server makes of that.
     ///
-    /// Returns `false`, and forgets everything, when there are too many ticks for which the server has told nothing, or the
-    /// tick does not follow.
+    /// Returns `false`, and forgets everything before, when the tick does not follow or there are too many ticks for which
+    /// the server has told nothing.
     pub fn record(&mut self, tick: u64, input: Input) -> bool {
-        let Some(next) = self.newest().map(|newest| newest + 1) else { return true };
-        if tick < next {
+        let next = self.first + self.entries.len() as u64;
+        let begins = self.base.is_none() && self.entries.is_empty();
+        if tick < next && !begins {
             return true;
         }
-        if tick > next || self.entries.len() >= MAX_TICKS {
+        let is_full = self.entries.len() >= MAX_TICKS;
+        let fits = begins || tick == next && !(is_full && self.base.is_some());
+        if !fits {
             self.clear();
-            return false;
+        } else if is_full {
+            // Nothing is known of the server yet.
+            self.entries.pop_front();
+            self.first += 1;
         }
-        self.entries.push_back(Entry { input, after: State::default(), has_fired: false, fires: false });
-        true
+        if self.base.is_none() && self.entries.is_empty() {
+            self.first = tick;
+        }
+        self.entries.push_back(Entry::new(input));
+        fits
     }
 
     /// The newest tick of which the input is known, or the base's.
@@ -175,6 +190,7 @@ impl Prediction {
         let before = self.after(tick - 1).unwrap_or(*state);
         let latest = self.latest();
         self.entries.drain(..(tick - base.tick) as usize);
+        self.first = tick + 1;
         self.base = Some(Base { tick, state: *state, before });
         let Some(predicted) = predicted else {
             // Not even predicted yet.
@@ -188,7 +204,21 @@ impl Prediction {
         latest.zip(self.latest()).map(|(was, is)| Replaced { cause: done.cause, was, is })
     }
 
+    /// Begins with that state. Ticks before the first input had none; so long ago that they are too many, it cannot begin.
     fn begin(&mut self, tick: u64, state: &State) {
+        let first = tick + 1;
+        let told = first.saturating_sub(self.first).min(self.entries.len() as u64);
+        self.entries.drain(..told as usize);
+        if !self.entries.is_empty() {
+            let without = self.first.saturating_sub(first);
+            if without + self.entries.len() as u64 > MAX_TICKS as u64 {
+                return;
+            }
+            for _ in 0..without {
+                self.entries.push_front(Entry::new(Input::default()));
+            }
+        }
+        self.first = first;
         self.base = Some(Base { tick, state: *state, before: *state });
         self.head = tick;
         self.replay = None;
@@ -464,6 +494,31 @@ mod tests {
         let mut prediction = walked(MAX_TICKS as u64);
         assert!(!prediction.record(101 + MAX_TICKS as u64, walk(1)));
         assert_eq!(prediction.latest(), None);
+    }
+
+    #[test]
+    fn inputs_from_before_the_servers_first_word_count() {
+        for first in [95, 98, 101, 104] {
+            let mut prediction = Prediction::new();
+            for tick in first..110 {
+                assert!(prediction.record(tick, walk(2)));
+            }
+            prediction.tell(100, &state(0), differ);
+            prediction.run(&mut PLENTY.clone(), &mut toy);
+            assert_eq!(prediction.head(), Some(109));
+            let walked = (101..110).filter(|tick| *tick >= first).map(|tick| prediction.input(tick).unwrap().move_x);
+            assert!(walked.eq((first.max(101)..110).map(|_| 2)));
+            assert_eq!(prediction.input(101).unwrap().move_x, if first > 101 { 0 } else { 2 });
+        }
+        let mut prediction = Prediction::new();
+        for tick in 1000..1300 {
+            assert!(prediction.record(tick, walk(2)));
+        }
+        prediction.tell(900, &state(0), differ);
+        assert_eq!(prediction.head(), None, "that long ago nothing can be made of it");
+        prediction.tell(1200, &state(0), differ);
+        prediction.run(&mut PLENTY.clone(), &mut toy);
+        assert_eq!(prediction.head(), Some(1299));
     }
 
     /// One event of a session.
