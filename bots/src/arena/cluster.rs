@@ -62,7 +62,7 @@ impl Cluster {
         let world = WorldConfig {
             seed: rng.fork("world").seed(),
             rate_hz: drawn.rate,
-            map: MapConfig { half_extent_m: drawn.half_extent_m, boxes: drawn.boxes },
+            map: MapConfig { half_extent_m: drawn.half_extent_m, boxes: drawn.boxes, gates: 0, ramps: 0 },
             npcs: drawn.npcs,
             max_entities: 2 * (max_players + drawn.npcs),
             spawn_half_extent_m: drawn.half_extent_m,

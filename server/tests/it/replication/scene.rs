@@ -77,7 +77,7 @@ pub fn config() -> ReplicationConfig {
 
 impl Scene {
     pub fn new(seed: u64, players: usize, half_extent_m: u16, config: &ReplicationConfig) -> Self {
-        let map = MapConfig { half_extent_m, boxes: 0 };
+        let map = MapConfig { half_extent_m, boxes: 0, gates: 0, ramps: 0 };
         let npcs = 10;
         let world = WorldConfig {
             seed,
