@@ -57,7 +57,7 @@ fn look(c: &mut Criterion, frame: &Arc<Frame>, ids: &[EntityId], players: u16) {
 fn aoi(c: &mut Criterion) {
     for players in [500, 2000] {
         let (world, ids) = world(players);
-        let frame = Arc::new(world.frame());
+        let frame = world.frame();
         query(c, &frame, players);
         look(c, &frame, &ids, players);
     }

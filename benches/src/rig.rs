@@ -84,6 +84,7 @@ impl RigConfig {
             npcs: 0,
             max_entities: u32::from(self.players) + 16,
             spawn_half_extent_m: half_extent_m,
+            ..WorldConfig::default()
         }
     }
 }

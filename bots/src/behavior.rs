@@ -22,7 +22,7 @@ pub enum Behavior {
     Crowd,
 }
 
-/// The sixteen directions, in fifteenths of full speed along x and z; the index times 256 is the yaw.
+/// The sixteen directions, in fifteenths of full speed along x and z; the index times 4096 is the yaw.
 const DIRECTIONS: [(i8, i8); 16] = [
     (0, 15),
     (6, 14),
@@ -41,8 +41,9 @@ const DIRECTIONS: [(i8, i8); 16] = [
     (-11, 11),
     (-6, 14),
 ];
-const YAW_STEP: u16 = 256;
-const YAW_TURN: u16 = 4096;
+const YAW_STEP: u16 = 4096;
+/// 20° in 1/65536 turn.
+const GLANCE: u16 = 3641;
 
 /// The player inside a bot: an intent for each tick, from a seed.
 #[derive(Clone, Debug)]
@@ -120,7 +121,7 @@ impl Pilot {
         let mut yaw = self.intent.yaw;
         if self.rng.chance(0.9) {
             // Up to 20° either way.
-            yaw = (yaw + YAW_TURN - 228 + self.rng.below(457) as u16) % YAW_TURN;
+            yaw = yaw.wrapping_sub(GLANCE).wrapping_add(self.rng.below(2 * u64::from(GLANCE) + 1) as u16);
         }
         let jump = if self.rng.chance(1.0 / f64::from(rate.max(1))) { JUMP } else { 0 };
         self.intent = Input { yaw, buttons: jump, ..walk(self.heading, 0) };
@@ -151,7 +152,7 @@ impl Pilot {
 
 fn walk(heading: usize, buttons: u8) -> Input {
     let (move_x, move_z) = DIRECTIONS.get(heading).copied().unwrap_or_default();
-    Input { move_x, move_z, yaw: heading as u16 * YAW_STEP, buttons }
+    Input { move_x, move_z, yaw: heading as u16 * YAW_STEP, buttons, ..Input::default() }
 }
 
 #[cfg(test)]

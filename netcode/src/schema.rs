@@ -6,7 +6,7 @@
 //! simulation's table. This module is plain data; it is the only one that `sim` may use.
 
 /// The most fields that one entity kind (or the input) may have.
-pub const MAX_FIELDS: usize = 12;
+pub const MAX_FIELDS: usize = 16;
 /// The most entity kinds of one schema (the kind is 4 bits on the wire).
 pub const MAX_KINDS: usize = 16;
 /// The most groups of one kind (one bit each in the change mask).
@@ -212,6 +212,19 @@ impl Kind {
     #[must_use]
     pub fn drifts(&self) -> bool {
         self.fields.iter().any(|field| matches!(field.predictor, Predictor::Linear { .. } | Predictor::Fall { .. }))
+    }
+
+    /// Whether a state stays as it is: nothing in it moves on along a velocity, nor falls.
+    #[inline]
+    #[must_use]
+    pub fn rests(&self, state: &State) -> bool {
+        self.fields.iter().all(|field| match field.predictor {
+            Predictor::Linear { velocity, .. } => {
+                state.get(usize::from(velocity)).is_none_or(|velocity| *velocity == 0)
+            }
+            Predictor::Fall { .. } => !field.falls(state),
+            Predictor::Hold | Predictor::Trend | Predictor::Rotation { .. } => true,
+        })
     }
 
     /// Whether gravity has hold of it.

@@ -192,7 +192,7 @@ impl Zone {
         if let Some(log) = &mut self.log {
             log.tick(&self.inputs, frame.digest);
         }
-        Arc::new(frame)
+        frame
     }
 
     /// Leaves out ticks that could not be simulated in time, so that tick `n` stays due when it always was and the

@@ -9,6 +9,9 @@ pub const MAX_RATE_HZ: u16 = 128;
 /// The most entities that a world may be configured for.
 pub const MAX_ENTITIES: u32 = 1 << 16;
 
+/// The longest limit of how far others are set back for a shot, in milliseconds.
+pub const MAX_REWIND_MS: u16 = 400;
+
 /// The seed and the sizes of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorldConfig {
@@ -26,13 +29,23 @@ pub struct WorldConfig {
     /// Players and NPC homes are spread evenly over the square of this half side around the origin, in
     /// metres, 1 up to the map's half extent: density is players ÷ (2 · this)².
     pub spawn_half_extent_m: u16,
+    /// How far the others are set back for a shot at most, in milliseconds up to [`MAX_REWIND_MS`]; 0: not at all.
+    pub max_rewind_ms: u16,
 }
 
 impl Default for WorldConfig {
     /// 20 Hz on a map of 512 m by 512 m with room for 4,096 entities, everybody spread over all of it.
     fn default() -> Self {
         let map = MapConfig::default();
-        Self { seed: 1, rate_hz: 20, map, npcs: 0, max_entities: 4096, spawn_half_extent_m: map.half_extent_m }
+        Self {
+            seed: 1,
+            rate_hz: 20,
+            map,
+            npcs: 0,
+            max_entities: 4096,
+            spawn_half_extent_m: map.half_extent_m,
+            max_rewind_ms: 250,
+        }
     }
 }
 
@@ -57,6 +70,9 @@ pub enum ConfigError {
     /// The spawn square is empty or larger than the map.
     #[error("spawn_half_extent_m must be 1 to half_extent_m")]
     SpawnArea,
+    /// The limit of rewinding is too long.
+    #[error("max_rewind_ms must be 0 to {MAX_REWIND_MS}")]
+    Rewind,
 }
 
 impl WorldConfig {
@@ -78,6 +94,9 @@ impl WorldConfig {
         if !(1..=self.map.half_extent_m).contains(&self.spawn_half_extent_m) {
             return Err(ConfigError::SpawnArea);
         }
+        if self.max_rewind_ms > MAX_REWIND_MS {
+            return Err(ConfigError::Rewind);
+        }
         Ok(())
     }
 }
@@ -95,6 +114,7 @@ mod tests {
         assert_eq!(WorldConfig { max_entities: 0, ..good }.validate(), Err(ConfigError::Entities));
         assert_eq!(WorldConfig { npcs: 5000, ..good }.validate(), Err(ConfigError::Npcs));
         assert_eq!(WorldConfig { spawn_half_extent_m: 257, ..good }.validate(), Err(ConfigError::SpawnArea));
+        assert_eq!(WorldConfig { max_rewind_ms: 401, ..good }.validate(), Err(ConfigError::Rewind));
         let map = MapConfig { half_extent_m: 5000, ..good.map };
         assert_eq!(WorldConfig { map, ..good }.validate(), Err(ConfigError::HalfExtent));
         let map = MapConfig { boxes: 1_000_000, ..good.map };

@@ -3,7 +3,6 @@
 //! An entity is on course as long as each step's state is what [`extrapolate`] makes of the step before. Who knows one
 //! state of a course knows all later ones, so a course that goes on costs the network nothing.
 
-use crate::schema::{FLAGS, GROUNDED, SCHEMA, VX, VY, VZ};
 use netcode::schema::{Kind, MAX_FALL_TICKS, State, extrapolate};
 
 /// A fall that goes on for so many ticks counts as turned then: nobody needs to follow one for longer.
@@ -38,17 +37,15 @@ impl Course {
     }
 
     /// Takes notice of a step that led from `before` to `next`; whether the entity left its course.
-    pub fn follow(&mut self, span: &Span, kind: u8, before: &State, next: &State) -> bool {
+    pub fn follow(&mut self, span: &Span, kind: &Kind, before: &State, next: &State) -> bool {
         if self.whole > span.prev {
             // Nobody could have foreseen it at all.
             *self = Self::new(span.tick);
             return true;
         }
-        let still = before[VX] == 0 && before[VY] == 0 && before[VZ] == 0 && before[FLAGS] & GROUNDED != 0;
-        if still && next == before {
+        if next == before && kind.rests(before) {
             return false;
         }
-        let Some(kind) = SCHEMA.kind(kind) else { return false };
         let ticks = u32::try_from(span.tick - span.prev).unwrap_or(u32::MAX);
         let guess = extrapolate(kind, span.rate_hz, ticks, before);
         if self.has_fallen_for_long(span.tick, kind, next) || kind.visible(false, &guess) != kind.visible(false, next) {
@@ -67,7 +64,9 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{PLAYER, STAMINA, X, Y};
+    use crate::schema::{FLAGS, GROUNDED, SCHEMA, STAMINA, VX, VY, X, Y};
+
+    const PLAYER: &Kind = &SCHEMA.kinds[0];
 
     const SPAN: Span = Span { tick: 9, prev: 8, rate_hz: 20 };
 

@@ -2,7 +2,7 @@
 
 use crate::course::Course;
 use crate::entity::EntityId;
-use crate::schema::position_m;
+use crate::grid::position_m;
 use crate::spots::{Neighbour, Spots};
 use netcode::schema::State;
 use std::sync::Arc;
@@ -157,7 +157,8 @@ mod tests {
 
     fn frame(spots: &[(u32, i32)]) -> Frame {
         let ids: Vec<_> = spots.iter().map(|(raw, _)| EntityId::from_raw(*raw).unwrap()).collect();
-        let states: Vec<State> = spots.iter().map(|(_, x)| [*x, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).collect();
+        let states: Vec<State> =
+            spots.iter().map(|(_, x)| core::array::from_fn(|column| if column == 0 { *x } else { 0 })).collect();
         let mut slots = Vec::new();
         let space = Arc::new(Space::new(&states, &mut slots));
         Frame {

@@ -6,13 +6,13 @@
 //! the rounded integers of [`netcode::schema::extrapolate`], so that who only watches can guess them.
 
 use crate::contact::{Mover, Obstacle, RADIUS, deeper_than, footing};
+use crate::game::stamina;
 use crate::input::{Input, JUMP, SPRINT};
 use crate::schema::{
     FLAGS, GROUNDED, QUANTA_PER_M, QUANTA_PER_VELOCITY, SPRINTING, STAMINA, VELOCITY_QUANTA, VX, VY, VZ, X, Y, YAW,
     YAW_TURN, Z,
 };
 use crate::space::{Solid, Statics};
-use crate::stamina;
 use glam::{Vec2, Vec3};
 use netcode::schema::State;
 
@@ -76,9 +76,15 @@ impl Intent {
         let share = share / share.length().max(1.0);
         let sprint = input.buttons & SPRINT != 0 && share != Vec2::ZERO && stamina::may_sprint(state);
         let speed = if sprint { SPRINT_SPEED_MPS } else { WALK_SPEED_MPS };
-        let (yaw, jump) = (i32::from(input.yaw), input.buttons & JUMP != 0);
+        let (yaw, jump) = (shown_yaw(input.yaw), input.buttons & JUMP != 0);
         Self { wish: share * speed, yaw, jump, sprint, beat: false }
     }
+}
+
+/// A direction of an input (1/65536 turn) as others are shown it (1/4096 turn).
+#[must_use]
+pub const fn shown_yaw(yaw: u16) -> i32 {
+    (yaw >> 4) as i32
 }
 
 /// The constants of movement at one tick rate and on one map.
@@ -132,7 +138,7 @@ pub fn rests(state: &State, intent: &Intent) -> bool {
 pub fn advance(state: &State, intent: &Intent, statics: &Statics, rules: &Rules, near: &mut Vec<Solid>) -> State {
     let mut next = *state;
     next[YAW] = intent.yaw.rem_euclid(YAW_TURN);
-    next[FLAGS] = state[FLAGS] & GROUNDED | if intent.sprint { SPRINTING } else { 0 };
+    next[FLAGS] = state[FLAGS] & !SPRINTING | if intent.sprint { SPRINTING } else { 0 };
     if intent.beat {
         next[STAMINA] = stamina::stepped(state[STAMINA], intent.sprint);
     }

@@ -2,12 +2,11 @@
 //!
 //! Both trees are loaded in one go (OMT: Lee and Lee, "Overlap minimizing top-down bulk loading", 2003)
 //! and never changed. The entity tree is fat: it is built every [`REBUILD_TICKS`] ticks, remembers where
-//! everybody was then, and a look grows by the margin that nobody can have left since; the few who did
+//! everybody was then, and a look grows by the margin that hardly anybody can have left since; the few who did
 //! (or who came later) are listed beside it ([`crate::spots`]). Coordinates are x and z; height is left to the caller.
 
+use crate::grid::{QUANTA_PER_M, X, Z};
 use crate::map::{Map, StaticBox};
-use crate::movement::MAX_HORIZONTAL_SPEED_MPS;
-use crate::schema::{QUANTA_PER_M, X, Z};
 use crate::spots::NO_SLOT;
 use core::ops::{ControlFlow, Range};
 use netcode::schema::State;
@@ -183,10 +182,10 @@ fn place_tile(
     Tile { bounds, number, entities }
 }
 
-/// How far (1/256 m) an entity can walk in so many ticks, rounded up.
+/// How far (1/256 m) an entity gets at that speed in so many ticks, rounded up.
 #[must_use]
-pub fn margin(rate_hz: u16, ticks: u64) -> i32 {
-    let metres = MAX_HORIZONTAL_SPEED_MPS * ticks.min(REBUILD_TICKS) as f32 / f32::from(rate_hz);
+pub fn margin(speed_mps: f32, rate_hz: u16, ticks: u64) -> i32 {
+    let metres = speed_mps * ticks.min(REBUILD_TICKS) as f32 / f32::from(rate_hz);
     (metres * QUANTA_PER_M as f32).ceil() as i32
 }
 

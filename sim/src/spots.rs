@@ -3,7 +3,7 @@
 //! The tree ([`Space`]) is some ticks old and fat; the positions here are the frame's own. Each entity that the tree
 //! knows well enough has a slot of it, the others are in a short list: everybody is in one place only.
 
-use crate::schema::{QUANTA_PER_M, X, Z};
+use crate::grid::{QUANTA_PER_M, X, Z};
 use crate::space::{Space, TILE};
 use core::f32::consts::PI;
 use netcode::schema::State;

@@ -64,8 +64,9 @@ impl Cluster {
             rate_hz: drawn.rate,
             map: MapConfig { half_extent_m: drawn.half_extent_m, boxes: drawn.boxes },
             npcs: drawn.npcs,
-            max_entities: max_players + drawn.npcs,
+            max_entities: 2 * (max_players + drawn.npcs),
             spawn_half_extent_m: drawn.half_extent_m,
+            ..WorldConfig::default()
         };
         let zone = Zone::new(ZoneConfig { world, max_players })?;
         let mut secrets = rng.fork("secrets");

@@ -65,6 +65,7 @@ impl Pair {
             npcs: 5,
             max_entities: 200,
             spawn_half_extent_m: 30,
+            ..WorldConfig::default()
         };
         Self {
             now: Time::ZERO,

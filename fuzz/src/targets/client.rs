@@ -95,6 +95,7 @@ pub fn run(input: &[u8]) {
                 move_z: program.u8() as i8,
                 yaw: program.u16(),
                 buttons: program.u8(),
+                ..Input::default()
             }),
         }
         world.settle();

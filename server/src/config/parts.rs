@@ -5,6 +5,7 @@ use std::time::Duration;
 use netcode::crypto::ClusterKey;
 use netcode::keys::KeyLimits;
 use netcode::server::{PrefixLimits, Rate, ServerConfig as EndpointConfig};
+use sim::config::MAX_ENTITIES;
 use sim::schema::{NPC, PLAYER};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
@@ -15,6 +16,11 @@ use crate::zone::ZoneConfig;
 
 /// Connections that a worker keeps room for beyond the players of the zone: half-open and closing ones.
 const SPARE_CONNECTIONS: u32 = 1024;
+
+/// Room for so many players and NPCs, and as many projectiles and things to pick up.
+fn capacity(beings: u32) -> u32 {
+    (2 * beings + 64).min(MAX_ENTITIES)
+}
 
 impl ServerConfig {
     /// The zone's part.
@@ -28,8 +34,9 @@ impl ServerConfig {
                 rate_hz: narrow(world.tick_rate_hz),
                 map: MapConfig { half_extent_m, boxes: world.boxes },
                 npcs: world.npcs,
-                max_entities: world.npcs + world.max_players,
+                max_entities: capacity(world.npcs + world.max_players),
                 spawn_half_extent_m: world.spawn_half_extent_m.map_or(half_extent_m, narrow),
+                max_rewind_ms: WorldConfig::default().max_rewind_ms,
             },
             max_players: world.max_players,
         }

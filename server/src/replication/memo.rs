@@ -15,7 +15,7 @@ use super::ReplicationSchema;
 const WAYS: usize = 32;
 /// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their prefixes and groups, or of
 /// what comes before them in a spawn.
-const MAX_BYTES: usize = 80;
+const MAX_BYTES: usize = 96;
 /// The age under which spawns have their place.
 const SPAWN: u8 = 0;
 

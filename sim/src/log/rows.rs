@@ -1,4 +1,4 @@
-//! The rows that left their course, as differences to what follows from the rows before: enough to tell every entity's
+//! The rows that did not go on as was to be foreseen, as differences to what follows from the rows before: enough to tell every entity's
 //! state after every tick, since who is on its course goes on as [`extrapolate`] says.
 
 use super::bytes::{Cursor, Ids, put, unzigzag, zigzag};
@@ -27,11 +27,13 @@ pub(super) struct Rows {
     rate_hz: u16,
     /// By the entities' indices.
     known: Vec<Option<Known>>,
+    /// Scratch: the rows to write.
+    turned: Vec<usize>,
 }
 
 impl Rows {
     pub(super) fn new(schema: &'static Schema, rate_hz: u16) -> Self {
-        Self { schema, rate_hz, known: Vec::new() }
+        Self { schema, rate_hz, known: Vec::new(), turned: Vec::new() }
     }
 
     /// All who are there after `tick`, ascending: id, kind, state.
@@ -39,22 +41,24 @@ impl Rows {
         self.known.iter().flatten().filter_map(move |known| Some((known.id, known.kind, self.state(known, tick)?)))
     }
 
-    /// Appends what of a frame does not follow from the frames before.
+    /// Appends what of a frame does not follow from the frames before. It looks at every row itself, so that what the world
+    /// takes for a course by mistake is in the log, too.
     pub(super) fn put(&mut self, out: &mut Vec<u8>, frame: &Frame) {
-        // Who came and went without a frame between is not known here.
-        let gone = || frame.removed().iter().filter(|id| self.find(**id).is_some());
+        let gone = || self.known.iter().flatten().map(|known| known.id).filter(|id| frame.row(*id).is_none());
         put(out, gone().count() as u64);
         let mut ids = Ids::default();
-        gone().for_each(|id| ids.put(out, *id, false));
-        for id in frame.removed() {
-            self.forget(*id);
+        gone().for_each(|id| ids.put(out, id, false));
+        for place in &mut self.known {
+            place.take_if(|known| frame.row(known.id).is_none());
         }
-        put(out, frame.turned().len() as u64);
+        let mut turned = core::mem::take(&mut self.turned);
+        turned.clear();
+        turned.extend((0..frame.len()).filter(|row| self.guess(frame, *row).as_ref() != Some(frame.state(*row))));
+        put(out, turned.len() as u64);
         let mut ids = Ids::default();
-        for row in frame.turned() {
-            let row = *row as usize;
-            let now = Known { id: frame.id(row), kind: frame.kind(row), tick: frame.tick, state: *frame.state(row) };
-            let guess = self.find(now.id).and_then(|known| self.state(known, now.tick));
+        for row in &turned {
+            let guess = self.guess(frame, *row);
+            let now = Known { id: frame.id(*row), kind: frame.kind(*row), tick: frame.tick, state: *frame.state(*row) };
             ids.put(out, now.id, guess.is_none());
             if guess.is_none() {
                 out.push(now.kind);
@@ -62,6 +66,13 @@ impl Rows {
             put_difference(out, &guess.unwrap_or_default(), &now.state);
             self.keep(now);
         }
+        self.turned = turned;
+    }
+
+    /// What follows from the last row of whoever is in that row.
+    fn guess(&self, frame: &Frame, row: usize) -> Option<State> {
+        let known = self.find(frame.id(row)).filter(|known| known.kind == frame.kind(row))?;
+        self.state(known, frame.tick)
     }
 
     /// Takes what [`Rows::put`] wrote for a tick; `None` for what it never writes.

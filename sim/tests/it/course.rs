@@ -230,7 +230,13 @@ fn leg(id: EntityId, tick: u64) -> Input {
     let walks = !leg.is_multiple_of(5);
     let share = |at: u32| if walks { (leg >> at & 31) as i8 - 16 } else { 0 };
     let jump = sim::rng::mix(leg ^ tick).is_multiple_of(100);
-    Input { move_x: share(8), move_z: share(16), yaw: (leg >> 24) as u16 & 4095, buttons: u8::from(jump) * JUMP }
+    Input {
+        move_x: share(8),
+        move_z: share(16),
+        yaw: (leg >> 24) as u16,
+        buttons: u8::from(jump) * JUMP,
+        ..Input::default()
+    }
 }
 
 #[test]

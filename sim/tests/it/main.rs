@@ -7,3 +7,4 @@ mod motion;
 mod query;
 mod replay;
 mod script;
+mod second_game;

@@ -27,6 +27,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         move_z,
         yaw,
         buttons,
+        ..Input::default()
     })
 }
 
@@ -93,7 +94,7 @@ fn a_world_of_hostile_inputs_keeps_every_rule() {
                 .zip(0..)
                 .map(|(id, n)| {
                     let (move_x, move_z) = (extremes[n % 6], extremes[n / 6]);
-                    (*id, Input { move_x, move_z, yaw: u16::MAX - tick, buttons: u8::MAX })
+                    (*id, Input { move_x, move_z, yaw: u16::MAX - tick, buttons: u8::MAX, ..Input::default() })
                 })
                 .collect();
             wanted.extend([(stranger, wanted[0].1), wanted[0], wanted[0]]);

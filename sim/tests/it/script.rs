@@ -11,6 +11,7 @@ pub const CROWDED: WorldConfig = WorldConfig {
     npcs: 64,
     max_entities: 512,
     spawn_half_extent_m: 40,
+    max_rewind_ms: 250,
 };
 
 /// A world with that many players.
@@ -25,13 +26,14 @@ pub fn input(player: EntityId, tick: u64) -> Input {
     let leg = mix(u64::from(player.raw()) << 32 | (tick / 20));
     let now = mix(leg ^ tick);
     if leg & 7 == 0 {
-        return Input { yaw: (leg >> 8) as u16 & 4095, ..Input::default() };
+        return Input { yaw: (leg >> 8) as u16, ..Input::default() };
     }
     Input {
         move_x: (leg >> 16 & 31) as i8 - 16,
         move_z: (leg >> 24 & 31) as i8 - 16,
-        yaw: (now >> 32) as u16 & 4095,
+        yaw: (now >> 32) as u16,
         buttons: (leg >> 40 & 1) as u8 | if now & 15 == 0 { sim::input::JUMP } else { 0 },
+        ..Input::default()
     }
 }
 

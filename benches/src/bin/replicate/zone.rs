@@ -44,7 +44,7 @@ impl Zone {
     /// A tick, and its frame.
     pub fn step(&mut self) -> Arc<Frame> {
         self.world.step(&self.inputs);
-        Arc::new(self.world.frame())
+        self.world.frame()
     }
 
     /// The entities of `count` players, spread evenly among all.

@@ -5,7 +5,7 @@ use super::range::Binary;
 use crate::schema::{Field, MAX_FIELDS, MAX_KINDS, Predictor, Schema};
 
 /// Stands for no class; no schema has so many.
-const NO_CLASS: u8 = u8::MAX;
+const NO_CLASS: u16 = u16::MAX;
 const _: () = assert!(MAX_KINDS * MAX_FIELDS < NO_CLASS as usize);
 
 /// Contexts for callers' own decisions.
@@ -255,7 +255,7 @@ fn set_bits(mut bits: u64) -> impl Iterator<Item = usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KindModel {
     /// The class of each field.
-    pub classes: [u8; MAX_FIELDS],
+    pub classes: [u16; MAX_FIELDS],
     pub changed: [Slot; 256],
     pub flags: [Slot; 512],
     pub index: [Slot; 128],
@@ -292,7 +292,7 @@ impl Model {
                     Some(other) => classes.get(other).copied().unwrap_or(NO_CLASS),
                     None => {
                         model.classes.push(Class::FRESH);
-                        (model.classes.len() - 1) as u8
+                        (model.classes.len() - 1) as u16
                     }
                 };
                 if let Some(place) = classes.get_mut(i) {

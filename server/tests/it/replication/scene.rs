@@ -79,12 +79,19 @@ impl Scene {
     pub fn new(seed: u64, players: usize, half_extent_m: u16, config: &ReplicationConfig) -> Self {
         let map = MapConfig { half_extent_m, boxes: 0 };
         let npcs = 10;
-        let world =
-            WorldConfig { seed, rate_hz: RATE, map, npcs, max_entities: 512, spawn_half_extent_m: half_extent_m };
+        let world = WorldConfig {
+            seed,
+            rate_hz: RATE,
+            map,
+            npcs,
+            max_entities: 512,
+            spawn_half_extent_m: half_extent_m,
+            ..WorldConfig::default()
+        };
         let mut world = World::new(world).unwrap();
         let players = (0..players).map(|_| world.spawn_player().unwrap()).collect();
         world.step(&[]);
-        let frame = Arc::new(world.frame());
+        let frame = world.frame();
         let mut replication = Replication::new(config);
         replication.handle_frame(Arc::clone(&frame));
         Self {
@@ -137,7 +144,7 @@ impl Scene {
         }
         let inputs: Vec<_> = self.players.iter().map(|id| (*id, self.input(*id))).collect();
         self.world.step(&inputs);
-        self.frame = Arc::new(self.world.frame());
+        self.frame = self.world.frame();
     }
 
     fn come_and_go(&mut self) {

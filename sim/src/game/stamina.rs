@@ -4,8 +4,8 @@
 //! owner's client predicts it. Nobody else is shown it. It moves in coarse steps, twice a second, each player at
 //! ticks of its own: a step is a change that the server must send.
 
+use super::schema::{FLAGS, SPRINTING, STAMINA, STAMINA_FULL};
 use crate::entity::EntityId;
-use crate::schema::{FLAGS, SPRINTING, STAMINA, STAMINA_FULL};
 use netcode::schema::State;
 
 /// Steps a second, about: the period is a whole number of ticks.

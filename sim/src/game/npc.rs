@@ -3,11 +3,11 @@
 //! An NPC decides rarely and then walks a straight leg at a constant velocity, which costs the network nothing
 //! until the leg ends. Each decision is drawn from `(seed, tick, entity)` alone.
 
-use crate::config::WorldConfig;
-use crate::entity::EntityId;
+use super::Skirmish;
+use super::schema::{NPC, QUANTA_PER_M, X, YAW, YAW_TURN, Z};
+use crate::engine::Stage;
 use crate::movement::Intent;
 use crate::rng::{Stream, below, draw};
-use crate::schema::{NPC, QUANTA_PER_M, X, YAW, YAW_TURN, Z};
 use glam::Vec2;
 use netcode::schema::State;
 
@@ -35,26 +35,26 @@ impl Brain {
     pub fn at(home: [i32; 2]) -> Self {
         Self { home, ..Self::default() }
     }
+
+    pub(super) fn fold(&self, word: &mut impl FnMut(u64)) {
+        let pair = |[low, high]: [u32; 2]| u64::from(low) << 32 | u64::from(high);
+        word(pair(self.home.map(|value| value as u32)));
+        word(pair([self.heading.x.to_bits(), self.heading.y.to_bits()]));
+        word(self.until);
+    }
 }
 
-/// Sets the intents of all NPCs for `tick`.
-pub fn wander(
-    config: &WorldConfig,
-    tick: u64,
-    ids: &[EntityId],
-    kinds: &[u8],
-    states: &[State],
-    brains: &mut [Brain],
-    intents: &mut [Intent],
-) {
-    let rows = ids.iter().zip(kinds).zip(states).zip(brains).zip(intents);
-    for ((((id, kind), state), brain), intent) in rows {
+/// Sets the intents of all NPCs.
+pub fn wander(stage: &mut Stage<'_, Skirmish>, intents: &mut [Intent]) {
+    let rows = stage.ids.iter().zip(stage.kinds).zip(&*stage.states).zip(&mut *stage.hidden).zip(intents);
+    for ((((id, kind), state), hidden), intent) in rows {
         if *kind != NPC {
             continue;
         }
-        if tick >= brain.until {
-            let bits = draw(config.seed, Stream::Wander, tick, id.raw());
-            decide(brain, state, tick, config.rate_hz, bits);
+        let brain = &mut hidden.brain;
+        if stage.tick >= brain.until {
+            let bits = draw(stage.seed, Stream::Wander, stage.tick, id.raw());
+            decide(brain, state, stage.tick, stage.rate_hz, bits);
         }
         let yaw = if brain.heading == Vec2::ZERO { state[YAW] } else { yaw_of(brain.heading) };
         *intent = Intent { wish: brain.heading, ..Intent::idle(yaw) };
