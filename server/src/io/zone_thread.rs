@@ -24,6 +24,8 @@ pub struct Counters {
     pub skipped: u64,
     /// Frames replaced in a worker's queue before it took them.
     pub frames_dropped: u64,
+    /// Events for players dropped because their worker's queue was full.
+    pub events_dropped: u64,
 }
 
 /// What the zone reports once a second: counters since the start, times of the last second.
@@ -127,7 +129,12 @@ impl ZoneThread {
         while let Some((worker, answer)) = self.zone.poll() {
             let worker = usize::from(worker);
             if let (Some(link), Some(held)) = (self.links.get(worker), self.held.get_mut(worker)) {
-                held.push(&link.from_zone, answer);
+                match answer {
+                    ToShard::Spawned { .. } | ToShard::Refused { .. } => held.push(&link.from_zone, answer),
+                    ToShard::Event { .. } => {
+                        self.counters.events_dropped += u64::from(!held.offer(&link.from_zone, answer));
+                    }
+                }
             }
         }
         for (link, held) in self.links.iter().zip(&mut self.held) {
