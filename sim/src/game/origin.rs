@@ -17,9 +17,9 @@ pub enum Refused {
     Config(#[from] ConfigError),
 }
 
-/// Bytes of a configuration: seed u64 · rate_hz u16 · half_extent_m u16 · boxes u32 · npcs u32 · max_entities u32 ·
-/// spawn_half_extent_m u16 · max_rewind_ms u16, little endian.
-pub const CONFIG_BYTES: usize = 28;
+/// Bytes of a configuration: seed u64 · rate_hz u16 · half_extent_m u16 · boxes u32 · gates u32 · ramps u32 · npcs u32 ·
+/// max_entities u32 · spawn_half_extent_m u16 · max_rewind_ms u16, little endian.
+pub const CONFIG_BYTES: usize = 36;
 
 impl Recorded for Skirmish {
     type Refused = Refused;
@@ -36,13 +36,13 @@ impl Recorded for Skirmish {
 
 fn write(config: &WorldConfig) -> Vec<u8> {
     let WorldConfig { seed, rate_hz, map, npcs, max_entities, spawn_half_extent_m, max_rewind_ms } = *config;
-    let MapConfig { half_extent_m, boxes } = map;
+    let MapConfig { half_extent_m, boxes, gates, ramps } = map;
     let mut bytes = Vec::with_capacity(CONFIG_BYTES);
     bytes.extend(seed.to_le_bytes());
     for short in [rate_hz, half_extent_m] {
         bytes.extend(short.to_le_bytes());
     }
-    for long in [boxes, npcs, max_entities] {
+    for long in [boxes, gates, ramps, npcs, max_entities] {
         bytes.extend(long.to_le_bytes());
     }
     for short in [spawn_half_extent_m, max_rewind_ms] {
@@ -60,6 +60,8 @@ fn read(bytes: &[u8]) -> Option<WorldConfig> {
         map: MapConfig {
             half_extent_m: u16::from_le_bytes(next(&mut rest)?),
             boxes: u32::from_le_bytes(next(&mut rest)?),
+            gates: u32::from_le_bytes(next(&mut rest)?),
+            ramps: u32::from_le_bytes(next(&mut rest)?),
         },
         npcs: u32::from_le_bytes(next(&mut rest)?),
         max_entities: u32::from_le_bytes(next(&mut rest)?),
@@ -84,7 +86,7 @@ mod tests {
         let config = WorldConfig {
             seed: 0x0102_0304_0506_0708,
             rate_hz: 60,
-            map: MapConfig { half_extent_m: 300, boxes: 7 },
+            map: MapConfig { half_extent_m: 300, boxes: 7, gates: 70_000, ramps: 9 },
             npcs: 8,
             max_entities: 900,
             spawn_half_extent_m: 100,
