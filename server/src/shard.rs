@@ -148,6 +148,10 @@ pub struct ShardStats {
     pub inputs: u64,
     /// Inputs dropped: malformed, for a tick out of reach, or because the zone's queue was full.
     pub inputs_dropped: u64,
+    /// What players were told once.
+    pub events: u64,
+    /// What they were not told, because the queue to them was full.
+    pub events_dropped: u64,
     /// What replication did.
     pub replica: ReplicaStats,
 }
@@ -180,6 +184,8 @@ pub struct Shard {
     disconnects: u64,
     inputs: u64,
     inputs_dropped: u64,
+    events: u64,
+    events_dropped: u64,
 }
 
 impl Shard {
@@ -216,6 +222,8 @@ impl Shard {
             disconnects: 0,
             inputs: 0,
             inputs_dropped: 0,
+            events: 0,
+            events_dropped: 0,
         }
     }
 
@@ -407,6 +415,8 @@ impl Shard {
             disconnects: self.disconnects,
             inputs: self.inputs,
             inputs_dropped: self.inputs_dropped,
+            events: self.events,
+            events_dropped: self.events_dropped,
             replica: self.replication.stats(),
         }
     }

@@ -207,6 +207,11 @@ impl Zone {
         self.log.as_mut().map(InputLog::take_bytes).unwrap_or_default()
     }
 
+    /// Logs no more.
+    pub fn end_log(&mut self) {
+        self.log = None;
+    }
+
     /// Takes a message: inputs at once, joins and leaves with the next [`Zone::step`].
     pub fn handle(&mut self, message: ToZone) {
         match message {

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::clock::Clock;
 use super::link::{Link, Patient, Reports, next_report};
+use super::record::Recorder;
 use super::run::Ready;
 use super::schedule::Schedule;
 use super::worker::micros_histogram;
@@ -42,9 +43,18 @@ pub struct ZoneReport {
     pub tick_us: Histogram<u64>,
 }
 
+/// A zone, and where its log goes, if it has one.
+pub struct Recorded {
+    /// The zone.
+    pub zone: Zone,
+    /// Until the recording ends.
+    pub recorder: Option<Recorder>,
+}
+
 /// The running zone.
 pub struct ZoneThread {
     zone: Zone,
+    recorder: Option<Recorder>,
     rate_hz: u16,
     links: Arc<[Link]>,
     reports: Arc<Reports<ZoneReport>>,
@@ -61,17 +71,18 @@ pub struct ZoneThread {
 impl ZoneThread {
     /// Puts it together.
     pub fn new(
-        zone: Zone,
-        rate_hz: u16,
+        recorded: Recorded,
         links: Arc<[Link]>,
         reports: Arc<Reports<ZoneReport>>,
         clock: Clock,
         stop: Arc<AtomicBool>,
         ready: Arc<Ready>,
     ) -> Self {
+        let Recorded { zone, recorder } = recorded;
+        let rate_hz = zone.world().config().rate_hz;
         let held = links.iter().map(|_| Patient::new()).collect();
         let (counters, tick_us, next_report) = (Counters::default(), micros_histogram(), next_report(clock.now()));
-        Self { zone, rate_hz, links, reports, clock, stop, ready, held, counters, tick_us, next_report }
+        Self { zone, recorder, rate_hz, links, reports, clock, stop, ready, held, counters, tick_us, next_report }
     }
 
     /// The loop; ends after the stop flag is set.
@@ -122,6 +133,16 @@ impl ZoneThread {
             self.counters.frames_dropped += u64::from(link.frames.force_push(Arc::clone(&frame)).is_some());
             // A failed wake-up delays the frame to the worker's next turn.
             let _ = link.waker.wake();
+        }
+        self.record();
+    }
+
+    fn record(&mut self) {
+        if let Some(recorder) = &self.recorder
+            && !recorder.take(self.zone.take_log())
+        {
+            self.recorder = None;
+            self.zone.end_log();
         }
     }
 
