@@ -37,7 +37,7 @@ pub fn header<G: Recorded>(world: &World<G>, states: bool) -> Header {
 }
 
 /// Why a replay stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError<E> {
     /// The log can't be read.
     #[error("{0}")]

@@ -1,13 +1,15 @@
 //! What a world of the shipped game was made from, as a log's header has it.
 
 use super::Skirmish;
+use super::rulebook::{self, Rulebook, RulebookError};
 use crate::config::{ConfigError, WorldConfig};
 use crate::engine::{Game as _, World};
 use crate::map::MapConfig;
 use crate::replay::Recorded;
+use std::sync::Arc;
 
 /// Why no world is made from a log's header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refused {
     /// Not as long as a configuration.
     #[error("the configuration has {0} bytes instead of {CONFIG_BYTES}")]
@@ -15,7 +17,12 @@ pub enum Refused {
     /// A configuration that makes no world.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// A text that is no rulebook.
+    #[error("the rulebook: {0}")]
+    Rules(#[from] RulebookError),
 }
+
+const _: () = assert!(rulebook::MAX_TEXT <= crate::log::MAX_RULES_BYTES, "a log takes every rulebook");
 
 /// Bytes of a configuration: seed u64 · rate_hz u16 · half_extent_m u16 · boxes u32 · gates u32 · ramps u32 · npcs u32 ·
 /// max_entities u32 · spawn_half_extent_m u16 · max_rewind_ms u16, little endian.
@@ -25,12 +32,13 @@ impl Recorded for Skirmish {
     type Refused = Refused;
 
     fn origin(&self) -> (Vec<u8>, String) {
-        (write(self.config()), String::new())
+        (write(self.config()), self.ground.book.text().to_owned())
     }
 
-    fn remake(config: &[u8], _rules: &str) -> Result<World<Self>, Refused> {
+    fn remake(config: &[u8], rules: &str) -> Result<World<Self>, Refused> {
         let config = read(config).ok_or(Refused::Bytes(config.len()))?;
-        Ok(World::new(config)?)
+        let book = Arc::new(Rulebook::from_toml(rules)?);
+        Ok(World::with_book(config, book)?)
     }
 }
 
