@@ -12,6 +12,7 @@ pub mod hands;
 pub mod input;
 pub mod loot;
 pub mod npc;
+pub mod origin;
 pub mod player;
 pub mod projectile;
 pub mod rulebook;
