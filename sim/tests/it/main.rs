@@ -2,6 +2,7 @@
 
 mod course;
 mod golden;
+mod ground;
 mod lone;
 mod motion;
 mod query;
