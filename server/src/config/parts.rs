@@ -6,7 +6,7 @@ use netcode::crypto::ClusterKey;
 use netcode::keys::KeyLimits;
 use netcode::server::{PrefixLimits, Rate, ServerConfig as EndpointConfig};
 use sim::config::MAX_ENTITIES;
-use sim::schema::{NPC, PLAYER};
+use sim::schema::{LOOT, NPC, PLAYER, PROJECTILE};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
 use super::{Codec, ServerConfig};
@@ -32,11 +32,11 @@ impl ServerConfig {
             world: WorldConfig {
                 seed: world.seed,
                 rate_hz: narrow(world.tick_rate_hz),
-                map: MapConfig { half_extent_m, boxes: world.boxes, gates: 0, ramps: 0 },
+                map: MapConfig { half_extent_m, boxes: world.boxes, gates: world.gates, ramps: world.ramps },
                 npcs: world.npcs,
                 max_entities: capacity(world.npcs + world.max_players),
                 spawn_half_extent_m: world.spawn_half_extent_m.map_or(half_extent_m, narrow),
-                max_rewind_ms: WorldConfig::default().max_rewind_ms,
+                max_rewind_ms: narrow(self.combat.max_rewind_ms),
             },
             max_players: world.max_players,
         }
@@ -98,7 +98,8 @@ impl ServerConfig {
     fn priority(&self) -> Priority {
         let keys = &self.priority;
         let mut class = Priority::default().class;
-        for (kind, weight) in [(PLAYER, keys.player), (NPC, keys.npc)] {
+        for (kind, weight) in [(PLAYER, keys.player), (NPC, keys.npc), (PROJECTILE, keys.projectile), (LOOT, keys.loot)]
+        {
             if let Some(place) = class.get_mut(usize::from(kind)) {
                 *place = narrow(weight);
             }
