@@ -231,22 +231,25 @@ impl Client {
             return;
         }
         let handshake = self.hello_at.take().map(|sent| now.saturating_since(sent).as_micros() as u64);
-        let packets = Some(self.endpoint.quality(now).rtt_min).filter(|rtt| *rtt > 0);
+        let quality = self.endpoint.quality(now);
+        let packets = Some(quality.rtt_min).filter(|rtt| *rtt > 0);
         let bounds = [self.rtt_min, handshake, packets];
         self.rtt_min = bounds.into_iter().flatten().min();
         if let Some(rtt_min) = self.rtt_min {
             self.session.clock.set_rtt_min(rtt_min);
         }
+        self.session.clock.on_settled(quality.acked, quality.lost.saturating_sub(quality.spurious));
     }
 
     /// Acts on what the endpoint has to tell.
     fn pump(&mut self, now: Time, tap: Tap<'_>) {
+        let ack = self.endpoint.take_ack_timing();
         while let Some(event) = self.endpoint.poll_event() {
             let result = match event {
                 ClientEvent::Connected(accepted) => self.session.on_accepted(&accepted, &self.config),
                 ClientEvent::Message { channel, tick, bytes } => {
                     tap(channel, tick, bytes);
-                    self.session.on_message(now, channel, tick, bytes)
+                    self.session.on_message(now, channel, tick, bytes, ack)
                 }
                 // The channel table has none.
                 ClientEvent::Block { .. } => Err(Misbehaved),
@@ -274,7 +277,8 @@ impl Client {
             self.session.stats.inputs += 1;
             newest = Some(tick);
         }
-        let Some(tick) = newest else { return };
+        let again = self.session.clock.take_again(now);
+        let Some(tick) = newest.or(self.session.inputs.newest().filter(|_| again)) else { return };
         let mut message = [0; 64];
         let message = self.session.inputs.write(&mut message);
         self.endpoint.set_tick(tick);

@@ -41,6 +41,11 @@ impl Inputs {
         self.newest = Some(tick);
     }
 
+    /// The newest tick of which there is an input.
+    pub(crate) const fn newest(&self) -> Option<u64> {
+        self.newest
+    }
+
     /// The snapshot of `tick` says by how much the newest input was ahead of it.
     pub(crate) fn on_margin(&mut self, tick: u64, margin: i8) {
         self.received = self.received.max(tick.checked_add_signed(i64::from(margin)));

@@ -79,6 +79,7 @@ mod config;
 mod event;
 mod inputs;
 mod interpolation;
+pub mod prediction;
 mod session;
 mod stats;
 mod tables;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use netcode::Time;
 use netcode::channel::{SESSION, SNAPSHOT};
+use netcode::connection::AckTiming;
 use netcode::features::Features;
 use netcode::handshake::Accepted;
 use netcode::message::Message;
@@ -80,9 +81,10 @@ impl Session {
         channel: u8,
         tick: Option<u64>,
         bytes: &[u8],
+        ack: Option<AckTiming>,
     ) -> Result<(), Misbehaved> {
         match channel {
-            SNAPSHOT => self.on_snapshot(now, tick, bytes),
+            SNAPSHOT => self.on_snapshot(now, tick, bytes, ack),
             SESSION => self.on_session(bytes),
             // The channel table has only one more, and it leads to the server.
             _ => {
@@ -92,7 +94,13 @@ impl Session {
         }
     }
 
-    fn on_snapshot(&mut self, now: Time, tick: Option<u64>, body: &[u8]) -> Result<(), Misbehaved> {
+    fn on_snapshot(
+        &mut self,
+        now: Time,
+        tick: Option<u64>,
+        body: &[u8],
+        ack: Option<AckTiming>,
+    ) -> Result<(), Misbehaved> {
         let Some(tick) = tick else {
             self.stats.bad_messages += 1;
             return Err(Misbehaved);
@@ -109,7 +117,7 @@ impl Session {
         if let Some(margin) = margin {
             self.inputs.on_margin(tick, margin);
         }
-        self.clock.on_snapshot(now, tick, margin);
+        self.clock.on_snapshot(now, tick, margin, ack);
         self.stats.snapshots += 1;
         // The first bit of a body says the codec.
         self.stats.compact_snapshots += u64::from(body.first().is_some_and(|first| first & 1 != 0));

@@ -250,7 +250,7 @@ impl Skirmish {
         for number in (0..SPAWN_TRIES).map(|attempt| self.spawned.wrapping_add(attempt)) {
             let [x, z] = spread(self.config.seed, number, half);
             self.ground.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], tick, &mut self.near);
-            if self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], &solid.bounds)) {
+            if self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], solid)) {
                 self.spawned = number.wrapping_add(1);
                 return Some([x, z]);
             }

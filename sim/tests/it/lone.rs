@@ -48,6 +48,6 @@ impl Lone {
     }
 
     pub fn free(&self) -> bool {
-        self.map.boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, self.feet(), solid))
+        self.map.boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, self.feet(), &(*solid).into()))
     }
 }

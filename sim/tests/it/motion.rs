@@ -107,7 +107,7 @@ fn a_world_of_hostile_inputs_keeps_every_rule() {
                     check_rules(state, world.map().half_extent()).unwrap();
                 }
                 let feet = [state[X], state[Y], state[Z]];
-                assert!(world.map().boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, feet, solid)));
+                assert!(world.map().boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, feet, &(*solid).into())));
             }
         }
     }
