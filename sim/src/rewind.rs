@@ -3,9 +3,8 @@
 use crate::contact::RADIUS;
 use crate::entity::EntityId;
 use crate::frame::Frame;
-use crate::movement::{MAX_FALL_SPEED_MPS, MAX_HORIZONTAL_SPEED_MPS};
+use crate::grid::{QUANTA_PER_M, X, Y, Z};
 use crate::ray::{Ray, Strip, body_hit};
-use crate::schema::{QUANTA_PER_M, X, Y, Z};
 use crate::space::Statics;
 use netcode::schema::State;
 use std::collections::VecDeque;
@@ -84,18 +83,14 @@ struct Around<'a> {
 }
 
 impl History {
-    /// An empty history of a world with so many ticks a second.
+    /// An empty history of a world with so many ticks a second, in which bodies move at those speeds (m/s) at most along x
+    /// and z together, and along y.
     #[must_use]
-    pub fn new(rate_hz: u16) -> Self {
+    pub fn new(rate_hz: u16, [flat_mps, upright_mps]: [f32; 2]) -> Self {
         let rate = rate_hz.max(1);
         let capacity = (u32::from(rate) * HISTORY_MS).div_ceil(1000) as usize + 1;
         let reach = |mps: f32| mps * QUANTA_PER_M as f32 / f32::from(rate) + SHOVE;
-        Self {
-            frames: VecDeque::with_capacity(capacity),
-            capacity,
-            flat: reach(MAX_HORIZONTAL_SPEED_MPS),
-            upright: reach(MAX_FALL_SPEED_MPS),
-        }
+        Self { frames: VecDeque::with_capacity(capacity), capacity, flat: reach(flat_mps), upright: reach(upright_mps) }
     }
 
     /// Adds the frame of a step; one that is no newer than the newest takes the place of those that it is not newer than.
@@ -216,6 +211,8 @@ mod tests {
     use glam::Vec3;
     use proptest::prelude::*;
 
+    const SPEEDS_MPS: [f32; 2] = [7.5, 30.0];
+
     #[test]
     fn a_view_is_so_many_shares_before_a_tick() {
         assert_eq!(Moment::before(10, 0), Moment { tick: 10, share: 0 });
@@ -298,7 +295,7 @@ mod tests {
                 self.space = Arc::new(Space::new(&self.states, &mut self.slots));
                 self.space_tick = self.tick;
             }
-            let fat = margin(self.rate_hz, self.tick - self.space_tick);
+            let fat = margin(SPEEDS_MPS[0], self.rate_hz, self.tick - self.space_tick);
             Arc::new(Frame {
                 tick: self.tick,
                 prev: self.tick - ticks,
@@ -367,7 +364,7 @@ mod tests {
             rays in prop::collection::vec((any::<[f32; 3]>(), any::<[i16; 3]>(), 100f32..6000.0, 0u64..40, 0u8..32), 12),
         ) {
             let mut stage = Stage::new(seed, rate_hz, middle);
-            let mut history = History::new(rate_hz);
+            let mut history = History::new(rate_hz, SPEEDS_MPS);
             let mut frames = Vec::new();
             for step in ticks {
                 let frame = stage.step(step);
@@ -415,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_history_holds_half_a_second_and_finds_its_ticks() {
-        let (mut stage, mut history) = (Stage::new(1, 20, [0; 2]), History::new(20));
+        let (mut stage, mut history) = (Stage::new(1, 20, [0; 2]), History::new(20, SPEEDS_MPS));
         assert!(history.newest().is_none() && history.oldest_tick().is_none());
         for _ in 0..30 {
             history.push(stage.step(1));
