@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use netcode::Time;
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION};
+use netcode::channel::{EVENT, INPUT, SESSION};
 use netcode::connection::MIN_SNAPSHOT_BYTES;
 use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::error::CloseReason;
@@ -271,7 +271,7 @@ impl Shard {
                 self.send_message(now, conn, &welcome);
             }
             ToShard::Refused { conn } => self.endpoint.close(now, conn, CloseReason::ZoneFull),
-            ToShard::Event { .. } => {}
+            ToShard::Event { conn, event } => self.tell(now, conn, &event),
         }
         self.drain_events();
     }
@@ -288,6 +288,17 @@ impl Shard {
             if let Some(conn) = self.sessions.get(at).and_then(|session| session.as_ref()).map(|session| session.conn) {
                 self.send_message(now, conn, &Message::Notice { text });
             }
+        }
+    }
+
+    /// Tells a player once. One that does not take what it is told misses this, and goes on playing.
+    fn tell(&mut self, now: Time, conn: ConnId, event: &sim::Event) {
+        if self.session_mut(conn).is_none() {
+            return;
+        }
+        match self.endpoint.send(now, conn, EVENT, &event.write()) {
+            Ok(()) => self.events += 1,
+            Err(_) => self.events_dropped += 1,
         }
     }
 

@@ -42,9 +42,10 @@ impl ServerConfig {
         }
     }
 
-    /// The part of one of [`Network::workers`](super::Network::workers) shards.
+    /// The part of one of [`Network::workers`](super::Network::workers) shards of a zone that plays by the rulebook with that
+    /// hash.
     #[must_use]
-    pub fn shard(&self, cluster_keys: Vec<ClusterKey>, worker: u8) -> ShardConfig {
+    pub fn shard(&self, cluster_keys: Vec<ClusterKey>, worker: u8, rules: u64) -> ShardConfig {
         let rate = narrow(self.world.tick_rate_hz);
         let workers = self.network.workers.max(1);
         let share = |per_second: u32| per_second.div_ceil(10 * workers);
@@ -89,9 +90,9 @@ impl ServerConfig {
             map_seed: self.world.seed,
             half_extent_m: narrow(self.world.half_extent_m),
             boxes: self.world.boxes,
-            gates: 0,
-            ramps: 0,
-            rules: 0,
+            gates: self.world.gates,
+            ramps: self.world.ramps,
+            rules,
         }
     }
 
@@ -131,16 +132,16 @@ mod tests {
     #[test]
     fn handshake_limits_are_shared_out_among_workers_and_windows() {
         let mut config = ServerConfig::default();
-        assert_eq!(config.shard(Vec::new(), 0).endpoint.max_handshakes, 200);
+        assert_eq!(config.shard(Vec::new(), 0, 0).endpoint.max_handshakes, 200);
         config.network.workers = 8;
-        assert_eq!(config.shard(Vec::new(), 0).endpoint.max_handshakes, 25);
+        assert_eq!(config.shard(Vec::new(), 0, 0).endpoint.max_handshakes, 25);
         config.load.handshakes_per_s = 1;
-        assert_eq!(config.shard(Vec::new(), 0).endpoint.max_handshakes, 1, "never none at all");
+        assert_eq!(config.shard(Vec::new(), 0, 0).endpoint.max_handshakes, 1, "never none at all");
     }
 
     #[test]
     fn the_defaults_are_those_of_the_protocol() {
-        let endpoint = ServerConfig::default().shard(Vec::new(), 0).endpoint;
+        let endpoint = ServerConfig::default().shard(Vec::new(), 0, 0).endpoint;
         let protocol = EndpointConfig::new(Vec::new(), SCHEMA.hash(), endpoint.rate);
         assert_eq!(endpoint.prefixes, protocol.prefixes);
         assert_eq!(endpoint.key_limits, protocol.key_limits);
@@ -155,7 +156,7 @@ mod tests {
         config.network.key_roll_packets = 1000;
         config.network.key_roll_minutes = 2;
         config.load.prefix_per_s = 0;
-        let endpoint = config.shard(Vec::new(), 0).endpoint;
+        let endpoint = config.shard(Vec::new(), 0, 0).endpoint;
         assert_eq!(endpoint.prefixes.unproven, Rate { per_s: 0, burst: 25 });
         assert_eq!(endpoint.prefixes.proven, Rate { per_s: 100, burst: 200 });
         assert_eq!(endpoint.rate_cap, 50_000);
@@ -166,7 +167,7 @@ mod tests {
     fn zero_handshakes_without_a_cookie_stay_zero() {
         let mut config = ServerConfig::default();
         config.load.cookie_above_per_s = 0;
-        assert_eq!(config.shard(Vec::new(), 0).endpoint.retry_above, 0);
+        assert_eq!(config.shard(Vec::new(), 0, 0).endpoint.retry_above, 0);
     }
 
     #[test]

@@ -62,6 +62,14 @@ pub enum RunError {
     /// The configuration makes no world.
     #[error("{0}")]
     World(sim::ConfigError),
+    /// The rulebook's file holds none.
+    #[error("{}: {error}", path.display())]
+    Rulebook {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        error: sim::game::RulebookError,
+    },
     /// The world cannot be recorded.
     #[error("cannot record: {0}")]
     Record(sim::log::LogError),
@@ -101,6 +109,7 @@ impl RunError {
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::World(_)
+            | Self::Rulebook { .. }
             | Self::Record(_)
             | Self::NoSuchTick { .. }
             | Self::Issue(IssueError::Count(_) | IssueError::Overflow { .. }) => 2,

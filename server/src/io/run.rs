@@ -11,9 +11,11 @@ use netcode::crypto::ClusterKey;
 use netcode::token::ServerEntry;
 use server::config::{HttpListen, ServerConfig};
 use server::dev_token::Issuer;
-use server::zone::Zone;
+use server::zone::{Zone, ZoneConfig};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use sim::World;
+use sim::game::Rulebook;
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
@@ -126,8 +128,9 @@ fn watch_signals(tell: Sender<News>) -> Result<(), RunError> {
 }
 
 /// The zone, and what records it.
-fn make_zone(config: &ServerConfig) -> Result<(Zone, Option<(Recorder, Writing)>), RunError> {
-    let zone = Zone::new(config.zone()).map_err(RunError::World)?;
+fn make_zone(config: &ServerConfig, book: Arc<Rulebook>) -> Result<(Zone, Option<(Recorder, Writing)>), RunError> {
+    let ZoneConfig { world, max_players } = config.zone();
+    let zone = Zone::with_world(World::with_book(world, book).map_err(RunError::World)?, max_players);
     let Some(dir) = &config.record.dir else { return Ok((zone, None)) };
     let zone = zone.with_log(config.record.states).map_err(RunError::Record)?;
     let (file, path) = record::create(dir, config.world.zone, config.world.seed, Clock::unix_ms())?;
@@ -162,7 +165,8 @@ impl Running {
         }
         let links: Arc<[Link]> = links.into();
         let rate_hz = config.world.tick_rate_hz as u16;
-        let shards = setup::shards(config, keys)?;
+        let book = setup::rulebook(config)?;
+        let shards = setup::shards(config, keys, book.hash())?;
         let zone_reports = Arc::new(Reports::new());
         let mut worker_reports = Vec::new();
         let mut threads = Vec::new();
@@ -176,7 +180,7 @@ impl Running {
             threads.push(spawn_watched(format!("worker-{index}"), tell.clone(), run)?);
         }
         let status = std::cell::RefCell::new(Status::new(Arc::clone(&zone_reports), &worker_reports));
-        let (zone, recording) = make_zone(config)?;
+        let (zone, recording) = make_zone(config, book)?;
         let (recorder, writing) = recording.unzip();
         let (links_of_zone, stop_zone, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
         let run = move || {

@@ -6,6 +6,7 @@ mod duel;
 mod fight;
 mod fighters;
 mod golden;
+mod ground;
 mod lone;
 mod loot;
 mod motion;
