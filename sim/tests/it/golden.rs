@@ -5,7 +5,7 @@ use sim::WorldConfig;
 
 /// Digest after 600 ticks of the scripted world with 64 players and 64 NPCs; the same in debug and release, on
 /// every target. A change of movement, map or NPCs changes it: then commit the new one with the reason.
-const GOLDEN: u64 = 0xc926_409a_42cf_3107;
+const GOLDEN: u64 = 0x7a3a_9391_7e03_a02e;
 
 fn digests(config: WorldConfig) -> Vec<u64> {
     let (mut world, players) = world(config, 64);
