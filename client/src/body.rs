@@ -129,7 +129,8 @@ impl Body {
         };
         let left_out = tick.saturating_sub(before + 1);
         let repeats = REPEAT_MS * u64::from(rate) / 1000;
-        for back in (0..left_out).filter(|_| left_out <= MAX_TICKS as u64) {
+        // Of more than that nothing is kept anyway.
+        for back in 0..if left_out <= MAX_TICKS as u64 { left_out } else { 0 } {
             let used = if back < repeats { last.repeated() } else { let_go(&last) };
             self.prediction.record(before + 1 + back, used);
         }

@@ -18,9 +18,9 @@ use sim::game::Ground;
 use sim::schema::{PROJECTILE, weapon};
 use sim::{EntityId, Input};
 
+use crate::body::{Seen, shown, steps_of_a_call};
 use crate::config::Config;
 use crate::event::Event;
-use crate::body::{Seen, shown, steps_of_a_call};
 use crate::inputs::MAX_BYTES;
 use crate::interpolation::{self, Pose};
 use crate::prediction::Prediction;

@@ -89,7 +89,7 @@ mod tests {
         }
         assert_eq!(yaws(&inputs), [6, 5, 4, 3, 2, 1]);
         for tick in 7..=12 {
-            inputs.record(u64::from(tick as u16), input(tick));
+            inputs.record(u64::from(tick), input(tick));
         }
         assert_eq!(yaws(&inputs), [12, 11, 10, 9, 8, 7, 6, 5], "there is a limit");
     }

@@ -10,6 +10,7 @@ use netcode::features::Features;
 use netcode::handshake::Accepted;
 use netcode::message::Message;
 use netcode::snapshot::{self, Limits, MAX_AGE, View};
+use sim::config::{MAX_RATE_HZ, MIN_RATE_HZ};
 use sim::event::What;
 use sim::game::Ground;
 use sim::schema::{PROJECTILE, SCHEMA};
@@ -26,6 +27,8 @@ use crate::tables::{Parts, Refused};
 /// The rate of the empty view before the server named its own.
 const ANY_RATE: u16 = 20;
 
+/// No server counts to more ticks (in a thousand years it does not), so that sums of ticks never overflow.
+const MAX_TICK: u64 = 1 << 40;
 /// The most events of the game that wait to be taken.
 const MAX_WAITING: usize = 1024;
 
@@ -77,7 +80,7 @@ impl Session {
 
     pub(crate) fn on_accepted(&mut self, accepted: &Accepted, config: &Config) -> Result<(), Closing> {
         let rate = accepted.rate;
-        if rate == 0 {
+        if !(MIN_RATE_HZ..=MAX_RATE_HZ).contains(&rate) || accepted.tick > MAX_TICK {
             self.stats.bad_messages += 1;
             return Err(Closing::Misbehaved);
         }

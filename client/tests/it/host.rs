@@ -40,17 +40,7 @@ impl Host {
         let own = world.spawn_player().unwrap();
         let others = (0..others).map(|_| world.spawn_player().unwrap()).collect();
         let slots = [(own, OWN_SLOT)].into();
-        Self {
-            world,
-            own,
-            others,
-            wants,
-            late: Vec::new(),
-            last: None,
-            repeated: 0,
-            slots,
-            emptied: BTreeMap::new(),
-        }
+        Self { world, own, others, wants, late: Vec::new(), last: None, repeated: 0, slots, emptied: BTreeMap::new() }
     }
 
     pub fn welcome(&self) -> Message<'static> {

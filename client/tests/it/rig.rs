@@ -20,7 +20,7 @@ use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 use netcode::snapshot::{Ages, Codec, Header, write_codec, write_despawn, write_gap, write_header, write_spawn};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
 use sim::Input;
-use sim::schema::{SCHEMA, X};
+use sim::schema::{PLAYER, PROJECTILE, SCHEMA, X};
 
 use crate::host::{Host, Told, players};
 
@@ -45,9 +45,14 @@ pub fn entropy() -> OsEntropy {
     OsEntropy::new()
 }
 
+/// A player: what it wants, given the time and its client.
+pub type Wants = Box<dyn FnMut(Time, &Client) -> Input>;
+
 /// What the script sends instead of a snapshot.
 pub enum Sabotage {
     Body(Vec<u8>),
+    /// The client's own entity in that state, and what it is said to have launched in that one.
+    States(State, State),
 }
 
 pub struct Rig {
@@ -70,7 +75,7 @@ pub struct Rig {
     /// The world, where the script has one; `shown` and `speed` are not looked at then.
     pub host: Option<Host>,
     /// What the player wants, asked in each frame; nothing is set where it is `None`.
-    pub wants: Option<Box<dyn FnMut(Time, &Client) -> Input>>,
+    pub wants: Option<Wants>,
     /// How often the client is called, in milliseconds.
     pub frame_ms: u64,
     next_tick: Time,
@@ -219,11 +224,16 @@ impl Rig {
         self.margins.extend(newest);
         let margin = newest.map(|margin| margin.clamp(-128, 127) as i8);
         self.send_events(conn);
-        let shown = self.host.as_mut().map_or_else(|| players(&self.shown), Host::told);
+        let mut shown = self.host.as_mut().map_or_else(|| players(&self.shown), Host::told);
         let sabotage = self.sabotage.take();
+        if let Some(Sabotage::States(own, projectile)) = &sabotage {
+            let id = shown.get(&OWN_SLOT).copied().flatten().map_or(1, |(id, ..)| id);
+            shown.insert(OWN_SLOT, Some((id, PLAYER, *own)));
+            shown.insert(900, Some(((self.tick as u32) << 12 | 1, PROJECTILE, *projectile)));
+        }
         let mut write = |w: &mut BitWriter<'_>| match &sabotage {
             Some(Sabotage::Body(body)) => w.write_bytes(body),
-            None => write_all(w, margin, &shown),
+            _ => write_all(w, margin, &shown),
         };
         let mut out = [0; MAX_DATAGRAM];
         if let Some(sent) = self.server.transmit(self.now, conn, &mut out, Some(&mut write)) {
