@@ -296,6 +296,12 @@ impl Connection {
         }
     }
 
+    /// Mean deviation of the round-trip time, as in [`Connection::quality`].
+    #[must_use]
+    pub const fn jitter(&self) -> core::time::Duration {
+        core::time::Duration::from_micros(self.recovery.rtt().variance())
+    }
+
     /// At a client: its estimate of the server's clock.
     #[must_use]
     pub fn server_clock(&self) -> Option<&ServerClock> {

@@ -1,6 +1,6 @@
 //! Where a player looks from, and where to.
 
-use super::input::{INSTANT_PARTS, Input};
+use super::input::{INSTANT_PARTS, Input, PITCH_UP};
 use super::schema::{DEAD, FLAGS, QUANTA_PER_M, X, Y, Z};
 use crate::rng::{Stream, draw};
 use core::f32::consts::TAU;
@@ -50,6 +50,17 @@ pub fn aim(input: &Input) -> Vec3 {
     direction(input.yaw, input.clamped().pitch)
 }
 
+/// The yaw and pitch (1/65536 turn) at which one looks from `from` to `to` (1/256 m).
+#[must_use]
+pub fn toward(from: [f32; 3], to: [f32; 3]) -> (u16, i16) {
+    let way = Vec3::from_array(to) - Vec3::from_array(from);
+    let flat = (way.x * way.x + way.z * way.z).sqrt();
+    let turn = |angle: f32| (angle * (65536.0 / TAU) + 0.5).floor() as i32;
+    let pitch = turn(libm::atan2f(way.y, flat)).clamp(-i32::from(PITCH_UP), i32::from(PITCH_UP));
+    // Half a turn to either side wraps as angles do.
+    (turn(libm::atan2f(way.x, way.z)) as u16, pitch as i16)
+}
+
 /// The direction of one ray of a shot that aims along `middle`: anywhere within `spread_deg` of it, evenly over the disc.
 ///
 /// The draw depends on the shooter (raw id), the tick of the input and the number of the ray alone, so that a client shows
@@ -81,6 +92,19 @@ mod tests {
         assert!(near(direction(1 << 14, 0), 1.0, 0.0, 0.0));
         assert!(near(direction(5000, 1 << 14), 0.0, 1.0, 0.0));
         assert!(near(direction(1 << 15, -(1 << 13)), 0.0, -0.5f32.sqrt(), -0.5f32.sqrt()));
+    }
+
+    #[test]
+    fn who_looks_toward_something_aims_at_it() {
+        let from = [300.0, 400.0, -20.0];
+        for to in
+            [[0.0, 0.0, 0.0], [9000.0, 410.0, 3.0], [300.0, 0.0, -20.0], [-5.0, 800.0, -9000.0], [301.0, 400.0, -20.0]]
+        {
+            let (yaw, pitch) = toward(from, to);
+            let way = Vec3::from_array(to) - Vec3::from_array(from);
+            let miss = direction(yaw, pitch).cross(way).length() / way.length();
+            assert!(miss < 1e-4 && direction(yaw, pitch).dot(way) > 0.0, "{to:?}: {miss}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod hands;
 pub mod input;
 pub mod loot;
 pub mod npc;
+pub mod origin;
 pub mod player;
 pub mod projectile;
 pub mod rulebook;
@@ -30,7 +31,7 @@ use crate::contact::{RADIUS, deeper_than};
 use crate::engine::{Game, Setup, SpawnError, Stage, World};
 use crate::entity::EntityId;
 use crate::map::Map;
-use crate::movement::{Intent, MAX_HORIZONTAL_SPEED_MPS, advance};
+use crate::movement::{Intent, MAX_FALL_SPEED_MPS, MAX_HORIZONTAL_SPEED_MPS, advance};
 use crate::rng::{Stream, below, draw};
 use crate::space::Solid;
 use damage::Strikes;
@@ -155,7 +156,7 @@ impl World<Skirmish> {
 
 impl Game for Skirmish {
     const SCHEMA: &'static Schema = &SCHEMA;
-    const USUAL_SPEED_MPS: f32 = MAX_HORIZONTAL_SPEED_MPS;
+    const SPEEDS_MPS: [f32; 2] = [MAX_HORIZONTAL_SPEED_MPS, MAX_FALL_SPEED_MPS];
     type Config = WorldConfig;
     type Input = Input;
     type Hidden = Hidden;
@@ -249,7 +250,7 @@ impl Skirmish {
         for number in (0..SPAWN_TRIES).map(|attempt| self.spawned.wrapping_add(attempt)) {
             let [x, z] = spread(self.config.seed, number, half);
             self.ground.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], tick, &mut self.near);
-            if self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], &solid.bounds)) {
+            if self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], solid)) {
                 self.spawned = number.wrapping_add(1);
                 return Some([x, z]);
             }

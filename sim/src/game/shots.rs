@@ -131,7 +131,10 @@ impl Stroke {
         let may_hit = |frame: &Frame, row: usize| is_target(ground, frame.kind(row), frame.state(row));
         for number in 0..attack.rays {
             let direction = spread(middle, attack.spread_deg, self.id.raw(), stage.tick, number);
-            let ray = Ray { from: self.from, direction, reach: attack.range_m * QUANTA_PER_M as f32 };
+            // Nobody is below the ground: most rays need not be looked at in all their length.
+            let ground_at = if direction.y < 0.0 { self.from[1] / -direction.y } else { f32::INFINITY };
+            let reach = (attack.range_m * QUANTA_PER_M as f32).min(ground_at.max(0.0));
+            let ray = Ray { from: self.from, direction, reach };
             let hit = stage.past.cast(self.rewind.moment, &ray, &ground.statics, self.id, may_hit);
             let Some(Struck::Body(victim)) = hit.map(|hit| hit.what) else { continue };
             // Who has left since is missed.
