@@ -1,6 +1,8 @@
 //! Integration tests of the server: configuration, zone, and the real process.
 
+mod cluster;
 mod config;
+mod fights;
 mod player;
 mod process;
 mod replication;
