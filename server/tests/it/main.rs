@@ -5,6 +5,7 @@ mod config;
 mod fights;
 mod player;
 mod process;
+mod recording;
 mod replication;
 mod running;
 mod schema;
