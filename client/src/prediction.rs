@@ -239,7 +239,8 @@ impl Prediction {
         }
         let cause = differ(predicted, state);
         // A cut that is still to be shown remains one.
-        let cause = if self.replay.is_some_and(|replay| replay.cause == Difference::Cut) { Difference::Cut } else { cause };
+        let cause =
+            if self.replay.is_some_and(|replay| replay.cause == Difference::Cut) { Difference::Cut } else { cause };
         self.replay = Some(Replay { tick, state: *state, cause, was: *predicted });
     }
 

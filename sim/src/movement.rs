@@ -8,8 +8,10 @@
 //! Who is on the ground and does not jump walks: what carries it follows from where it is ([`crate::support`]), and on
 //! a slope its velocity says how fast it climbs. All others fly: gravity pulls, and solids push them out.
 
+use crate::config::MIN_RATE_HZ;
 use crate::contact::{Mover, Obstacle, RADIUS, deeper_than};
 use crate::game::stamina;
+use crate::gate::MAX_GATE_SPEED;
 use crate::input::{Input, JUMP, SPRINT};
 use crate::ramp::Slope;
 use crate::schema::{
@@ -43,6 +45,8 @@ pub const MAX_HEIGHT_M: i32 = 500;
 /// The longest way (quanta) between two looks at the solids: half a radius, so that the capsule's segment
 /// never enters a box, however thin.
 const SUBSTEP: f32 = RADIUS as f32 / 2.0;
+/// A gate comes first: it must not reach the segment before the next look either.
+const _: () = assert!(MAX_GATE_SPEED * QUANTA_PER_VELOCITY / MIN_RATE_HZ as i32 + RADIUS / 2 < RADIUS);
 /// Rounds of pushing per substep; two faces of a corner need one, a body between two boxes never ends.
 const PUSH_ROUNDS: u32 = 4;
 /// How far beyond its own motion solids that stand still may push a body sideways in one tick, in quanta.
@@ -106,6 +110,8 @@ pub struct Rules {
     gravity: i32,
     ground_step: f32,
     air_step: f32,
+    /// The most quanta that a gate moves in a tick.
+    gate_step: i32,
 }
 
 impl Rules {
@@ -122,6 +128,7 @@ impl Rules {
             gravity: per_tick(GRAVITY_MPS2 as i32 * VELOCITY_QUANTA, i32::from(rate_hz)),
             ground_step: step(GROUND_ACCELERATION_MPS2),
             air_step: step(AIR_ACCELERATION_MPS2),
+            gate_step: MAX_GATE_SPEED * QUANTA_PER_VELOCITY / i32::from(rate_hz),
         }
     }
 }
@@ -234,9 +241,11 @@ impl Body<'_> {
 
     /// The slope that it stands on.
     fn slope(&self) -> Option<Slope> {
-        let slopes = self.near.iter().any(|solid| matches!(solid.shape, Shape::Wedge(_)));
+        if !self.grounded || !self.near.iter().any(|solid| matches!(solid.shape, Shape::Wedge(_))) {
+            return None;
+        }
         let [x, y, z] = self.origin;
-        Floor::find([x, z], y, self.near).filter(|_| slopes && self.grounded)?.support.slope
+        Floor::find([x, z], y, self.near)?.support.slope
     }
 
     /// The velocity upwards to try in this tick (1/64 m/s), for who flies.
@@ -248,22 +257,18 @@ impl Body<'_> {
         }
     }
 
-    /// Looks at the solids at once, where one of them has moved, and then after each part of the way.
-    fn parts(&self, velocity: Vec3) -> (u32, f32) {
-        let parts = if self.near.is_empty() { 1.0 } else { (velocity.abs().max_element() / SUBSTEP).ceil().max(1.0) };
-        let gates = self.near.iter().any(|solid| matches!(solid.shape, Shape::Gate(_)));
-        (if gates { 0 } else { 1 }, parts)
+    /// In how many parts to go, with a look at the solids after each.
+    fn parts(&self, velocity: Vec3) -> u32 {
+        if self.near.is_empty() { 1 } else { (velocity.abs().max_element() / SUBSTEP).ceil().max(1.0) as u32 }
     }
 
     /// Moves along the ground; `None` where it loses that, or would get into something.
     fn walk(&self, flat: Vec2) -> Option<Moved> {
         let velocity = Vec3::new(flat.x, 0.0, flat.y);
         let mut mover = Mover::new(velocity);
-        let (first, parts) = self.parts(velocity);
-        for part in first..=parts as u32 {
-            if part > 0 {
-                mover.at += mover.velocity / parts;
-            }
+        let parts = self.parts(velocity);
+        for _ in 0..parts {
+            mover.at += mover.velocity / parts as f32;
             self.follow(&mut mover)?;
         }
         let [x, y, z] = self.whole(mover.at);
@@ -303,11 +308,9 @@ impl Body<'_> {
         let climb = per_tick(rise * QUANTA_PER_VELOCITY, self.rules.rate) as f32;
         let velocity = Vec3::new(flat.x, climb, flat.y);
         let mut mover = Mover::new(velocity);
-        let (first, parts) = self.parts(velocity);
-        for part in first..=parts as u32 {
-            if part > 0 {
-                mover.at += mover.velocity / parts;
-            }
+        let parts = self.parts(velocity);
+        for _ in 0..parts {
+            mover.at += mover.velocity / parts as f32;
             self.push_out(&mut mover);
             self.keep_inside(&mut mover);
         }
@@ -377,7 +380,8 @@ impl Body<'_> {
         let mut velocity = [0, 2].map(|axis| mover.velocity[axis].trunc() as i32);
         if let Some(axis) = mover.gate {
             // Who is pushed or held back by a gate goes where that goes, and may be expected to go on.
-            velocity[axis / 2] = feet[axis] - self.origin[axis];
+            let pace = velocity[axis / 2].abs().max(self.rules.gate_step);
+            velocity[axis / 2] = (feet[axis] - self.origin[axis]).clamp(-pace, pace);
         }
         Some([self.quanta(velocity[0]), 0, self.quanta(velocity[1])])
     }

@@ -7,6 +7,7 @@ use crate::ramp::{Ramp, Slope};
 use crate::ray::{Ray, Strip, box_hit, box_hit_at, wedge_hit};
 use crate::rewind::Moment;
 use crate::space::Rectangles;
+use core::ops::RangeInclusive;
 use glam::Vec3;
 
 /// What a solid is.
@@ -165,28 +166,37 @@ impl Cells {
         while (2 * half_extent) >> shift >= Self::MAX_SIDE {
             shift += 1;
         }
-        let side = (2 * half_extent >> shift) + 1;
+        let side = ((2 * half_extent) >> shift) + 1;
         Self { half_extent, side, shift, bits: vec![0; (side * side) as usize / 64 + 1] }
     }
 
-    /// The cells of a rectangle, those beyond the map as the ones at its edge.
-    fn each(&self, min: [i32; 2], max: [i32; 2]) -> impl Iterator<Item = (usize, u64)> + use<> {
-        let (half, shift, side) = (self.half_extent, self.shift, self.side);
-        let cell = move |at: i32| (at.saturating_add(half) >> shift).clamp(0, side - 1);
-        let ([x, z], [to_x, to_z]) = (min.map(cell), max.map(cell));
-        (z..=to_z).flat_map(move |z| (x..=to_x).map(move |x| z * side + x)).map(|at| (at as usize / 64, 1 << (at % 64)))
+    /// The first and the last cell of an interval, those beyond the map as the ones at its edge.
+    fn cells(&self, from: i32, to: i32) -> RangeInclusive<i32> {
+        let cell = |at: i32| (at.saturating_add(self.half_extent) >> self.shift).clamp(0, self.side - 1);
+        cell(from)..=cell(to)
     }
 
     fn fill(&mut self, min: [i32; 2], max: [i32; 2]) {
-        for (word, bit) in self.each(min, max) {
-            if let Some(word) = self.bits.get_mut(word) {
-                *word |= bit;
+        for z in self.cells(min[1], max[1]) {
+            for x in self.cells(min[0], max[0]) {
+                let at = (z * self.side + x) as usize;
+                if let Some(word) = self.bits.get_mut(at / 64) {
+                    *word |= 1 << (at % 64);
+                }
             }
         }
     }
 
     fn holds(&self, min: [i32; 2], max: [i32; 2]) -> bool {
-        self.each(min, max).any(|(word, bit)| self.bits.get(word).is_some_and(|word| word & bit != 0))
+        for z in self.cells(min[1], max[1]) {
+            for x in self.cells(min[0], max[0]) {
+                let at = (z * self.side + x) as usize;
+                if self.bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 != 0) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
 

@@ -105,7 +105,7 @@ pub struct Floor {
 impl Floor {
     /// What carries a body that walks to x and z from where its feet were at `from`; `None` where it loses the ground.
     ///
-    /// Firm ground up to a [`STEP`] above the feet carries. So does the edge of what is no higher than that above firm
+    /// Firm ground up to a [`STEP`] above the feet carries. So does the edge of what is no higher than that above such
     /// ground: the ball rolls over it. Who rolls off the edge of something higher falls.
     #[must_use]
     pub fn find(at: [i32; 2], from: i32, near: &[Solid]) -> Option<Self> {
@@ -113,8 +113,8 @@ impl Floor {
         let mut edges = false;
         for solid in near {
             let Some(support) = Support::of(solid, at) else { continue };
-            edges |= !support.firm;
-            if support.firm && support.height <= from + STEP {
+            edges |= !support.grounds(from);
+            if support.grounds(from) {
                 floor.ceiling = floor.ceiling.max(support.top + STEP);
                 if support.height > floor.support.height {
                     floor.support = support;
@@ -124,7 +124,7 @@ impl Floor {
         let mut ledge = i32::MIN;
         if edges {
             for solid in near {
-                let Some(support) = Support::of(solid, at).filter(|support| !support.firm) else { continue };
+                let Some(support) = Support::of(solid, at).filter(|support| !support.grounds(from)) else { continue };
                 if floor.carries(&support) {
                     if support.height > floor.support.height {
                         floor.support = support;
@@ -139,7 +139,7 @@ impl Floor {
     }
 
     fn carries(&self, support: &Support) -> bool {
-        support.height <= self.from + STEP && (support.firm || support.top <= self.ceiling)
+        support.grounds(self.from) || support.height <= self.from + STEP && support.top <= self.ceiling
     }
 
     /// Whether the solid is a part of the floor at x and z, not a wall.
@@ -163,6 +163,13 @@ pub fn footing(feet: [i32; 3], near: &[Solid]) -> Option<i32> {
 }
 
 impl Support {
+    /// Whether it is firm ground for who comes from that height. An edge is, where the body is on it already, or where
+    /// what it belongs to is a step.
+    fn grounds(&self, from: i32) -> bool {
+        let reached = if self.is_level() { self.height } else { self.top };
+        self.firm && (self.height <= from || reached <= from + STEP)
+    }
+
     /// Whether the ball touches a plane, so that the height is the same (or as exact) all around.
     fn is_level(&self) -> bool {
         self.slope.is_some() || self.height == self.top

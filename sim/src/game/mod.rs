@@ -31,7 +31,7 @@ use crate::contact::{RADIUS, deeper_than};
 use crate::engine::{Game, Setup, SpawnError, Stage, World};
 use crate::entity::EntityId;
 use crate::map::Map;
-use crate::movement::{Intent, MAX_HORIZONTAL_SPEED_MPS, advance};
+use crate::movement::{Intent, MAX_FALL_SPEED_MPS, MAX_HORIZONTAL_SPEED_MPS, advance};
 use crate::rng::{Stream, below, draw};
 use crate::space::Solid;
 use damage::Strikes;
@@ -156,7 +156,7 @@ impl World<Skirmish> {
 
 impl Game for Skirmish {
     const SCHEMA: &'static Schema = &SCHEMA;
-    const USUAL_SPEED_MPS: f32 = MAX_HORIZONTAL_SPEED_MPS;
+    const SPEEDS_MPS: [f32; 2] = [MAX_HORIZONTAL_SPEED_MPS, MAX_FALL_SPEED_MPS];
     type Config = WorldConfig;
     type Input = Input;
     type Hidden = Hidden;
