@@ -80,7 +80,7 @@ impl RigConfig {
         WorldConfig {
             seed: self.seed,
             rate_hz: self.rate,
-            map: MapConfig { half_extent_m, boxes },
+            map: MapConfig { half_extent_m, boxes, gates: 0, ramps: 0 },
             npcs: 0,
             max_entities: u32::from(self.players) + 16,
             spawn_half_extent_m: half_extent_m,

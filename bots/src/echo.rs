@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use netcode::Time;
-use netcode::channel::{Kind, SESSION, Table};
+use netcode::channel::{EVENT, Kind, Table};
 use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::delivery::BlockEvent;
 use netcode::error::CloseReason;
@@ -149,7 +149,7 @@ impl Echo {
                     self.conns.insert(conn);
                 }
                 // The first three are a game's: messages on them go one way.
-                ServerEvent::Message { channel, .. } if channel <= SESSION => {}
+                ServerEvent::Message { channel, .. } if channel <= EVENT => {}
                 ServerEvent::Message { conn, channel, bytes, .. } => messages.push((conn, channel, bytes.to_vec())),
                 ServerEvent::Block { conn, channel, event } => {
                     if let Some(block) = collect(&mut self.blocks, (conn, channel), &event) {
@@ -275,7 +275,7 @@ mod tests {
                 }
             }
         }
-        let own: Vec<u8> = (SESSION + 1..Table::lab().0.len() as u8).collect();
+        let own: Vec<u8> = (EVENT + 1..Table::lab().0.len() as u8).collect();
         assert_eq!(back.keys().copied().collect::<Vec<_>>(), own, "all but the game's channels");
         assert_eq!(back[&4], [4; 40]);
         let longest = back.values().max_by_key(|bytes| bytes.len()).unwrap();

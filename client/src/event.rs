@@ -21,6 +21,16 @@ pub enum Event {
         map_seed: u64,
         /// Within this distance the player is told of other entities, in metres.
         aoi_radius_m: u16,
+        /// The map reaches that far from its middle along x and z, in metres.
+        half_extent_m: u16,
+        /// How many boxes stand on the map.
+        boxes: u32,
+        /// How many gates slide on it.
+        gates: u32,
+        /// How many ramps lie on it.
+        ramps: u32,
+        /// Hash of the rulebook that the zone plays by.
+        rules: u64,
     },
     /// An entity came into view; its state is in [`Client::view`](crate::Client::view).
     Spawned {

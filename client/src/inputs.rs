@@ -13,6 +13,7 @@ const _: () = assert!(REPEATS <= MAX_INPUTS);
 
 /// Bytes of the longest message.
 const MAX_BYTES: usize = 64;
+const _: () = assert!(max_input_bits(&SCHEMA, REPEATS) <= 8 * MAX_BYTES);
 
 /// The inputs of the newest ticks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +56,6 @@ impl Inputs {
         let Some(inputs) = self.recent.get(..unknown.min(self.used)).filter(|inputs| !inputs.is_empty()) else {
             return &[];
         };
-        debug_assert!(max_input_bits(&SCHEMA) <= 8 * MAX_BYTES, "every message fits");
         let mut w = BitWriter::new(out.as_mut_slice());
         write_inputs(&mut w, &SCHEMA, inputs);
         let len = w.finish();

@@ -120,10 +120,30 @@ impl Session {
 
     fn on_session(&mut self, bytes: &[u8]) -> Result<(), Misbehaved> {
         match Message::decode(bytes) {
-            Ok(Message::Welcome { entity, zone, map_seed, aoi_radius_m }) => {
+            Ok(Message::Welcome {
+                entity,
+                zone,
+                map_seed,
+                aoi_radius_m,
+                half_extent_m,
+                boxes,
+                gates,
+                ramps,
+                rules,
+            }) => {
                 if let Some(entity) = EntityId::from_raw(entity) {
                     self.own = Some(entity);
-                    self.events.push_back(Event::Welcome { entity, zone, map_seed, aoi_radius_m });
+                    self.events.push_back(Event::Welcome {
+                        entity,
+                        zone,
+                        map_seed,
+                        aoi_radius_m,
+                        half_extent_m,
+                        boxes,
+                        gates,
+                        ramps,
+                        rules,
+                    });
                     return Ok(());
                 }
             }

@@ -10,6 +10,8 @@ pub const SNAPSHOT: u8 = 0;
 pub const INPUT: u8 = 1;
 /// The number of the channel that carries session messages in [`Table::standard`].
 pub const SESSION: u8 = 2;
+/// The number of the channel that carries the game's events in [`Table::standard`].
+pub const EVENT: u8 = 3;
 /// The most channels of a table.
 pub const MAX_CHANNELS: usize = 16;
 /// How many levels of priority there are; 0 is the most urgent.
@@ -159,13 +161,14 @@ impl Channel {
 pub struct Table(pub ArrayVec<Channel, MAX_CHANNELS>);
 
 impl Table {
-    /// The table of Zonewire's own server and SDK: snapshots, inputs, session messages.
+    /// The table of Zonewire's own server and SDK: snapshots, inputs, session messages, the game's events.
     #[must_use]
     pub fn standard() -> Self {
         let snapshot = Channel { min_bytes: 512, ..Channel::new("snapshot", Kind::Snapshot, MAX_SNAPSHOT, 0) };
-        let input = Channel::new("input", Kind::Sequenced, 64, 0);
+        let input = Channel::new("input", Kind::Sequenced, 128, 0);
         let session = Channel::new("session", Kind::ReliableOrdered, 1024, 16 * 1024);
-        Self([snapshot.with_priority(2), input.with_priority(1), session].into_iter().collect())
+        let event = Channel::new("event", Kind::ReliableUnordered, 64, 16 * 1024);
+        Self([snapshot.with_priority(2), input.with_priority(1), session, event].into_iter().collect())
     }
 
     /// One channel of every kind beside the standard ones: for laboratories, benches and tests of client libraries.
@@ -234,7 +237,8 @@ mod tests {
         assert_eq!(kind(SNAPSHOT), Some(Kind::Snapshot));
         assert_eq!(kind(INPUT), Some(Kind::Sequenced));
         assert_eq!(kind(SESSION), Some(Kind::ReliableOrdered));
-        assert_eq!(kind(3), None);
+        assert_eq!(kind(EVENT), Some(Kind::ReliableUnordered));
+        assert_eq!(kind(4), None);
         assert_eq!(table.snapshot(), Some(SNAPSHOT));
     }
 

@@ -425,8 +425,9 @@ mod tests {
     use super::*;
     use crate::channel::{INPUT, SESSION};
 
-    const BLOCK: u8 = 7;
-    const DATAGRAM: u8 = 5;
+    const UNORDERED: u8 = 5;
+    const BLOCK: u8 = 8;
+    const DATAGRAM: u8 = 6;
 
     fn packet(write: impl FnOnce(&mut BitWriter<'_>)) -> Vec<u8> {
         let mut buffer = [0; 1400];
@@ -471,7 +472,7 @@ mod tests {
         let heads = [
             (DATAGRAM, Head::Whole, 5),
             (DATAGRAM, Head::Part { id: 0xfedc, index: 6, last: 7 }, 1024),
-            (4, Head::Segment { number: u16::MAX, first: false, last: true }, 1024),
+            (UNORDERED, Head::Segment { number: u16::MAX, first: false, last: true }, 1024),
             (BLOCK, Head::Chunk { id: 3, total: 1 << 24, index: (1 << 14) - 1 }, 1024),
             (BLOCK, Head::Chunk { id: 3, total: 1, index: 0 }, 1),
             (BLOCK, Head::Credit { id: 3, limit: 1 << 14 }, 0),
@@ -522,7 +523,7 @@ mod tests {
         assert!(parse(&message(15, Head::Whole, b"")).is_err(), "no such channel");
         assert!(parse(&packet(|w| w.write(0b011 | 9 << 3, 7))).is_err(), "unknown control");
         assert!(parse(&packet(|w| w.write(0b011 | 1 << 3, 7))).is_err(), "truncated control");
-        assert!(parse(&message(INPUT, Head::Whole, &[0; 65])).is_err(), "too long");
+        assert!(parse(&message(INPUT, Head::Whole, &[0; 129])).is_err(), "too long");
         assert!(parse(&message(SESSION, segment, &[0; 1025])).is_err(), "more than a segment");
         assert!(parse(&message(BLOCK, Head::Credit { id: 0, limit: 0 }, b"x")).is_err(), "a credit with a payload");
         assert!(parse(&message(DATAGRAM, Head::Part { id: 0, index: 0, last: 0 }, b"x")).is_err(), "one part of one");

@@ -4,7 +4,7 @@
 //!
 //! | kind | message | body |
 //! |---|---|---|
-//! | 1 | Welcome, to the client | entity 4 · zone 4 · map seed 8 · area-of-interest radius 2 |
+//! | 1 | Welcome, to the client | entity 4 · zone 4 · map seed 8 · area-of-interest radius 2 · map half extent 2 · boxes 4 · gates 4 · ramps 4 · rules 8 |
 //! | 2 | Notice, to the client | text, the rest of the message: at most 256 bytes of UTF-8 |
 //! | 3 | Tables, to the client | version 1 · part 1 · last part 1 · bytes, the rest of the message: 1 to 960 |
 //! | 4 | TablesReady, to the server | version 1 |
@@ -27,7 +27,7 @@ const NOTICE: u8 = 2;
 const TABLES: u8 = 3;
 const TABLES_READY: u8 = 4;
 /// Bytes of a Welcome after its kind.
-const WELCOME_BYTES: usize = 4 + 4 + 8 + 2;
+const WELCOME_BYTES: usize = 4 + 4 + 8 + 2 + 2 + 4 + 4 + 4 + 8;
 
 /// A session message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,16 @@ pub enum Message<'a> {
         map_seed: u64,
         /// Within this distance the player is told of other entities, in metres.
         aoi_radius_m: u16,
+        /// The map reaches that far from its middle along x and z, in metres.
+        half_extent_m: u16,
+        /// How many boxes stand on the map.
+        boxes: u32,
+        /// How many gates slide on it.
+        gates: u32,
+        /// How many ramps lie on it.
+        ramps: u32,
+        /// Hash of the rulebook that the zone plays by.
+        rules: u64,
     },
     /// A line for the player to read.
     Notice {
@@ -87,13 +97,18 @@ impl<'a> Message<'a> {
     /// If a text is too long, or `out` too short; [`MAX_MESSAGE_BYTES`] always do.
     pub fn encode(&self, out: &mut [u8]) -> usize {
         match *self {
-            Self::Welcome { entity, zone, map_seed, aoi_radius_m } => {
+            Self::Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules } => {
                 let body = &mut out[..1 + WELCOME_BYTES];
                 body[0] = WELCOME;
                 body[1..5].copy_from_slice(&entity.to_le_bytes());
                 body[5..9].copy_from_slice(&zone.to_le_bytes());
                 body[9..17].copy_from_slice(&map_seed.to_le_bytes());
                 body[17..19].copy_from_slice(&aoi_radius_m.to_le_bytes());
+                body[19..21].copy_from_slice(&half_extent_m.to_le_bytes());
+                body[21..25].copy_from_slice(&boxes.to_le_bytes());
+                body[25..29].copy_from_slice(&gates.to_le_bytes());
+                body[29..33].copy_from_slice(&ramps.to_le_bytes());
+                body[33..41].copy_from_slice(&rules.to_le_bytes());
                 body.len()
             }
             Self::Notice { text } => {
@@ -148,12 +163,22 @@ impl<'a> Message<'a> {
         let (entity, body) = body.split_first_chunk()?;
         let (zone, body) = body.split_first_chunk()?;
         let (map_seed, body) = body.split_first_chunk()?;
-        let (radius, rest) = body.split_first_chunk()?;
+        let (aoi_radius_m, body) = body.split_first_chunk()?;
+        let (half_extent_m, body) = body.split_first_chunk()?;
+        let (boxes, body) = body.split_first_chunk()?;
+        let (gates, body) = body.split_first_chunk()?;
+        let (ramps, body) = body.split_first_chunk()?;
+        let (rules, rest) = body.split_first_chunk()?;
         rest.is_empty().then_some(Self::Welcome {
             entity: u32::from_le_bytes(*entity),
             zone: u32::from_le_bytes(*zone),
             map_seed: u64::from_le_bytes(*map_seed),
-            aoi_radius_m: u16::from_le_bytes(*radius),
+            aoi_radius_m: u16::from_le_bytes(*aoi_radius_m),
+            half_extent_m: u16::from_le_bytes(*half_extent_m),
+            boxes: u32::from_le_bytes(*boxes),
+            gates: u32::from_le_bytes(*gates),
+            ramps: u32::from_le_bytes(*ramps),
+            rules: u64::from_le_bytes(*rules),
         })
     }
 }
@@ -162,7 +187,17 @@ impl<'a> Message<'a> {
 mod tests {
     use super::*;
 
-    const HELLO: Message<'_> = Message::Welcome { entity: 1, zone: 2, map_seed: 3 << 40, aoi_radius_m: 80 };
+    const HELLO: Message<'_> = Message::Welcome {
+        entity: 1,
+        zone: 2,
+        map_seed: 3 << 40,
+        aoi_radius_m: 80,
+        half_extent_m: 250,
+        boxes: 4,
+        gates: 5,
+        ramps: 6 << 8,
+        rules: 7 << 56,
+    };
 
     fn encoded(message: &Message<'_>) -> Vec<u8> {
         let mut out = [0xee; MAX_MESSAGE_BYTES];
@@ -183,7 +218,9 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_the_specification() {
         let bytes = encoded(&HELLO);
-        assert_eq!(bytes, [1, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 80, 0]);
+        let (who, map) = bytes.split_at(19);
+        assert_eq!(who, [1, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 80, 0]);
+        assert_eq!(map, [250, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
     }
 
     #[test]

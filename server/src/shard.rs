@@ -73,11 +73,22 @@ pub struct ShardConfig {
     pub zone: u32,
     /// Seed of the map, told to clients.
     pub map_seed: u64,
+    /// How far the map reaches from its middle along x and z in metres, told to clients.
+    pub half_extent_m: u16,
+    /// Boxes on the map, told to clients.
+    pub boxes: u32,
+    /// Gates on the map, told to clients.
+    pub gates: u32,
+    /// Ramps on the map, told to clients.
+    pub ramps: u32,
+    /// Hash of the rulebook, told to clients.
+    pub rules: u64,
 }
 
 impl ShardConfig {
     /// Defaults for all but keys and rate: 64 m radius, 1352 bytes and 32 kB/s, 4000 entities, crowds of more than 128, of
-    /// whom 56 are followed, the compact codec for up to 200 clients that need it, zone 1, map 0.
+    /// whom 56 are followed, the compact codec for up to 200 clients that need it, zone 1, map 0 without
+    /// anything on it.
     #[must_use]
     pub fn new(cluster_keys: Vec<ClusterKey>, rate: u16) -> Self {
         let endpoint = ServerConfig::new(cluster_keys, SCHEMA.hash(), rate);
@@ -95,6 +106,11 @@ impl ShardConfig {
             priority: Priority::default(),
             zone: 1,
             map_seed: 0,
+            half_extent_m: 0,
+            boxes: 0,
+            gates: 0,
+            ramps: 0,
+            rules: 0,
         }
     }
 
@@ -237,6 +253,11 @@ impl Shard {
                     zone: self.config.zone,
                     map_seed: self.config.map_seed,
                     aoi_radius_m: self.config.aoi_radius_m,
+                    half_extent_m: self.config.half_extent_m,
+                    boxes: self.config.boxes,
+                    gates: self.config.gates,
+                    ramps: self.config.ramps,
+                    rules: self.config.rules,
                 };
                 self.send_message(now, conn, &welcome);
             }

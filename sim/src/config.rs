@@ -58,8 +58,8 @@ pub enum ConfigError {
     /// The map's half extent is out of range.
     #[error("half_extent_m must be {} to {}", MapConfig::MIN_HALF_EXTENT_M, MapConfig::MAX_HALF_EXTENT_M)]
     HalfExtent,
-    /// More boxes than the map's ground has room for.
-    #[error("more boxes than one for each {0} m by {0} m of the map", MapConfig::CELL_M)]
+    /// More boxes, gates and ramps than the map's ground has room for.
+    #[error("more boxes, gates and ramps than one for each {0} m by {0} m of the map", MapConfig::CELL_M)]
     Boxes,
     /// `max_entities` is 0 or too large.
     #[error("max_entities must be 1 to {MAX_ENTITIES}")]
@@ -117,7 +117,14 @@ mod tests {
         assert_eq!(WorldConfig { max_rewind_ms: 401, ..good }.validate(), Err(ConfigError::Rewind));
         let map = MapConfig { half_extent_m: 5000, ..good.map };
         assert_eq!(WorldConfig { map, ..good }.validate(), Err(ConfigError::HalfExtent));
-        let map = MapConfig { boxes: 1_000_000, ..good.map };
-        assert_eq!(WorldConfig { map, ..good }.validate(), Err(ConfigError::Boxes));
+        for map in [
+            MapConfig { boxes: 1_000_000, ..good.map },
+            MapConfig { boxes: u32::MAX, gates: u32::MAX, ramps: u32::MAX, ..good.map },
+            MapConfig { boxes: 1000, gates: 20, ramps: 5, ..good.map },
+        ] {
+            assert_eq!(WorldConfig { map, ..good }.validate(), Err(ConfigError::Boxes));
+        }
+        let map = MapConfig { boxes: 1000, gates: 20, ramps: 4, ..good.map };
+        assert_eq!(WorldConfig { map, ..good }.validate(), Ok(()));
     }
 }

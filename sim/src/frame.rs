@@ -3,6 +3,7 @@
 use crate::course::Course;
 use crate::entity::EntityId;
 use crate::grid::position_m;
+use crate::ray::Strip;
 use crate::spots::{Neighbour, Spots};
 use netcode::schema::State;
 use std::sync::Arc;
@@ -147,6 +148,11 @@ impl Frame {
     /// more or less evenly around `center`, the cost follows how many are asked for, not how many there are.
     pub fn nearest(&self, center: [f32; 2], max_radius_m: f32, at_most: usize, out: &mut Vec<Neighbour>) {
         self.spots.nearest(&self.states, center, max_radius_m, at_most, out);
+    }
+
+    /// Shows to `visit` the rows of all entities whose x and z lie in the strip, in no particular order.
+    pub(crate) fn along(&self, strip: &Strip, visit: impl FnMut(u32)) {
+        self.spots.along(&self.states, strip, visit);
     }
 }
 

@@ -21,15 +21,19 @@ pub mod engine;
 pub mod entity;
 pub mod frame;
 pub mod game;
+pub mod gate;
 pub mod grid;
 pub mod log;
 pub mod map;
 pub mod movement;
+pub mod ramp;
+pub mod ray;
 pub mod replay;
 pub mod rewind;
 pub mod rng;
 pub mod space;
 pub mod spots;
+pub mod statics;
 
 pub use config::{ConfigError, WorldConfig};
 pub use engine::SpawnError;
@@ -39,9 +43,13 @@ pub use game::event::{Event, Refusal, Refusals};
 pub use game::input::Input;
 pub use game::schema::SCHEMA;
 pub use game::{event, input, schema};
+pub use gate::Gate;
 pub use log::InputLog;
 pub use map::{Map, MapConfig, StaticBox};
+pub use ramp::Ramp;
+pub use ray::Ray;
 pub use replay::replay;
+pub use rewind::{History, Moment};
 
 /// A world of the shipped game.
 pub type World = engine::World<game::Skirmish>;

@@ -249,7 +249,7 @@ fn parse_header(bytes: &[u8]) -> Option<Result<WorldConfig, LogError>> {
         return Some(Err(LogError::Schema { found, ours }));
     }
     let (seed, rate_hz) = (cursor.u64()?, cursor.u16()?);
-    let map = MapConfig { half_extent_m: cursor.u16()?, boxes: cursor.u32()? };
+    let map = MapConfig { half_extent_m: cursor.u16()?, boxes: cursor.u32()?, gates: 0, ramps: 0 };
     let (npcs, max_entities, spawn_half_extent_m) = (cursor.u32()?, cursor.u32()?, cursor.u16()?);
     let max_rewind_ms = cursor.u16()?;
     let config = WorldConfig { seed, rate_hz, map, npcs, max_entities, spawn_half_extent_m, max_rewind_ms };

@@ -135,7 +135,14 @@ pub fn rests(state: &State, intent: &Intent) -> bool {
 /// What came out too deep in a box (between two boxes, say) does not move at all, and counts as standing, so
 /// that it can jump out.
 #[must_use]
-pub fn advance(state: &State, intent: &Intent, statics: &Statics, rules: &Rules, near: &mut Vec<Solid>) -> State {
+pub fn advance(
+    state: &State,
+    intent: &Intent,
+    statics: &Statics,
+    rules: &Rules,
+    tick: u64,
+    near: &mut Vec<Solid>,
+) -> State {
     let mut next = *state;
     next[YAW] = intent.yaw.rem_euclid(YAW_TURN);
     next[FLAGS] = state[FLAGS] & !SPRINTING | if intent.sprint { SPRINTING } else { 0 };
@@ -147,7 +154,7 @@ pub fn advance(state: &State, intent: &Intent, statics: &Statics, rules: &Rules,
     }
     let effort = steer(state, intent, rules);
     let origin = [state[X], state[Y], state[Z]];
-    gather(origin, effort.velocity, statics, near);
+    gather(origin, effort.velocity, statics, tick, near);
     let mover = sweep(origin, effort.velocity, near, rules);
     settle(&mut next, origin, effort, mover, near, rules);
     next
@@ -184,12 +191,12 @@ fn steer(state: &State, intent: &Intent, rules: &Rules) -> Effort {
 }
 
 /// The broad phase, once a tick: all boxes that the way can meet, pushes included.
-fn gather(origin: [i32; 3], velocity: Vec3, statics: &Statics, near: &mut Vec<Solid>) {
+fn gather(origin: [i32; 3], velocity: Vec3, statics: &Statics, tick: u64, near: &mut Vec<Solid>) {
     let reach = RADIUS + MAX_PUSH + 1;
     let (dx, dz) = (velocity.x as i32, velocity.z as i32);
     let min = [origin[0] + dx.min(0) - reach, origin[2] + dz.min(0) - reach];
     let max = [origin[0] + dx.max(0) + reach, origin[2] + dz.max(0) + reach];
-    statics.near(min, max, near);
+    statics.near(min, max, tick, near);
 }
 
 /// Moves in substeps, sliding along what is in the way.
@@ -200,8 +207,8 @@ fn sweep(origin: [i32; 3], velocity: Vec3, near: &[Solid], rules: &Rules) -> Mov
         mover.at += mover.velocity / substeps;
         for _ in 0..PUSH_ROUNDS {
             let mut touched = false;
-            for (_, solid) in near {
-                touched |= Obstacle::new(solid, origin).push_out(&mut mover);
+            for solid in near {
+                touched |= Obstacle::new(&solid.bounds, origin).push_out(&mut mover);
             }
             if !touched {
                 break;
@@ -232,7 +239,7 @@ fn keep_inside(origin: [i32; 3], mover: &mut Mover, rules: &Rules) {
 fn settle(next: &mut State, origin: [i32; 3], tried: Effort, mover: Mover, near: &[Solid], rules: &Rules) {
     let round = |value: f32| (value + 0.5).floor() as i32;
     let mut feet = [origin[0] + round(mover.at.x), origin[1] + round(mover.at.y), origin[2] + round(mover.at.z)];
-    let solids = || near.iter().map(|(_, solid)| solid);
+    let solids = || near.iter().map(|solid| &solid.bounds);
     // What stops a climb or a fall stops it altogether.
     let mut rise = if mover.velocity.y == tried.velocity.y { tried.rise } else { 0 };
     let support = if rise <= 0 { footing(feet, solids()) } else { None };

@@ -1,4 +1,4 @@
-//! Who and what is near: the R-trees over the map's boxes and over the entities. The only file that names rstar.
+//! Who and what is near: the R-trees over the map's solids and over the entities. The only file that names rstar.
 //!
 //! Both trees are loaded in one go (OMT: Lee and Lee, "Overlap minimizing top-down bulk loading", 2003)
 //! and never changed. The entity tree is fat: it is built every [`REBUILD_TICKS`] ticks, remembers where
@@ -6,12 +6,14 @@
 //! (or who came later) are listed beside it ([`crate::spots`]). Coordinates are x and z; height is left to the caller.
 
 use crate::grid::{QUANTA_PER_M, X, Z};
-use crate::map::{Map, StaticBox};
+use crate::ray::Strip;
 use crate::spots::NO_SLOT;
 use core::ops::{ControlFlow, Range};
 use netcode::schema::State;
 use rstar::primitives::{GeomWithData, Rectangle};
-use rstar::{AABB, Envelope, RStarInsertionStrategy, RTree, RTreeObject, RTreeParams};
+use rstar::{AABB, Envelope, ParentNode, RStarInsertionStrategy, RTree, RTreeNode, RTreeObject, RTreeParams};
+
+pub use crate::statics::{Solid, Statics};
 
 /// Ticks for which one entity tree serves.
 pub const REBUILD_TICKS: u64 = 8;
@@ -28,37 +30,50 @@ impl RTreeParams for Wide {
     type DefaultInsertionStrategy = RStarInsertionStrategy;
 }
 
-/// A box and its number on the map.
-pub type Solid = (u32, StaticBox);
-
-/// The map's boxes by place.
-pub struct Statics {
-    tree: RTree<GeomWithData<Rectangle<[f32; 2]>, Solid>>,
+/// Rectangles of x and z (1/256 m) by place; each has its number in the order in which they were given.
+pub(crate) struct Rectangles {
+    tree: RTree<GeomWithData<Rectangle<[f32; 2]>, u32>>,
 }
 
-impl Statics {
-    /// Indexes the boxes of a map.
-    #[must_use]
-    pub fn new(map: &Map) -> Self {
-        // Box corners have at most 21 bits, which floats hold exactly; rstar's own sums could overflow integers.
-        let corner = |corner: [i32; 3]| [corner[0] as f32, corner[2] as f32];
-        let items = map.boxes().iter().zip(0..).map(|(solid, number)| {
-            GeomWithData::new(Rectangle::from_corners(corner(solid.min), corner(solid.max)), (number, *solid))
+impl Rectangles {
+    pub(crate) fn new(rectangles: impl Iterator<Item = [[i32; 2]; 2]>) -> Self {
+        let items = rectangles.zip(0..).map(|([min, max], number)| {
+            GeomWithData::new(Rectangle::from_corners(to_floats(min), to_floats(max)), number)
         });
         Self { tree: RTree::bulk_load(items.collect()) }
     }
 
-    /// Replaces `out` by the boxes that touch the rectangle `min..=max` of x and z (1/256 m), with their
-    /// numbers on the map, in that order.
-    pub fn near(&self, min: [i32; 2], max: [i32; 2], out: &mut Vec<Solid>) {
-        out.clear();
-        let area = AABB::from_corners(min.map(|value| value as f32), max.map(|value| value as f32));
+    /// Shows to `visit` the number of every rectangle that touches this one; the order is the tree's.
+    pub(crate) fn touching(&self, min: [i32; 2], max: [i32; 2], mut visit: impl FnMut(u32)) {
+        let area = AABB::from_corners(to_floats(min), to_floats(max));
         let _ = self.tree.locate_in_envelope_intersecting_int(area, |item| -> ControlFlow<()> {
-            out.push(item.data);
+            visit(item.data);
             ControlFlow::Continue(())
         });
-        // The order of pushes decides bits, so it must not be the tree's business.
-        out.sort_unstable_by_key(|(number, _)| *number);
+    }
+
+    /// The same for a strip; some that only come near may be among them.
+    pub(crate) fn along(&self, strip: &Strip, mut visit: impl FnMut(u32)) {
+        descend(self.tree.root(), strip, &mut |item| visit(item.data));
+    }
+}
+
+/// Exact for positions, which have at most 21 bits; rstar's own sums could overflow integers.
+fn to_floats(corner: [i32; 2]) -> [f32; 2] {
+    corner.map(|value| value as f32)
+}
+
+/// Shows to `visit` all below a node that the strip may touch: each node is tested against the strip itself, since the
+/// rectangle around a long one holds many times as much.
+fn descend<T: RTreeObject<Envelope = AABB<[f32; 2]>>>(node: &ParentNode<T>, strip: &Strip, visit: &mut impl FnMut(&T)) {
+    for child in node.children() {
+        let bounds = child.envelope();
+        if strip.touches(bounds.lower(), bounds.upper()) {
+            match child {
+                RTreeNode::Leaf(item) => visit(item),
+                RTreeNode::Parent(node) => descend(node, strip, visit),
+            }
+        }
     }
 }
 
@@ -134,6 +149,11 @@ impl Space {
         self.visit(AABB::from_corners(min, max), |tile| visit(tile.number as usize));
     }
 
+    /// Shows to `visit` the number of every tile that the strip may touch; the order is the tree's.
+    pub(crate) fn along(&self, strip: &Strip, mut visit: impl FnMut(usize)) {
+        descend(self.tree.root(), strip, &mut |tile| visit(tile.number as usize));
+    }
+
     /// Entities per square of 1/256 m by 1/256 m in the tiles that touch the rectangle; overall where none does.
     #[must_use]
     pub fn density(&self, [min, max]: [[f32; 2]; 2]) -> f32 {
@@ -192,16 +212,6 @@ pub fn margin(speed_mps: f32, rate_hz: u16, ticks: u64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn boxes_come_in_the_order_of_the_map() {
-        let solid = |x: i32| StaticBox { min: [x, 0, 0], max: [x + 10, 10, 10] };
-        let map = Map::from_boxes(100, &[solid(300), solid(0), solid(100), solid(9000)]);
-        let mut out = Vec::new();
-        Statics::new(&map).near([0, 0], [310, 10], &mut out);
-        let numbers: Vec<_> = out.iter().map(|(number, _)| *number).collect();
-        assert_eq!(numbers, [0, 1, 2]);
-    }
 
     #[test]
     fn neighbours_share_tiles_and_every_row_has_a_slot() {

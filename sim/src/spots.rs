@@ -4,6 +4,7 @@
 //! knows well enough has a slot of it, the others are in a short list: everybody is in one place only.
 
 use crate::grid::{QUANTA_PER_M, X, Z};
+use crate::ray::Strip;
 use crate::space::{Space, TILE};
 use core::f32::consts::PI;
 use netcode::schema::State;
@@ -125,6 +126,28 @@ impl Spots {
             out.truncate(at_most);
         }
         out.sort_unstable();
+    }
+
+    /// As [`crate::Frame::along`], `states` being the frame's.
+    pub(crate) fn along(&self, states: &[State], strip: &Strip, mut visit: impl FnMut(u32)) {
+        self.space.along(&strip.wider(self.margin), |tile| {
+            let Some(tile) = self.tiles.get(tile) else { return };
+            // Which slots are in, as bits: without a branch for each.
+            let mut inside = 0u32;
+            for ((x, z), at) in tile.x.iter().zip(&tile.z).zip(0..) {
+                inside |= u32::from(strip.holds(*x, *z)) << at;
+            }
+            while inside != 0 {
+                visit(tile.rows[inside.trailing_zeros() as usize % TILE]);
+                inside &= inside - 1;
+            }
+        });
+        for row in &self.loose {
+            let state = &states[*row as usize];
+            if strip.holds(state[X] as f32, state[Z] as f32) {
+                visit(*row);
+            }
+        }
     }
 
     /// The radius (1/256 m) around the centre of `widest` that should hold a third more than `at_most`.

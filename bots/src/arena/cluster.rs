@@ -62,7 +62,7 @@ impl Cluster {
         let world = WorldConfig {
             seed: rng.fork("world").seed(),
             rate_hz: drawn.rate,
-            map: MapConfig { half_extent_m: drawn.half_extent_m, boxes: drawn.boxes },
+            map: MapConfig { half_extent_m: drawn.half_extent_m, boxes: drawn.boxes, gates: 0, ramps: 0 },
             npcs: drawn.npcs,
             max_entities: 2 * (max_players + drawn.npcs),
             spawn_half_extent_m: drawn.half_extent_m,
@@ -96,6 +96,8 @@ impl Cluster {
             training: drawn.tight.training,
             priority: drawn.tight.priority,
             map_seed: world.seed,
+            half_extent_m: world.map.half_extent_m,
+            boxes: world.map.boxes,
             ..ShardConfig::new(Vec::new(), drawn.rate)
         };
         let (max_known, aoi) = (usize::from(config(0).max_known), config(0).aoi());

@@ -61,7 +61,7 @@ impl Pair {
         let world = WorldConfig {
             seed: 1,
             rate_hz: RATE,
-            map: MapConfig { half_extent_m: 40, boxes: 4 },
+            map: MapConfig { half_extent_m: 40, boxes: 4, gates: 0, ramps: 0 },
             npcs: 5,
             max_entities: 200,
             spawn_half_extent_m: 30,

@@ -25,7 +25,17 @@ fn a_snapshot_that_does_not_decode_closes_the_connection() {
 
 #[test]
 fn an_unknown_session_message_and_an_impossible_entity_close_the_connection() {
-    let nobody = Message::Welcome { entity: 0, zone: 0, map_seed: 0, aoi_radius_m: 1 };
+    let nobody = Message::Welcome {
+        entity: 0,
+        zone: 0,
+        map_seed: 0,
+        aoi_radius_m: 1,
+        half_extent_m: 1,
+        boxes: 0,
+        gates: 0,
+        ramps: 0,
+        rules: 0,
+    };
     let mut bytes = [0; 300];
     let len = nobody.encode(&mut bytes);
     for message in [&[0xee, 1, 2][..], &[], &bytes[..len]] {

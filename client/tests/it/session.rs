@@ -17,12 +17,14 @@ fn a_client_connects_is_welcomed_and_sees_who_comes_and_goes() {
     let mut rig = Rig::new(LinkConfig { delay: PERIOD / 2, ..LinkConfig::default() });
     rig.run(4);
     assert_eq!(rig.events, [Event::Connected { rate: RATE }]);
-    rig.say(&Message::Welcome { entity: OWN, zone: 3, map_seed: 9, aoi_radius_m: 80 });
+    let (zone, map_seed, aoi_radius_m, half_extent_m) = (3, 9, 80, 250);
+    let (boxes, gates, ramps, rules) = (40, 5, 6, 7 << 60);
+    rig.say(&Message::Welcome { entity: OWN, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules });
     rig.shown.insert(OWN_SLOT, (OWN, player(1)));
     rig.shown.insert(7, (99, player(2)));
     rig.run(4);
     let entity = EntityId::from_raw(OWN).unwrap();
-    let welcome = Event::Welcome { entity, zone: 3, map_seed: 9, aoi_radius_m: 80 };
+    let welcome = Event::Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules };
     for event in [welcome, Event::Spawned { id: OWN, kind: 0 }, Event::Spawned { id: 99, kind: 0 }] {
         assert!(rig.events.contains(&event), "{event:?} is missing in {:?}", rig.events);
     }

@@ -419,8 +419,18 @@ pub fn seeds() -> Vec<Vec<u8>> {
     };
     let tick = |script: Script, count: u8, margin: i8, op: u8| tick_in(2, script, count, margin, op);
     let stream = |script: Script| (0..12u8).fold(script, |script, at| tick(script, 1 + at % 5, 1, at & 3));
-    let welcome = Message::Welcome { entity: 1 << 12 | 1, zone: 1, map_seed: 2, aoi_radius_m: 64 };
-    let nobody = Message::Welcome { entity: 0, zone: 1, map_seed: 2, aoi_radius_m: 64 };
+    let welcome_of = |entity| Message::Welcome {
+        entity,
+        zone: 1,
+        map_seed: 2,
+        aoi_radius_m: 64,
+        half_extent_m: 100,
+        boxes: 3,
+        gates: 4,
+        ramps: 5,
+        rules: 6,
+    };
+    let (welcome, nobody) = (welcome_of(1 << 12 | 1), welcome_of(0));
     let mut scripts = vec![
         stream(start()),
         stream(message(start(), &welcome)),

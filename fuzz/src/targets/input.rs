@@ -44,7 +44,7 @@ pub fn run(input: &[u8]) {
     }
     let again = encode(schema, &inputs);
     assert!(again.len() <= body.len(), "the writer needs more than the input had");
-    assert!(again.len() * 8 < max_input_bits(schema) + 8);
+    assert!(again.len() * 8 < max_input_bits(schema, inputs.len()) + 8);
     assert_eq!(read_inputs(schema, &again).as_deref(), Ok(inputs.as_slice()));
 }
 

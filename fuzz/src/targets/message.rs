@@ -57,8 +57,28 @@ fn encodes_back(input: &[u8]) -> Option<bool> {
 pub fn seeds() -> Vec<Vec<u8>> {
     let long = "x".repeat(256);
     let messages = [
-        Message::Welcome { entity: 0x1001, zone: 1, map_seed: 0x0123_4567_89ab_cdef, aoi_radius_m: 64 },
-        Message::Welcome { entity: u32::MAX, zone: 0, map_seed: 0, aoi_radius_m: u16::MAX },
+        Message::Welcome {
+            entity: 0x1001,
+            zone: 1,
+            map_seed: 0x0123_4567_89ab_cdef,
+            aoi_radius_m: 64,
+            half_extent_m: 500,
+            boxes: 4000,
+            gates: 20,
+            ramps: 30,
+            rules: 0xfedc_ba98_7654_3210,
+        },
+        Message::Welcome {
+            entity: u32::MAX,
+            zone: 0,
+            map_seed: 0,
+            aoi_radius_m: u16::MAX,
+            half_extent_m: 0,
+            boxes: u32::MAX,
+            gates: 0,
+            ramps: u32::MAX,
+            rules: 0,
+        },
         Message::Notice { text: "" },
         Message::Notice { text: "the server restarts in 5 minutes" },
         Message::Notice { text: "aé€𝄞" },

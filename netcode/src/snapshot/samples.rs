@@ -62,7 +62,7 @@ fn part() -> impl Strategy<Value = Vec<Field>> {
     prop_oneof![4 => number, 1 => turn]
 }
 
-/// A kind of 2 to 12 fields, as a schema of its own.
+/// A kind of 2 to 16 fields, as a schema of its own.
 pub(super) fn plans() -> impl Strategy<Value = Plans> {
     vec(part(), 1..=MAX_FIELDS).prop_map(|parts| {
         // The first is what others move along.

@@ -65,7 +65,7 @@ pub struct Applied {
 ///
 /// Memory, whatever arrives: per entity up to `max_entities` an index entry, some 100 bytes and 64 courses of
 /// `12 + 4 * fields` bytes (with pruning, usually a dozen); two bytes a slot; and for the records of the
-/// largest snapshot so far 80 bytes each. With the default limits and 12 fields that is below 17 MB; an honest
+/// largest snapshot so far 96 bytes each. With the default limits and 16 fields that is below 21 MB; an honest
 /// server that shows 30 entities causes some 30 KiB. Tables of the compact codec, up to [`MAX_TABLES`] versions, take two
 /// models each (some 10 KiB per kind of field). Once warm, applying allocates nothing. Time, whatever arrives: per
 /// record what its bits cost, up to 64 courses to find the baseline among, and one

@@ -207,16 +207,16 @@ fn a_block_that_fills_a_narrow_path_loses_no_more_snapshots_than_there_would_be(
 #[test]
 fn a_rate_beyond_what_can_be_in_flight_neither_repeats_itself_nor_breaks_the_protocol() {
     let mut channels = Table::lab();
-    channels.0[7].queue_bytes = 16 << 20;
+    channels.0[usize::from(BLOCK)].queue_bytes = 16 << 20;
     let server = ServerConfig { channels: channels.clone(), rate_cap: u32::MAX, ..server_config() };
     let client = ClientConfig { channels, ..ClientConfig::new(SCHEMA_HASH) };
     let mut pair = Pair::connected_as(11, 100 * MS, server, client);
     pair.net.reset_links(LinkConfig { delay: 100 * MS, loss: 0.05, ..LinkConfig::default() });
     let block: Arc<[u8]> = vec![0x5c; 4 << 20].into();
     pair.wire = Some(Vec::new());
-    pair.server.send_block(pair.live[0], 7, Arc::clone(&block)).unwrap();
+    pair.server.send_block(pair.live[0], BLOCK, Arc::clone(&block)).unwrap();
     pair.run_for(20 * SECOND);
-    let received = |heard: &Heard| matches!(heard, Heard::Block(7, BlockTold::Received(0)));
+    let received = |heard: &Heard| matches!(heard, Heard::Block(BLOCK, BlockTold::Received(0)));
     let quality = pair.server.quality(pair.now, pair.live[0]);
     let last = pair.told.iter().rev().find(|told| matches!(told, Told::Block(..)));
     assert!(

@@ -12,6 +12,7 @@ use netcode::server::ServerConfig;
 use netcode::stats::Drop;
 use proptest::prelude::*;
 
+use crate::lab::{ORDERED, STATE};
 use crate::pair::{Heard, Pair, SCHEMA_HASH, Told, claims, client_addr, server_addr, server_config};
 
 const MS: Duration = Duration::from_millis(1);
@@ -514,13 +515,12 @@ fn a_new_state_behind_a_long_message_does_not_let_that_out_past_the_rate() {
     let server = ServerConfig { channels: Table::lab(), ..server_config() };
     let client = ClientConfig { channels: Table::lab(), ..ClientConfig::new(SCHEMA_HASH) };
     let mut pair = Pair::connected_as(9, 20 * MS, server, client);
-    let (ordered, state) = (3, 6);
     pair.wire = Some(Vec::new());
     let conn = pair.live[0];
-    pair.server.send(pair.now, conn, ordered, &[1; 65_000]).unwrap();
-    pair.server.send(pair.now, conn, state, &[2; 200]).unwrap();
-    pair.clients[0].endpoint.send(pair.now, ordered, &[1; 65_000]).unwrap();
-    pair.clients[0].endpoint.send(pair.now, state, &[2; 200]).unwrap();
+    pair.server.send(pair.now, conn, ORDERED, &[1; 65_000]).unwrap();
+    pair.server.send(pair.now, conn, STATE, &[2; 200]).unwrap();
+    pair.clients[0].endpoint.send(pair.now, ORDERED, &[1; 65_000]).unwrap();
+    pair.clients[0].endpoint.send(pair.now, STATE, &[2; 200]).unwrap();
     pair.server.handle_timeout(pair.now + 10 * MS);
     pair.flush();
     let bytes = |from_server: bool| -> usize {
@@ -531,7 +531,7 @@ fn a_new_state_behind_a_long_message_does_not_let_that_out_past_the_rate() {
     assert!((2000..27_000).contains(&bytes(true)), "{} bytes at once from the server", bytes(true));
     assert!((2000..27_000).contains(&bytes(false)), "{} bytes at once from the client", bytes(false));
     pair.run_for(2 * SECOND);
-    assert_eq!((pair.clients[0].messages(ordered).len(), pair.clients[0].messages(state).len()), (1, 1));
+    assert_eq!((pair.clients[0].messages(ORDERED).len(), pair.clients[0].messages(STATE).len()), (1, 1));
 }
 
 #[test]

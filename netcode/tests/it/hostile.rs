@@ -302,7 +302,7 @@ fn whatever_else_breaks_the_rules_closes_after_the_third() {
     assert_eq!(offences_until_closed(too_far), Some(3), "beyond the reliable window");
     let too_long = |w: &mut BitWriter<'_>| {
         start(w);
-        assert!(write_message(w, INPUT, Kind::Sequenced, Head::Whole, &[0; 65]));
+        assert!(write_message(w, INPUT, Kind::Sequenced, Head::Whole, &[0; 129]));
     };
     assert_eq!(offences_until_closed(too_long), Some(3), "longer than the channel allows");
     let no_channel = |w: &mut BitWriter<'_>| {

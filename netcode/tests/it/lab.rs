@@ -15,11 +15,11 @@ use netcode::stats::{Drop, Quality};
 use crate::pair::{BlockTold, Heard, Pair, SCHEMA_HASH, Told, claims, server_config};
 
 /// The channels that [`Table::lab`] adds to the standard ones.
-pub const ORDERED: u8 = 3;
-pub const UNORDERED: u8 = 4;
-pub const DATAGRAM: u8 = 5;
-pub const STATE: u8 = 6;
-pub const BLOCK: u8 = 7;
+pub const ORDERED: u8 = 4;
+pub const UNORDERED: u8 = 5;
+pub const DATAGRAM: u8 = 6;
+pub const STATE: u8 = 7;
+pub const BLOCK: u8 = 8;
 
 pub const MS: Duration = Duration::from_millis(1);
 pub const SECOND: Duration = Duration::from_secs(1);

@@ -32,7 +32,7 @@ impl ServerConfig {
             world: WorldConfig {
                 seed: world.seed,
                 rate_hz: narrow(world.tick_rate_hz),
-                map: MapConfig { half_extent_m, boxes: world.boxes },
+                map: MapConfig { half_extent_m, boxes: world.boxes, gates: 0, ramps: 0 },
                 npcs: world.npcs,
                 max_entities: capacity(world.npcs + world.max_players),
                 spawn_half_extent_m: world.spawn_half_extent_m.map_or(half_extent_m, narrow),
@@ -87,6 +87,11 @@ impl ServerConfig {
             training: Training::default(),
             zone: self.world.zone,
             map_seed: self.world.seed,
+            half_extent_m: narrow(self.world.half_extent_m),
+            boxes: self.world.boxes,
+            gates: 0,
+            ramps: 0,
+            rules: 0,
         }
     }
 

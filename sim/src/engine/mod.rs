@@ -26,9 +26,6 @@ pub struct Setup {
     pub max_entities: u32,
 }
 
-/// How long frames are kept for looks back, in milliseconds.
-pub const PAST_MS: u32 = 500;
-
 /// The rules of a game. All of its functions are functions of their arguments and of what the game kept itself: no
 /// clock, no entropy, no thread.
 pub trait Game: Sized {

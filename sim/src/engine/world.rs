@@ -2,7 +2,7 @@
 
 use super::rows::Rows;
 use super::stage::{SpawnError, Stage};
-use super::{Game, PAST_MS, Setup};
+use super::{Game, Setup};
 use crate::course::Span;
 use crate::entity::{Allocator, EntityId};
 use crate::frame::{Frame, Names};
@@ -55,7 +55,6 @@ impl<G: Game> World<G> {
     #[must_use]
     pub fn with_game(game: G) -> Self {
         let setup = game.setup();
-        let kept = u64::from(setup.rate_hz) * u64::from(PAST_MS) / 1000;
         let mut world = Self {
             game,
             setup,
@@ -77,7 +76,7 @@ impl<G: Game> World<G> {
             unplaced: 0,
             names: Names::new(&[], &[]),
             moved_in_or_out: false,
-            past: History::new(usize::try_from(kept).unwrap_or(0) + 2),
+            past: History::new(setup.rate_hz),
         };
         world.with_stage(|game, stage| game.populate(stage));
         world.settle(1);

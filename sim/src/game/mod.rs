@@ -67,7 +67,7 @@ impl World<Skirmish> {
         config.validate()?;
         Ok(Self::with_game(Skirmish {
             rules: Rules::new(config.rate_hz, map.half_extent()),
-            statics: Statics::new(&map),
+            statics: Statics::new(&map, config.rate_hz),
             map,
             spawned: 0,
             intents: Vec::new(),
@@ -136,7 +136,7 @@ impl Skirmish {
             return Err(SpawnError::Full);
         }
         let number = self.spawned;
-        let [x, z] = self.free_place().ok_or(SpawnError::NoRoom)?;
+        let [x, z] = self.free_place(stage.tick).ok_or(SpawnError::NoRoom)?;
         let mut state = State::default();
         (state[X], state[Z], state[FLAGS], state[HEALTH]) = (x, z, GROUNDED, HEALTH_FULL);
         if kind == NPC {
@@ -149,13 +149,13 @@ impl Skirmish {
     }
 
     /// The next place of the spawn sequence on which nothing stands.
-    fn free_place(&mut self) -> Option<[i32; 2]> {
+    fn free_place(&mut self, tick: u64) -> Option<[i32; 2]> {
         let area = i32::from(self.config.spawn_half_extent_m) * QUANTA_PER_M;
         let half = area.min(self.map.half_extent()) - RADIUS;
         for number in (0..SPAWN_TRIES).map(|attempt| self.spawned.wrapping_add(attempt)) {
             let [x, z] = spread(self.config.seed, number, half);
-            self.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], &mut self.near);
-            if self.near.iter().all(|(_, solid)| !deeper_than(0, [x, 0, z], solid)) {
+            self.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], tick, &mut self.near);
+            if self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], &solid.bounds)) {
                 self.spawned = number.wrapping_add(1);
                 return Some([x, z]);
             }
@@ -184,7 +184,7 @@ impl Skirmish {
     fn move_bodies(&mut self, stage: &mut Stage<'_, Self>) {
         let Self { statics, rules, near, intents, .. } = self;
         for (state, intent) in stage.states.iter_mut().zip(intents) {
-            *state = advance(state, intent, statics, rules, near);
+            *state = advance(state, intent, statics, rules, stage.tick, near);
         }
     }
 }

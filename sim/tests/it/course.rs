@@ -201,7 +201,8 @@ fn who_stands_does_not_turn_in_ticks_left_out_and_who_walks_does() {
 
 #[test]
 fn stamina_turns_for_the_owner_only_and_a_sprint_ends_where_it_does() {
-    let config = WorldConfig { npcs: 0, map: sim::MapConfig { half_extent_m: 200, boxes: 0 }, ..CROWDED };
+    let config =
+        WorldConfig { npcs: 0, map: sim::MapConfig { half_extent_m: 200, boxes: 0, gates: 0, ramps: 0 }, ..CROWDED };
     let (mut world, players) = world(config, 1);
     let run = [(players[0], Input { move_x: 3, buttons: SPRINT, ..Input::default() })];
     let (mut beats, mut shown, mut tired) = (0, Vec::new(), None);
@@ -241,7 +242,8 @@ fn leg(id: EntityId, tick: u64) -> Input {
 
 #[test]
 fn wanderers_are_on_course_but_for_new_inputs_and_their_acceleration() {
-    let config = WorldConfig { npcs: 200, map: sim::MapConfig { half_extent_m: 150, boxes: 60 }, ..CROWDED };
+    let config =
+        WorldConfig { npcs: 200, map: sim::MapConfig { half_extent_m: 150, boxes: 60, gates: 0, ramps: 0 }, ..CROWDED };
     let (mut world, players) = world(WorldConfig { spawn_half_extent_m: 120, ..config }, 200);
     let (mut pairs, mut turned) = (0, 0);
     for tick in 1..=600u64 {

@@ -12,6 +12,7 @@ pub const HALF_EXTENT_M: u16 = 16;
 
 /// A body alone on a map, where nothing tires it.
 pub struct Lone {
+    pub tick: u64,
     pub map: Map,
     statics: Statics,
     rules: Rules,
@@ -25,13 +26,20 @@ impl Lone {
         let mut state = State::default();
         (state[X], state[Y], state[Z]) = (at[0], at[1], at[2]);
         state[STAMINA] = STAMINA_FULL;
-        let (statics, rules) = (Statics::new(&map), Rules::new(rate_hz, map.half_extent()));
-        Self { map, statics, rules, near: Vec::new(), state }
+        let (statics, rules) = (Statics::new(&map, rate_hz), Rules::new(rate_hz, map.half_extent()));
+        Self { tick: 0, map, statics, rules, near: Vec::new(), state }
     }
 
     pub fn step(&mut self, input: Input) -> State {
-        self.state =
-            advance(&self.state, &Intent::from_input(input, &self.state), &self.statics, &self.rules, &mut self.near);
+        self.tick += 1;
+        self.state = advance(
+            &self.state,
+            &Intent::from_input(input, &self.state),
+            &self.statics,
+            &self.rules,
+            self.tick,
+            &mut self.near,
+        );
         self.state
     }
 

@@ -7,7 +7,7 @@ use sim::{EntityId, Input, MapConfig, World, WorldConfig};
 pub const CROWDED: WorldConfig = WorldConfig {
     seed: 0x5eed,
     rate_hz: 20,
-    map: MapConfig { half_extent_m: 48, boxes: 30 },
+    map: MapConfig { half_extent_m: 48, boxes: 30, gates: 0, ramps: 0 },
     npcs: 64,
     max_entities: 512,
     spawn_half_extent_m: 40,

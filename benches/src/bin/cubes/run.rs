@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use netcode::rng::Rng;
-use netcode::schema::State;
+use netcode::schema::{MAX_FIELDS, State};
 
 use crate::codec::{Ages, Codec, Cubes, Frames, MAX_AGE, Now, same};
 use crate::scene::{CUBES, Scene};
@@ -90,7 +90,7 @@ fn noted(lists: &[Cubes], from: usize, to: usize) -> Cubes {
 }
 
 /// What stands in for a baseline where there is none.
-static NOTHING: [State; CUBES] = [[0; 12]; CUBES];
+static NOTHING: [State; CUBES] = [[0; MAX_FIELDS]; CUBES];
 
 /// Runs one codec: packets are lost with probability `loss`, and acknowledged `age` frames later.
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]

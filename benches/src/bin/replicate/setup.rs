@@ -177,7 +177,7 @@ impl Setup {
         }
         // The diagonal of a square is within the radius: everybody sees everybody.
         let half = (f64::from(aoi_radius_m) / 8f64.sqrt()) as u16;
-        let map = MapConfig { half_extent_m: half.max(MapConfig::MIN_HALF_EXTENT_M), boxes: 0 };
+        let map = MapConfig { half_extent_m: half.max(MapConfig::MIN_HALF_EXTENT_M), boxes: 0, gates: 0, ramps: 0 };
         WorldConfig { map, spawn_half_extent_m: half.max(1), ..spread }
     }
 

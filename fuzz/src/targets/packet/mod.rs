@@ -203,20 +203,21 @@ fn odd_table() -> Table {
 }
 
 /// The channels of [`Table::lab`] with their kinds and, for each, heads and payload lengths at their limits.
-const MESSAGES: [(u8, Kind, Head, usize); 14] = [
-    (3, Kind::ReliableOrdered, Head::Segment { number: 7, first: true, last: false }, 1024),
-    (3, Kind::ReliableOrdered, Head::Segment { number: u16::MAX, first: false, last: true }, 1025),
-    (4, Kind::ReliableUnordered, Head::Segment { number: 0, first: true, last: true }, 0),
-    (5, Kind::Unreliable, Head::Whole, 1024),
-    (5, Kind::Unreliable, Head::Part { id: 9, index: 0, last: 7 }, 1024),
-    (5, Kind::Unreliable, Head::Part { id: 9, index: 3, last: 2 }, 64),
-    (6, Kind::Sequenced, Head::Whole, 63),
-    (6, Kind::Sequenced, Head::Whole, 1101),
-    (7, Kind::Block, Head::Chunk { id: 1, total: 1 << 24, index: (1 << 14) - 1 }, 1024),
-    (7, Kind::Block, Head::Chunk { id: 1, total: 1, index: 0 }, 1),
-    (7, Kind::Block, Head::Credit { id: 1, limit: (1 << 15) - 1 }, 0),
-    (7, Kind::Block, Head::Credit { id: 1, limit: 4 }, 1),
-    (7, Kind::Block, Head::Cancel { id: 1, by_sender: true }, 0),
+const MESSAGES: [(u8, Kind, Head, usize); 15] = [
+    (3, Kind::ReliableUnordered, Head::Segment { number: 0, first: true, last: true }, 64),
+    (4, Kind::ReliableOrdered, Head::Segment { number: 7, first: true, last: false }, 1024),
+    (4, Kind::ReliableOrdered, Head::Segment { number: u16::MAX, first: false, last: true }, 1025),
+    (5, Kind::ReliableUnordered, Head::Segment { number: 0, first: true, last: true }, 0),
+    (6, Kind::Unreliable, Head::Whole, 1024),
+    (6, Kind::Unreliable, Head::Part { id: 9, index: 0, last: 7 }, 1024),
+    (6, Kind::Unreliable, Head::Part { id: 9, index: 3, last: 2 }, 64),
+    (7, Kind::Sequenced, Head::Whole, 63),
+    (7, Kind::Sequenced, Head::Whole, 1101),
+    (8, Kind::Block, Head::Chunk { id: 1, total: 1 << 24, index: (1 << 14) - 1 }, 1024),
+    (8, Kind::Block, Head::Chunk { id: 1, total: 1, index: 0 }, 1),
+    (8, Kind::Block, Head::Credit { id: 1, limit: (1 << 15) - 1 }, 0),
+    (8, Kind::Block, Head::Credit { id: 1, limit: 4 }, 1),
+    (8, Kind::Block, Head::Cancel { id: 1, by_sender: true }, 0),
     (15, Kind::Sequenced, Head::Whole, 0),
 ];
 

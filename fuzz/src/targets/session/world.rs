@@ -362,7 +362,7 @@ impl World {
 
     /// A block to the client; or what comes from it is cancelled or paused.
     pub fn block(&mut self, flags: u8, len: usize) {
-        const BLOCK: u8 = 7;
+        const BLOCK: u8 = 8;
         if flags & 3 == 0 {
             let started = self.server.send_block(self.conn, BLOCK, vec![9; len].into());
             assert!(started.is_err() || (self.over.is_none() && len > 0));

@@ -10,7 +10,7 @@
 //! - `record`: the fields of an update (S-23, S-24)
 //! - `tables`: what a model is trained to be, and its bytes (S-25)
 //!
-//! What a hostile body can cost (S-26): at most 4095 records of 12 fields, each of at most 36 decisions, and no record begins
+//! What a hostile body can cost (S-26): at most 4095 records of 16 fields, each of at most 36 decisions, and no record begins
 //! once more was read than the string can have held. Decoding allocates nothing. Tables cost a model, for Zonewire's game
 //! some 150 KB, and a view holds two and a running copy of each.
 
@@ -172,6 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::schema::MAX_FIELDS;
     use crate::snapshot::samples::{Sample, samples};
 
     /// A body of these records, with other decisions between them.
@@ -185,7 +186,7 @@ mod tests {
             assert_eq!(coder.exp(8, value(n * n * 1000)), n * n * 1000);
             assert_eq!(coder.bit(40, write && n.is_multiple_of(3)), n.is_multiple_of(3));
             coder.pass(n % 3);
-            states.push(coder.record(0, &sample.history(), if write { &sample.state } else { &[0; 12] })?);
+            states.push(coder.record(0, &sample.history(), if write { &sample.state } else { &[0; MAX_FIELDS] })?);
         }
         Ok(states)
     }
@@ -215,7 +216,7 @@ mod tests {
             for sample in &samples {
                 decoder.exp(0, 0);
                 decoder.tree(64, 0, 8);
-                let Ok(state) = decoder.record(0, &sample.history(), &State::default()) else { break };
+                let Ok(state) = decoder.record(0, &sample.history(), &[0; MAX_FIELDS]) else { break };
                 for (step, value) in plans.kind(0).unwrap().steps().iter().zip(state) {
                     prop_assert!(step.holds(value));
                 }
@@ -278,8 +279,8 @@ mod tests {
     fn an_unknown_kind_is_refused() {
         static SCHEMA: crate::schema::Schema = crate::schema::Schema { kinds: &[], input: &[] };
         let (plans, mut model) = (Plans::new(&SCHEMA), Model::new(&SCHEMA));
-        let history = History { base: &[0; 12], older: None, age: 1, rate: 20 };
+        let history = History { base: &[0; MAX_FIELDS], older: None, age: 1, rate: 20 };
         let mut decoder = Decoder::new(&plans, &mut model, &[]);
-        assert_eq!(decoder.record(3, &history, &[0; 12]), Err(DecodeError::UnknownKind(3)));
+        assert_eq!(decoder.record(3, &history, &[0; MAX_FIELDS]), Err(DecodeError::UnknownKind(3)));
     }
 }

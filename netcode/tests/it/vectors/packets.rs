@@ -1,14 +1,14 @@
 //! Headers, plaintexts, counters, inputs and session messages.
 
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION, SNAPSHOT, Table};
+use netcode::channel::{EVENT, INPUT, SESSION, SNAPSHOT, Table};
 use netcode::error::CloseReason;
 use netcode::features::Features;
 use netcode::frame::{Control, Frame, Head, Parsed, write_control, write_message, write_snapshot_head};
 use netcode::input::{read_inputs, write_inputs};
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::{AckBlock, Direction, Header, MAX_DATAGRAM, Preamble};
-use netcode::schema::State;
+use netcode::schema::{Field, State};
 use netcode::seq::{expand16, low16};
 use serde_json::{Value, json};
 
@@ -26,9 +26,9 @@ pub enum Content {
 }
 
 /// Of the laboratory table, which begins with the standard one.
-const UNORDERED: u8 = 4;
-const DATAGRAM: u8 = 5;
-const BLOCK: u8 = 7;
+const UNORDERED: u8 = 5;
+const DATAGRAM: u8 = 6;
+const BLOCK: u8 = 8;
 
 /// A whole message.
 pub fn whole(channel: u8, bytes: Vec<u8>) -> Content {
@@ -150,6 +150,7 @@ fn standard_plaintexts() -> Vec<(&'static str, Vec<u8>)> {
         ("the shortest long length", plaintext(&[whole(INPUT, vec![0xb7; 64])])),
         ("an empty reliable message", plaintext(&[segment(SESSION, 65_535, vec![])])),
         ("the longest segment", plaintext(&[segment(SESSION, 65_536, vec![0xb7; 1024])])),
+        ("an event of the game", plaintext(&[segment(EVENT, 7, vec![0xe7; 64])])),
         ("a snapshot alone", plaintext(&[Content::Tick(7), Content::Snapshot(vec![1, 2, 3])])),
         ("the longest snapshot", plaintext(&[Content::Tick(7), Content::Snapshot(vec![0xd1; 1352])])),
         (
@@ -240,7 +241,7 @@ fn malformed_framing() -> Vec<Case> {
         standard("F-1", "the preamble ends early", raw(&[(1, 1), (0, 7)])),
         standard("F-2", "a whole byte behind the end", vec![0, 0]),
         standard("F-2", "padding that is not zero", vec![0x80]),
-        standard("F-3", "no such channel", frame(3, 0, &[])),
+        standard("F-3", "no such channel", frame(4, 0, &[])),
         standard("F-4", "a message on the snapshot channel", frame(u64::from(SNAPSHOT), 1, &[(1, 8)])),
         standard("F-4", "an empty snapshot", to_end(&[])),
         standard("F-4", "a snapshot that is too long", to_end(&[(1, 8); 1353])),
@@ -264,7 +265,7 @@ fn malformed_frames() -> Vec<Case> {
         ("F-7", "a frame of a feature that is not agreed", "lab", features, plaintext(&[Content::Control(control)]))
     };
     vec![
-        lab("F-6", "a whole message longer than the channel allows", one(INPUT, Head::Whole, vec![1; 65])),
+        lab("F-6", "a whole message longer than the channel allows", one(INPUT, Head::Whole, vec![1; 129])),
         lab("F-6", "a segment of more than 1024 bytes", one(SESSION, segment, vec![1; 1025])),
         lab("F-6", "one part of one", one(DATAGRAM, Head::Part { id: 0, index: 0, last: 0 }, vec![1])),
         lab("F-6", "a part beyond the last", one(DATAGRAM, Head::Part { id: 0, index: 3, last: 2 }, vec![1])),
@@ -357,20 +358,44 @@ pub fn inputs() -> Value {
         vec![ahead; 8],
         (0..8).map(|i| input([i, -i, i * 100, i & 3])).collect(),
     ];
+    let case = |inputs: &[State], body: &[u8]| {
+        assert_eq!(read_inputs(&SCHEMA, body).unwrap().as_slice(), inputs);
+        let fields: Vec<_> = inputs.iter().map(|state| state[..SCHEMA.input.len()].to_vec()).collect();
+        json!({ "newest_first": fields, "body": hex(body) })
+    };
     let good = |inputs: Vec<State>| {
-        let mut buffer = [0; 64];
+        let mut buffer = [0; 128];
         let mut w = BitWriter::new(&mut buffer);
         write_inputs(&mut w, &SCHEMA, &inputs);
         let len = w.finish();
-        assert_eq!(read_inputs(&SCHEMA, &buffer[..len]).unwrap().as_slice(), inputs);
-        let fields: Vec<_> = inputs.iter().map(|state| state[..4].to_vec()).collect();
-        json!({ "newest_first": fields, "body": hex(&buffer[..len]) })
+        case(&inputs, &buffer[..len])
     };
-    lists.into_iter().map(good).collect()
+    // What no writer would write: every group is set though nothing in it differs, in a newest input and in one that could be
+    // the same.
+    let lavish = input([0, 15, 0, 0]);
+    let all = lavish_groups(&lavish);
+    let by_hand = raw(&[&[(1, 3)][..], &all, &[(0, 1)], &all].concat());
+    lists.into_iter().map(good).chain([case(&[lavish; 2], &by_hand)]).collect()
+}
+
+/// All groups of an input, each set.
+fn lavish_groups(input: &State) -> Vec<(u64, u32)> {
+    let mut out = Vec::new();
+    for group in 0..8 {
+        let fields: Vec<_> = SCHEMA.input.iter().zip(input).filter(|(field, _)| field.group == group).collect();
+        if !fields.is_empty() {
+            out.push((1, 1));
+            let raw = |(field, value): (&Field, &i32)| (*value as u64 & ((1 << field.bits) - 1), u32::from(field.bits));
+            out.extend(fields.into_iter().map(raw));
+        }
+    }
+    out
 }
 
 pub fn messages() -> Value {
-    let welcome = Message::Welcome { entity: 0x0010_0005, zone: 1, map_seed: 0x0123_4567_89ab_cdef, aoi_radius_m: 80 };
+    let (entity, zone, map_seed, aoi_radius_m) = (0x0010_0005, 1, 0x0123_4567_89ab_cdef, 80);
+    let (half_extent_m, boxes, gates, ramps, rules) = (500, 4000, 0x0203_0405, 0x1234, 0xfedc_ba98_7654_3210);
+    let welcome = Message::Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules };
     let notice = Message::Notice { text: "Grüße" };
     let part = [0xab, 0xcd, 0xef];
     let tables = Message::Tables { version: 7, part: 1, last: 2, bytes: &part };
@@ -380,7 +405,6 @@ pub fn messages() -> Value {
         assert_eq!(Message::decode(&out[..len]).as_ref(), Ok(message));
         hex(&out[..len])
     };
-    let Message::Welcome { entity, zone, map_seed, aoi_radius_m } = welcome else { unreachable!() };
     json!([
         {
             "message": "welcome",
@@ -388,6 +412,11 @@ pub fn messages() -> Value {
             "zone": zone,
             "map_seed": big(map_seed),
             "aoi_radius_m": aoi_radius_m,
+            "half_extent_m": half_extent_m,
+            "boxes": boxes,
+            "gates": gates,
+            "ramps": ramps,
+            "rules": big(rules),
             "bytes": bytes(&welcome),
         },
         { "message": "notice", "text": "Grüße", "bytes": bytes(&notice) },

@@ -51,7 +51,9 @@ fn who_joins_under_a_tight_budget_hears_of_itself_at_once_and_of_the_nearest_fir
             }
             let d2 = |one: &&Explained| scene.distance2(client, one.id);
             let farthest = sent.iter().map(d2).fold(0.0, f32::max);
-            let nearest = left.iter().map(d2).fold(f32::MAX, f32::min);
+            // What is larger than all that went may have been too large for the room that was left.
+            let smallest = sent.iter().map(|one| one.bits).min().unwrap_or(u16::MAX);
+            let nearest = left.iter().filter(|one| one.bits <= smallest).map(d2).fold(f32::MAX, f32::min);
             // A class of scores, and a sixteenth of the area's square.
             let radius2 = (super::RADIUS_M * 1.15) * (super::RADIUS_M * 1.15);
             assert!(farthest <= nearest + radius2 * 3.0 / 16.0, "seed {seed}, step {step}: {farthest} and {nearest}");

@@ -77,7 +77,7 @@ pub fn config() -> ReplicationConfig {
 
 impl Scene {
     pub fn new(seed: u64, players: usize, half_extent_m: u16, config: &ReplicationConfig) -> Self {
-        let map = MapConfig { half_extent_m, boxes: 0 };
+        let map = MapConfig { half_extent_m, boxes: 0, gates: 0, ramps: 0 };
         let npcs = 10;
         let world = WorldConfig {
             seed,
@@ -171,12 +171,12 @@ impl Scene {
             Motion::Rest => Input::default(),
             Motion::Dance => {
                 let step = if (tick + u64::from(id.raw())).is_multiple_of(2) { 15 } else { -15 };
-                Input { move_x: step, move_z: 0, yaw: (tick * 97) as u16 & 0xfff, buttons: 0 }
+                Input { move_x: step, move_z: 0, yaw: (tick * 1552) as u16, ..Input::default() }
             }
             Motion::Mixed => {
                 let draw = Rng::new((u64::from(id.raw()) << 32) | (tick / 30)).fork("input").next_u64();
                 let move_z = if draw & 3 != 0 { 15 } else { 0 };
-                Input { move_x: 0, move_z, yaw: (draw >> 8) as u16 & 0xfff, buttons: (draw >> 4) as u8 & 3 }
+                Input { move_x: 0, move_z, yaw: (draw >> 4) as u16, buttons: (draw >> 4) as u8 & 3, ..Input::default() }
             }
         }
     }
