@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::channel::Table;
-use crate::connection::{Connection, Parameters, Receiver};
+use crate::connection::{AckTiming, Connection, Parameters, Receiver};
 use crate::crypto::{Aead, Ephemeral, Psk, handshake_mac_key};
 use crate::delivery::{BlockEvent, Blocks};
 use crate::error::{CloseReason, ConnectError, DisconnectReason, RefuseReason, SendError};
@@ -226,6 +226,12 @@ impl ClientEndpoint {
     #[must_use]
     pub fn server_time(&self, now: Time) -> Option<Time> {
         self.connection().and_then(Connection::server_clock)?.server_time(now)
+    }
+
+    /// What the ack of the newest datagram tells about the way to the server, once. `None` where it had no ack, or one that
+    /// measures nothing.
+    pub fn take_ack_timing(&mut self) -> Option<AckTiming> {
+        if let Phase::Established(connection) = &mut self.phase { connection.take_ack_timing() } else { None }
     }
 
     /// How often the keys were rolled: of what is sent, of what is received.

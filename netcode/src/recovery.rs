@@ -71,6 +71,12 @@ impl Rtt {
         self.latest
     }
 
+    /// Its mean deviation in microseconds; 0 before the first sample.
+    #[must_use]
+    pub const fn variance(&self) -> u64 {
+        self.variance
+    }
+
     /// The smoothed round-trip time; 200 ms before the first sample.
     #[must_use]
     pub const fn smoothed_or_initial(&self) -> u64 {

@@ -24,6 +24,9 @@ pub enum Command {
     Run(Run),
     /// Print the default configuration as TOML, every key explained.
     Config,
+    /// Run a recording (record.dir) again and compare each tick. Exit code 0: all ticks are the same. 1: one is not, or the file
+    /// is damaged. A file whose end is torn is replayed to its last whole tick.
+    Replay(ReplayArgs),
     /// Issue development tokens as JSON, in the shape of POST /v1/dev/token.
     Token(TokenArgs),
 }
@@ -58,12 +61,24 @@ pub struct Run {
     /// world.boxes: static boxes on the map.
     #[arg(long, value_name = "N")]
     boxes: Option<u32>,
+    /// world.gates: boxes on the map that slide to and fro.
+    #[arg(long, value_name = "N")]
+    gates: Option<u32>,
+    /// world.ramps: wedges on the map.
+    #[arg(long, value_name = "N")]
+    ramps: Option<u32>,
     /// world.npcs: wandering non-player characters.
     #[arg(long, value_name = "N")]
     npcs: Option<u32>,
     /// world.max_players: players admitted at once.
     #[arg(long, value_name = "N")]
     max_players: Option<u32>,
+    /// world.rules: file with the rulebook.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// combat.max_rewind_ms: how far others are set back for a shot.
+    #[arg(long, value_name = "MS")]
+    max_rewind: Option<u32>,
     /// replication.aoi_radius_m: how far a client sees.
     #[arg(long, value_name = "METRES")]
     aoi_radius: Option<u32>,
@@ -77,6 +92,9 @@ pub struct Run {
     /// The file that --explain writes; it is overwritten.
     #[arg(long, value_name = "FILE", requires = "explain")]
     explain_to: Option<PathBuf>,
+    /// record.dir: directory that gets a recording of the world, for `server replay`.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// log.level.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<LevelArg>,
@@ -133,6 +151,19 @@ pub struct TokenArgs {
     pub life: u32,
 }
 
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The recording.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Stop after this tick and print everybody's state then.
+    #[arg(long, value_name = "N")]
+    pub tick: Option<u64>,
+    /// Print JSON: ticks, divergence (null or the tick), speed_x, ...
+    #[arg(long)]
+    pub json: bool,
+}
+
 impl Run {
     /// Whose snapshots are explained, if anybody's.
     pub fn explain(&self) -> Option<Explain> {
@@ -150,9 +181,14 @@ impl Run {
         set(&mut world.seed, self.seed);
         set(&mut world.half_extent_m, self.half_extent);
         set(&mut world.boxes, self.boxes);
+        set(&mut world.gates, self.gates);
+        set(&mut world.ramps, self.ramps);
         set(&mut world.npcs, self.npcs);
         set(&mut world.max_players, self.max_players);
+        world.rules = self.rules.clone().or(world.rules.take());
+        set(&mut config.combat.max_rewind_ms, self.max_rewind);
         set(&mut config.replication.aoi_radius_m, self.aoi_radius);
+        config.record.dir = self.record.clone().or(config.record.dir.take());
         config.access.dev_tokens = self.dev_tokens.or(config.access.dev_tokens);
         set(&mut config.log.level, self.log_level.map(Level::from));
         set(&mut config.log.format, self.log_format.map(Format::from));

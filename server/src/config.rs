@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sim::MapConfig;
+use sim::{MapConfig, WorldConfig};
 use thiserror::Error;
 
 use crate::shard::DEFAULT_COMPACT_CLIENTS;
@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub network: Network,
     /// The simulated world.
     pub world: World,
+    /// How fights are judged.
+    pub combat: Combat,
     /// What each client is told, and how much of it.
     pub replication: Replication,
     /// Who goes first when a snapshot has no room for everybody.
@@ -32,6 +34,8 @@ pub struct ServerConfig {
     pub access: Access,
     /// What the server does when more arrives than it wants to serve.
     pub load: Load,
+    /// Recordings of the world, for replays.
+    pub record: Record,
     /// Log lines.
     pub log: Log,
 }
@@ -82,10 +86,25 @@ pub struct World {
     pub spawn_half_extent_m: Option<u32>,
     /// Static boxes on the map.
     pub boxes: u32,
+    /// Boxes that slide to and fro.
+    pub gates: u32,
+    /// Wedges to walk up.
+    pub ramps: u32,
     /// Wandering non-player characters.
     pub npcs: u32,
     /// Players admitted at once.
     pub max_players: u32,
+    /// The file with the rulebook (TOML); unset: the standard one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<PathBuf>,
+}
+
+/// How fights are judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Combat {
+    /// How far others are set back at most for a shot of who saw them then, in milliseconds.
+    pub max_rewind_ms: u32,
 }
 
 /// What each client is told, and how much of it.
@@ -115,6 +134,10 @@ pub struct Priority {
     pub player: u32,
     /// Weight of non-player characters, in percent.
     pub npc: u32,
+    /// Weight of projectiles, in percent.
+    pub projectile: u32,
+    /// Weight of things to pick up, in percent.
+    pub loot: u32,
     /// Weight of what is where the player is.
     pub near: u32,
     /// Weight of what is at the edge of the area.
@@ -189,6 +212,17 @@ pub struct Load {
     pub prefix_cookie_per_s: u32,
     /// How many of these at once, after a pause.
     pub prefix_cookie_burst: u32,
+}
+
+/// Recordings of the world, for replays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Record {
+    /// The directory that gets a file for each start; unset: nothing is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Whether a recording has what a replay needs to tell in what it differs.
+    pub states: bool,
 }
 
 /// Log lines.
@@ -382,13 +416,18 @@ impl ServerConfig {
 
     /// What depends on the size of the map.
     fn check_world(&self) -> Result<(), ConfigError> {
-        let World { half_extent_m, boxes, spawn_half_extent_m, .. } = self.world;
+        let World { half_extent_m, boxes, gates, ramps, spawn_half_extent_m, .. } = self.world;
         let cell_m = u32::from(MapConfig::CELL_M);
-        let cells = (2 * half_extent_m / cell_m).pow(2);
-        if boxes > cells {
-            let allowed =
-                format!("at most {cells} with half_extent_m = {half_extent_m}: one per {cell_m} m by {cell_m} m");
-            return Err(ConfigError::Value { key: "world.boxes", value: boxes.to_string(), allowed });
+        let mut cells = (2 * half_extent_m / cell_m).pow(2);
+        for (key, count) in [("world.boxes", boxes), ("world.gates", gates), ("world.ramps", ramps)] {
+            let Some(left) = cells.checked_sub(count) else {
+                let allowed = format!(
+                    "at most {cells} with half_extent_m = {half_extent_m}: boxes, gates and ramps are at most one per \
+                     {cell_m} m by {cell_m} m"
+                );
+                return Err(ConfigError::Value { key, value: count.to_string(), allowed });
+            };
+            cells = left;
         }
         if let Some(spawn) = spawn_half_extent_m.filter(|spawn| !(1..=half_extent_m).contains(spawn)) {
             let allowed = format!("1 m up to half_extent_m, which is {half_extent_m}");
@@ -481,9 +520,24 @@ impl Default for World {
             half_extent_m: 256,
             spawn_half_extent_m: None,
             boxes: 200,
+            gates: 0,
+            ramps: 0,
             npcs: 100,
             max_players: 2000,
+            rules: None,
         }
+    }
+}
+
+impl Default for Combat {
+    fn default() -> Self {
+        Self { max_rewind_ms: WorldConfig::default().max_rewind_ms.into() }
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { dir: None, states: true }
     }
 }
 
@@ -506,6 +560,8 @@ impl Default for Priority {
         Self {
             player: 100,
             npc: 100,
+            projectile: 200,
+            loot: 50,
             near: weights.near.into(),
             far: weights.far.into(),
             falloff: weights.falloff.into(),

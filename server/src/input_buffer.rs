@@ -5,6 +5,7 @@
 //! while and then lets go of all controls.
 
 use sim::Input;
+use sim::input::{FIRE, RELOAD};
 
 /// How many ticks ahead an input may be: 1.6 s at 20 Hz, 250 ms at 128 Hz.
 pub const AHEAD_TICKS: u64 = 32;
@@ -92,10 +93,10 @@ impl InputBuffer {
         match self.last {
             Some(last) if self.repeated < repeat_limit => {
                 self.repeated += 1;
-                (last, Source::Repeated)
+                (repeated(last), Source::Repeated)
             }
             // Whoever lets go of the controls goes on looking the same way.
-            last => (Input { yaw: last.map_or(0, |last| last.yaw), ..Input::default() }, Source::Neutral),
+            last => (last.map_or_else(Input::default, looking), Source::Neutral),
         }
     }
 
@@ -113,6 +114,16 @@ impl InputBuffer {
         let bits = u64::from(u32::BITS - self.held.leading_zeros());
         bits.checked_sub(1).map(|ahead| self.next + ahead)
     }
+}
+
+/// What goes on by itself: ways and looks. Nobody is taken to shoot, reload or pick up a second time.
+fn repeated(last: Input) -> Input {
+    Input { buttons: last.buttons & !(FIRE | RELOAD), move_x: last.move_x, move_z: last.move_z, ..looking(last) }
+}
+
+/// Hands off all controls.
+fn looking(last: Input) -> Input {
+    Input { yaw: last.yaw, pitch: last.pitch, ..Input::default() }
 }
 
 #[cfg(test)]
@@ -147,6 +158,28 @@ mod tests {
         buffer.put(5, input(6));
         assert_eq!(buffer.take(2), (input(6), Source::Own));
         assert_eq!(buffer.take(2), (input(6), Source::Repeated), "repeating starts anew");
+    }
+
+    #[test]
+    fn what_is_done_once_is_not_repeated() {
+        let shot = Input {
+            move_x: 3,
+            move_z: -4,
+            yaw: 60_000,
+            pitch: -900,
+            buttons: u8::MAX,
+            weapon: 2,
+            view: 70,
+            instant: 9,
+            target: 4097,
+        };
+        let mut buffer = InputBuffer::new(1);
+        buffer.put(1, shot);
+        assert_eq!(buffer.take(1), (shot, Source::Own));
+        let held = Input { buttons: !(FIRE | RELOAD), weapon: 0, view: 0, instant: 0, target: 0, ..shot };
+        assert_eq!(buffer.take(1), (held, Source::Repeated));
+        let looks = Input { yaw: 60_000, pitch: -900, ..Input::default() };
+        assert_eq!(buffer.take(1), (looks, Source::Neutral));
     }
 
     #[test]

@@ -9,4 +9,5 @@ pub mod input_buffer;
 mod places;
 pub mod replication;
 pub mod shard;
+pub mod view_time;
 pub mod zone;

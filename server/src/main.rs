@@ -1,6 +1,6 @@
 //! The zone server's process: command line, configuration, exit code. Everything that runs is under `io`.
 //!
-//! Exit codes: 0 fine, 1 failed at run time, 2 the command line or the configuration is wrong.
+//! Exit codes: 0 fine, 1 failed at run time (for a replay: damaged or another world), 2 the command line or the configuration is wrong.
 #![deny(unsafe_code)]
 
 mod args;
@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use args::{Cli, Command, Run, TokenArgs};
+use args::{Cli, Command, ReplayArgs, Run, TokenArgs};
 use clap::Parser as _;
 use io::clock::Clock;
 use io::error::RunError;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(flags) => serve(&flags),
         Command::Config => print(&ServerConfig::documented_toml()),
+        Command::Replay(flags) => replay(&flags),
         Command::Token(flags) => issue(&flags),
     };
     match result {
@@ -47,6 +48,12 @@ fn serve(flags: &Run) -> Result<(), RunError> {
 fn read_config(path: &Path) -> Result<ServerConfig, RunError> {
     let text = setup::read(path)?;
     ServerConfig::from_toml(&text).map_err(|error| RunError::ConfigFile { path: path.into(), error })
+}
+
+fn replay(flags: &ReplayArgs) -> Result<(), RunError> {
+    let outcome = io::replay::run(&flags.file, flags.tick)?;
+    print(&if flags.json { format!("{}\n", outcome.to_json()) } else { outcome.to_text() })?;
+    outcome.error.map_or(Ok(()), |error| Err(RunError::Replay { path: flags.file.clone(), error }))
 }
 
 fn issue(flags: &TokenArgs) -> Result<(), RunError> {

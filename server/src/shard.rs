@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use netcode::Time;
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION};
+use netcode::channel::{EVENT, INPUT, SESSION};
 use netcode::connection::MIN_SNAPSHOT_BYTES;
 use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::error::CloseReason;
@@ -32,6 +32,7 @@ use crate::replication::{
     Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica, ReplicaStats,
     Replication, ReplicationConfig, Training,
 };
+use crate::view_time::Seen;
 use crate::zone::{ToShard, ToZone};
 
 /// Inputs for ticks farther in the past than this are dropped without a look.
@@ -147,6 +148,10 @@ pub struct ShardStats {
     pub inputs: u64,
     /// Inputs dropped: malformed, for a tick out of reach, or because the zone's queue was full.
     pub inputs_dropped: u64,
+    /// What players were told once.
+    pub events: u64,
+    /// What they were not told, because the queue to them was full.
+    pub events_dropped: u64,
     /// What replication did.
     pub replica: ReplicaStats,
 }
@@ -179,6 +184,8 @@ pub struct Shard {
     disconnects: u64,
     inputs: u64,
     inputs_dropped: u64,
+    events: u64,
+    events_dropped: u64,
 }
 
 impl Shard {
@@ -215,6 +222,8 @@ impl Shard {
             disconnects: 0,
             inputs: 0,
             inputs_dropped: 0,
+            events: 0,
+            events_dropped: 0,
         }
     }
 
@@ -262,6 +271,7 @@ impl Shard {
                 self.send_message(now, conn, &welcome);
             }
             ToShard::Refused { conn } => self.endpoint.close(now, conn, CloseReason::ZoneFull),
+            ToShard::Event { conn, event } => self.tell(now, conn, &event),
         }
         self.drain_events();
     }
@@ -278,6 +288,17 @@ impl Shard {
             if let Some(conn) = self.sessions.get(at).and_then(|session| session.as_ref()).map(|session| session.conn) {
                 self.send_message(now, conn, &Message::Notice { text });
             }
+        }
+    }
+
+    /// Tells a player once. One that does not take what it is told misses this, and goes on playing.
+    fn tell(&mut self, now: Time, conn: ConnId, event: &sim::Event) {
+        if self.session_mut(conn).is_none() {
+            return;
+        }
+        match self.endpoint.send(now, conn, EVENT, &event.write()) {
+            Ok(()) => self.events += 1,
+            Err(_) => self.events_dropped += 1,
         }
     }
 
@@ -405,6 +426,8 @@ impl Shard {
             disconnects: self.disconnects,
             inputs: self.inputs,
             inputs_dropped: self.inputs_dropped,
+            events: self.events,
+            events_dropped: self.events_dropped,
             replica: self.replication.stats(),
         }
     }
@@ -489,7 +512,13 @@ impl Shard {
                     match room.then(|| take_inputs(session, present, tick, bytes)).flatten() {
                         Some(fresh) => {
                             self.inputs += fresh.len() as u64;
-                            let input = |(tick, input)| ToZone::Input { conn, tick, input };
+                            // The acks of a packet come before its messages, so what it acknowledges is part of this.
+                            let replica = self.replication.client(conn.slot());
+                            let seen = Seen {
+                                tick: replica.and_then(Replica::newest_acked).unwrap_or(0),
+                                jitter_ms: self.endpoint.jitter(conn).map_or(0, whole_ms),
+                            };
+                            let input = |(tick, input)| ToZone::Input { conn, tick, input, seen };
                             self.to_zone.extend(fresh.into_iter().map(input));
                         }
                         None => self.inputs_dropped += 1,
@@ -573,6 +602,10 @@ fn snapshot_budget(config: &ShardConfig, down_cap: u32) -> usize {
     let rate = usize::from(config.endpoint.rate.max(1));
     let share = (cap as usize / rate).saturating_sub(OVERHEAD).min(config.snapshot_bytes_per_s as usize / rate);
     usize::from(config.snapshot_bytes).min(share).max(MIN_SNAPSHOT_BYTES)
+}
+
+fn whole_ms(time: Duration) -> u16 {
+    u16::try_from(time.as_millis()).unwrap_or(u16::MAX)
 }
 
 fn saturated_difference(a: u64, b: u64) -> i8 {

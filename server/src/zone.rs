@@ -11,10 +11,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use netcode::packet::ConnId;
-use sim::log::InputLog;
-use sim::{EntityId, Frame, Input, World, WorldConfig};
+use sim::event::What;
+use sim::input::FIRE;
+use sim::log::{InputLog, LogError};
+use sim::{EntityId, Frame, Input, Refusal, Refusals, SCHEMA, World, WorldConfig, replay};
 
 use crate::input_buffer::{InputBuffer, Put, Source};
+use crate::view_time::{Seen, is_plausible};
 
 /// How long a missing input is replaced by the last one, in milliseconds.
 pub const REPEAT_MS: u32 = 250;
@@ -53,6 +56,8 @@ pub enum ToZone {
         tick: u64,
         /// What it wants to do.
         input: Input,
+        /// What it had seen by then.
+        seen: Seen,
     },
 }
 
@@ -70,6 +75,13 @@ pub enum ToShard {
     Refused {
         /// The connection.
         conn: ConnId,
+    },
+    /// Something happened that the player is told once.
+    Event {
+        /// The connection.
+        conn: ConnId,
+        /// What.
+        event: sim::Event,
     },
 }
 
@@ -96,18 +108,23 @@ pub struct ZoneStats {
     pub inputs_repeated: u64,
     /// Player ticks without any input.
     pub inputs_neutral: u64,
+    /// What players were told once.
+    pub events: u64,
+    /// What players wanted and was not done, by cause: of all who were ever here.
+    pub refusals: Refusals,
 }
 
 /// The owner of the world.
 pub struct Zone {
     world: World,
+    rate_hz: u16,
     max_players: usize,
     /// Ticks in a row that a missing input is replaced by the last one.
     repeat_limit: u32,
     /// All players, ascending by entity.
     players: Vec<(EntityId, u32)>,
-    /// Their inputs, by the place that `players` and `seats` name; free places are used again.
-    buffers: Vec<InputBuffer>,
+    /// What is theirs, by the place that `players` and `seats` name; free places are used again.
+    held: Vec<Held>,
     free: Vec<u32>,
     /// Who sits where, by worker and slot of the connection.
     seats: Vec<Vec<Option<Seat>>>,
@@ -117,6 +134,13 @@ pub struct Zone {
     answers: VecDeque<(u8, ToShard)>,
     log: Option<InputLog>,
     stats: ZoneStats,
+}
+
+/// What a zone keeps of a player.
+struct Held {
+    conn: ConnId,
+    buffer: InputBuffer,
+    refusals: Refusals,
 }
 
 #[derive(Clone, Copy)]
@@ -134,17 +158,25 @@ struct Joining {
 }
 
 impl Zone {
-    /// Generates the map and populates the world; nobody has joined.
+    /// Generates the map and populates the world, which plays by the standard rulebook; nobody has joined.
     ///
     /// # Errors
     /// The world's configuration makes no world.
     pub fn new(config: ZoneConfig) -> Result<Self, sim::ConfigError> {
-        let zone = Self {
-            world: World::new(config.world)?,
-            max_players: config.max_players as usize,
-            repeat_limit: u32::from(config.world.rate_hz) * REPEAT_MS / 1000,
+        Ok(Self::with_world(World::new(config.world)?, config.max_players))
+    }
+
+    /// A zone around a world in which nobody is yet.
+    #[must_use]
+    pub fn with_world(world: World, max_players: u32) -> Self {
+        let rate_hz = world.config().rate_hz;
+        Self {
+            world,
+            rate_hz,
+            max_players: max_players as usize,
+            repeat_limit: u32::from(rate_hz) * REPEAT_MS / 1000,
             players: Vec::new(),
-            buffers: Vec::new(),
+            held: Vec::new(),
             free: Vec::new(),
             seats: Vec::new(),
             joins: Vec::new(),
@@ -153,19 +185,21 @@ impl Zone {
             answers: VecDeque::new(),
             log: None,
             stats: ZoneStats::default(),
-        };
-        Ok(zone)
+        }
     }
 
-    /// The same zone with a log of all that enters its world, for [`sim::replay()`]. Take its bytes now and then.
+    /// The same zone with a log of all that enters its world, for [`sim::replay()`]; with the rows that left their course,
+    /// so that a replay that diverges can tell in what, or without. Take its bytes now and then.
+    ///
+    /// # Errors
+    /// [`LogError::TooLong`] for a rulebook that no log takes.
     ///
     /// # Panics
     /// After the first [`Zone::step`]: a replay begins at the beginning.
-    #[must_use]
-    pub fn with_log(mut self) -> Self {
+    pub fn with_log(mut self, states: bool) -> Result<Self, LogError> {
         assert_eq!(self.world.tick(), 0, "a log begins with the world");
-        self.log = Some(InputLog::new(self.world.config()));
-        self
+        self.log = Some(InputLog::new(&SCHEMA, &replay::header(&self.world, states))?);
+        Ok(self)
     }
 
     /// The log's bytes since the last call; the first ones begin with its header. Empty without a log.
@@ -173,12 +207,17 @@ impl Zone {
         self.log.as_mut().map(InputLog::take_bytes).unwrap_or_default()
     }
 
+    /// Logs no more.
+    pub fn end_log(&mut self) {
+        self.log = None;
+    }
+
     /// Takes a message: inputs at once, joins and leaves with the next [`Zone::step`].
     pub fn handle(&mut self, message: ToZone) {
         match message {
             ToZone::Join { conn, account, character } => self.handle_join(Joining { account, character, conn }),
             ToZone::Leave { conn } => self.handle_leave(conn),
-            ToZone::Input { conn, tick, input } => self.handle_input(conn, tick, input),
+            ToZone::Input { conn, tick, input, seen } => self.handle_input(conn, tick, input, seen),
         }
     }
 
@@ -190,8 +229,9 @@ impl Zone {
         self.world.step(&self.inputs);
         let frame = self.world.frame();
         if let Some(log) = &mut self.log {
-            log.tick(&self.inputs, frame.digest);
+            log.tick(self.inputs.iter().map(|(id, input)| (*id, input.to_state())), &frame);
         }
+        self.pass_events();
         frame
     }
 
@@ -203,8 +243,8 @@ impl Zone {
             log.skip(ticks);
         }
         for (_, place) in &self.players {
-            if let Some(buffer) = self.buffers.get_mut(*place as usize) {
-                buffer.skip(ticks);
+            if let Some(held) = self.held.get_mut(*place as usize) {
+                held.buffer.skip(ticks);
             }
         }
     }
@@ -247,7 +287,19 @@ impl Zone {
     /// The newest tick that an input of this connection is held for.
     #[must_use]
     pub fn newest_input(&self, conn: ConnId) -> Option<u64> {
-        self.buffers.get(self.seat(conn)?.place as usize)?.newest()
+        self.held.get(self.seat(conn)?.place as usize)?.buffer.newest()
+    }
+
+    /// What the player of this connection wanted and was not done, by cause.
+    #[must_use]
+    pub fn refusals(&self, conn: ConnId) -> Option<&Refusals> {
+        Some(&self.held.get(self.seat(conn)?.place as usize)?.refusals)
+    }
+
+    /// The entity of this connection's player.
+    #[must_use]
+    pub fn entity(&self, conn: ConnId) -> Option<EntityId> {
+        Some(self.seat(conn)?.entity)
     }
 
     fn handle_join(&mut self, joining: Joining) {
@@ -268,17 +320,42 @@ impl Zone {
         }
     }
 
-    fn handle_input(&mut self, conn: ConnId, tick: u64, input: Input) {
+    fn handle_input(&mut self, conn: ConnId, tick: u64, mut input: Input, seen: Seen) {
         let place = self.seat(conn).map(|seat| seat.place as usize);
-        let Some(buffer) = place.and_then(|place| self.buffers.get_mut(place)) else {
+        let Some(held) = place.and_then(|place| self.held.get_mut(place)) else {
             self.stats.inputs_unknown += 1;
             return;
         };
-        match buffer.put(tick, input) {
-            Put::Held => self.stats.inputs_held += 1,
+        let refused = input.buttons & FIRE != 0 && !is_plausible(tick, &input, seen, self.rate_hz);
+        if refused {
+            input.buttons &= !FIRE;
+        }
+        match held.buffer.put(tick, input) {
+            Put::Held => {
+                self.stats.inputs_held += 1;
+                if refused {
+                    held.refusals.count(Refusal::ViewTime);
+                    self.stats.refusals.count(Refusal::ViewTime);
+                }
+            }
             Put::Copy => self.stats.inputs_copies += 1,
             Put::Late => self.stats.inputs_late += 1,
             Put::Ahead => self.stats.inputs_ahead += 1,
+        }
+    }
+
+    /// Hands out what the step told players, in its order.
+    fn pass_events(&mut self) {
+        for (entity, event) in self.world.events() {
+            let Ok(at) = self.players.binary_search_by_key(entity, |(player, _)| *player) else { continue };
+            let place = self.players.get(at).map(|(_, place)| *place as usize);
+            let Some(held) = place.and_then(|place| self.held.get_mut(place)) else { continue };
+            if let What::Refused { cause } = event.what {
+                held.refusals.count(cause);
+                self.stats.refusals.count(cause);
+            }
+            self.stats.events += 1;
+            self.answers.push_back((held.conn.worker(), ToShard::Event { conn: held.conn, event: *event }));
         }
     }
 
@@ -334,21 +411,21 @@ impl Zone {
             log.join(entity);
         }
         let buffer = InputBuffer::new(self.world.tick() + 1);
-        let place = self.place(buffer);
+        let place = self.place(Held { conn, buffer, refusals: Refusals::default() });
         let at = self.players.partition_point(|(other, _)| *other < entity);
         self.players.insert(at, (entity, place));
         *self.seat_mut(conn) = Some(Seat { conn, entity, place });
         Some(entity)
     }
 
-    fn place(&mut self, buffer: InputBuffer) -> u32 {
+    fn place(&mut self, held: Held) -> u32 {
         let free = self.free.pop();
-        if let Some((place, old)) = free.and_then(|place| Some((place, self.buffers.get_mut(place as usize)?))) {
-            *old = buffer;
+        if let Some((place, old)) = free.and_then(|place| Some((place, self.held.get_mut(place as usize)?))) {
+            *old = held;
             return place;
         }
-        self.buffers.push(buffer);
-        (self.buffers.len() - 1) as u32
+        self.held.push(held);
+        (self.held.len() - 1) as u32
     }
 
     fn refuse(&mut self, conn: ConnId) {
@@ -360,8 +437,8 @@ impl Zone {
     fn take_inputs(&mut self) {
         self.inputs.clear();
         for (entity, place) in &self.players {
-            let Some(buffer) = self.buffers.get_mut(*place as usize) else { continue };
-            let (input, source) = buffer.take(self.repeat_limit);
+            let Some(held) = self.held.get_mut(*place as usize) else { continue };
+            let (input, source) = held.buffer.take(self.repeat_limit);
             match source {
                 Source::Own => {}
                 Source::Repeated => self.stats.inputs_repeated += 1,

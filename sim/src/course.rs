@@ -48,9 +48,11 @@ impl Course {
         }
         let ticks = u32::try_from(span.tick - span.prev).unwrap_or(u32::MAX);
         let guess = extrapolate(kind, span.rate_hz, ticks, before);
-        if self.has_fallen_for_long(span.tick, kind, next) || kind.visible(false, &guess) != kind.visible(false, next) {
+        let foreseen = guess == *next;
+        let shown = || !foreseen && kind.visible(false, &guess) != kind.visible(false, next);
+        if self.has_fallen_for_long(span.tick, kind, next) || shown() {
             *self = Self::new(span.tick);
-        } else if guess != *next {
+        } else if !foreseen {
             self.whole = span.tick;
         }
         self.whole == span.tick

@@ -26,6 +26,16 @@ impl EntityId {
         if raw & GENERATION_MASK == 0 { None } else { Some(Self(raw)) }
     }
 
+    /// The id of that index and generation; `None` where one is out of range.
+    #[must_use]
+    pub const fn from_parts(index: u32, generation: u32) -> Option<Self> {
+        if index < MAX_INDICES && generation <= GENERATION_MASK {
+            Self::from_raw(index << GENERATION_BITS | generation)
+        } else {
+            None
+        }
+    }
+
     /// The raw bits, never 0.
     #[must_use]
     pub const fn raw(self) -> u32 {

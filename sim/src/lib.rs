@@ -34,6 +34,7 @@ pub mod rng;
 pub mod space;
 pub mod spots;
 pub mod statics;
+pub mod support;
 
 pub use config::{ConfigError, WorldConfig};
 pub use engine::SpawnError;

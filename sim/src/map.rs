@@ -4,9 +4,9 @@
 
 use crate::config::ConfigError;
 use crate::gate::{Axis, Gate, MAX_GATE_SPEED};
+use crate::grid::QUANTA_PER_M;
 use crate::ramp::{MAX_RUN, Ramp, Side};
 use crate::rng::{Stream, below, draw};
-use crate::schema::QUANTA_PER_M;
 
 /// How large a generated map is and how much stands on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

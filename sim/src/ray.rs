@@ -184,6 +184,8 @@ impl Strip {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ramp::{MAX_RUN, Ramp, Side};
+    use proptest::prelude::*;
 
     fn ray(from: [f32; 3], direction: [f32; 3]) -> Ray {
         Ray { from, direction: Vec3::from(direction).normalize(), reach: 10_000.0 }
@@ -246,5 +248,39 @@ mod tests {
         assert!(!strip.touches([-100.0, -100.0], [-20.0, -20.0]));
         let up = Strip::new(&ray([5.0, 0.0, 5.0], [0.0, 1.0, 0.0]), 10.0);
         assert!(up.holds(0.0, 0.0) && !up.holds(20.0, 5.0) && up.touches([10.0, 10.0], [30.0, 30.0]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_solid_begins_where_the_first_point_of_the_ray_is_in_it(
+            size in prop::array::uniform3(1i32..400),
+            low in prop::array::uniform3(-400i32..400),
+            run in 1..=MAX_RUN,
+            side in 0usize..4,
+            from in prop::array::uniform3(-900f32..900.0),
+            to in prop::array::uniform3(-500f32..500.0),
+        ) {
+            let up = [Side::East, Side::West, Side::South, Side::North][side];
+            let ramp = Ramp { min: low, height: size[1], width: size[2], run, up };
+            let (bounds, slope) = (ramp.bounds(), ramp.slope());
+            let ray = Ray { reach: 3000.0, ..Ray::between(from, to) };
+            // Whether the point so far along is in the solid made smaller by `margin` all around.
+            let inside = |way: f32, wedge: bool, margin: f32| {
+                let at = ray.at(way);
+                let within = |axis: usize| {
+                    at[axis] > bounds.min[axis] as f32 + margin && at[axis] < bounds.max[axis] as f32 - margin
+                };
+                let climb = slope.sign as f32 * (at[slope.axis] - slope.low as f32) / run as f32;
+                (0..3).all(within) && (!wedge || at[1] - (bounds.min[1] as f32) < climb - 1.5 * margin)
+            };
+            for (wedge, hit) in [(false, box_hit(&ray, &bounds)), (true, wedge_hit(&ray, &bounds, &slope))] {
+                let before = hit.unwrap_or(ray.reach);
+                let ways = (0..3000).map(|way| way as f32).take_while(|way| *way < before - 0.1);
+                for way in ways {
+                    prop_assert!(!inside(way, wedge, 0.1), "{way} {hit:?} {ramp:?}");
+                }
+                prop_assert!(hit.is_none_or(|way| inside(way, wedge, -0.1)), "{hit:?} {ramp:?}");
+            }
+        }
     }
 }

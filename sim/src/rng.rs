@@ -13,6 +13,14 @@ pub enum Stream {
     Spawn = 2,
     /// What NPCs do next.
     Wander = 3,
+    /// Whether an NPC's attack hits.
+    Attack = 4,
+    /// What the dead leave.
+    Drop = 5,
+    /// How the rays of a shot spread.
+    Spread = 6,
+    /// Which kind an NPC is.
+    Kind = 7,
 }
 
 /// 64 random bits for `(seed, stream, tick, entity)`.

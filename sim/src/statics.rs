@@ -1,11 +1,13 @@
 //! The map's solids by place: what is near a body, and what a ray meets, at any tick.
 
+use crate::contact::RADIUS;
 use crate::gate::Slide;
 use crate::map::{Map, StaticBox};
-use crate::ramp::Slope;
+use crate::ramp::{Ramp, Slope};
 use crate::ray::{Ray, Strip, box_hit, box_hit_at, wedge_hit};
 use crate::rewind::Moment;
 use crate::space::Rectangles;
+use core::ops::RangeInclusive;
 use glam::Vec3;
 
 /// What a solid is.
@@ -30,9 +32,24 @@ pub struct Solid {
     pub shape: Shape,
 }
 
+impl From<StaticBox> for Solid {
+    fn from(bounds: StaticBox) -> Self {
+        Self { number: 0, bounds, shape: Shape::Block }
+    }
+}
+
+impl From<Ramp> for Solid {
+    fn from(ramp: Ramp) -> Self {
+        Self { number: 0, bounds: ramp.bounds(), shape: Shape::Wedge(ramp.slope()) }
+    }
+}
+
 /// The solids of a map, with the gates where they are at any tick of one rate.
 pub struct Statics {
     rectangles: Rectangles,
+    /// Where any of them is, and where gates may move a body.
+    built: Cells,
+    stirred: Cells,
     gates: Vec<Slide>,
     /// Those that stand still.
     fixed: Vec<(StaticBox, Shape)>,
@@ -45,14 +62,32 @@ impl Statics {
         let boxes = map.boxes().iter().map(|solid| (*solid, Shape::Block));
         let ramps = map.ramps().iter().map(|ramp| (ramp.bounds(), Shape::Wedge(ramp.slope())));
         let fixed: Vec<_> = boxes.chain(ramps).collect();
-        let bounds = map.gates().iter().map(|gate| gate.swept()).chain(fixed.iter().map(|(bounds, _)| *bounds));
-        let rectangles = Rectangles::new(bounds.map(|StaticBox { min, max }| [[min[0], min[2]], [max[0], max[2]]]));
-        Self { rectangles, gates: map.gates().iter().map(|gate| Slide::new(gate, rate_hz)).collect(), fixed }
+        let flat = |StaticBox { min, max }: StaticBox| [[min[0], min[2]], [max[0], max[2]]];
+        let mut bounds: Vec<_> = map.gates().iter().map(|gate| flat(gate.swept())).collect();
+        let mut stirred = Cells::new(map.half_extent());
+        for [min, max] in &bounds {
+            stirred.fill(min.map(|at| at - RADIUS - 2), max.map(|at| at + RADIUS + 2));
+        }
+        bounds.extend(fixed.iter().map(|(bounds, _)| flat(*bounds)));
+        let mut built = Cells::new(map.half_extent());
+        bounds.iter().for_each(|[min, max]| built.fill(*min, *max));
+        let rectangles = Rectangles::new(bounds.into_iter());
+        Self {
+            rectangles,
+            built,
+            stirred,
+            gates: map.gates().iter().map(|gate| Slide::new(gate, rate_hz)).collect(),
+            fixed,
+        }
     }
 
     /// Replaces `out` by the solids that touch the rectangle `min..=max` of x and z (1/256 m) after `tick`, by number.
     pub fn near(&self, min: [i32; 2], max: [i32; 2], tick: u64, out: &mut Vec<Solid>) {
         out.clear();
+        // Most looks are at empty ground, and cost nothing.
+        if !self.built.holds(min, max) {
+            return;
+        }
         self.rectangles.touching(min, max, |number| {
             let Some(solid) = self.solid(number, tick) else { return };
             let StaticBox { min: low, max: high } = solid.bounds;
@@ -63,6 +98,12 @@ impl Statics {
         });
         // The order of pushes decides bits, so it must not be the tree's business.
         out.sort_unstable_by_key(|solid| solid.number);
+    }
+
+    /// Whether a gate ever comes near a body at that x and z (1/256 m).
+    #[must_use]
+    pub fn moves_near(&self, at: [i32; 2]) -> bool {
+        !self.gates.is_empty() && self.stirred.holds(at, at)
     }
 
     /// How far along the ray (1/256 m) the first solid of that moment begins, or the ground.
@@ -103,6 +144,59 @@ impl Statics {
             (bounds, Shape::Wedge(slope)) => wedge_hit(ray, bounds, slope),
             (bounds, _) => box_hit(ray, bounds),
         }
+    }
+}
+
+/// Which cells of the map hold something.
+struct Cells {
+    half_extent: i32,
+    /// Cells on a side, and a cell's side as a power of two of quanta.
+    side: i32,
+    shift: u32,
+    bits: Vec<u64>,
+}
+
+impl Cells {
+    /// The most cells on a side, so that all fit a processor's nearer caches.
+    const MAX_SIDE: i32 = 512;
+
+    fn new(half_extent: i32) -> Self {
+        // From 4 m on.
+        let mut shift = 10;
+        while (2 * half_extent) >> shift >= Self::MAX_SIDE {
+            shift += 1;
+        }
+        let side = ((2 * half_extent) >> shift) + 1;
+        Self { half_extent, side, shift, bits: vec![0; (side * side) as usize / 64 + 1] }
+    }
+
+    /// The first and the last cell of an interval, those beyond the map as the ones at its edge.
+    fn cells(&self, from: i32, to: i32) -> RangeInclusive<i32> {
+        let cell = |at: i32| (at.saturating_add(self.half_extent) >> self.shift).clamp(0, self.side - 1);
+        cell(from)..=cell(to)
+    }
+
+    fn fill(&mut self, min: [i32; 2], max: [i32; 2]) {
+        for z in self.cells(min[1], max[1]) {
+            for x in self.cells(min[0], max[0]) {
+                let at = (z * self.side + x) as usize;
+                if let Some(word) = self.bits.get_mut(at / 64) {
+                    *word |= 1 << (at % 64);
+                }
+            }
+        }
+    }
+
+    fn holds(&self, min: [i32; 2], max: [i32; 2]) -> bool {
+        for z in self.cells(min[1], max[1]) {
+            for x in self.cells(min[0], max[0]) {
+                let at = (z * self.side + x) as usize;
+                if self.bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 != 0) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
 

@@ -195,7 +195,7 @@ impl Cluster {
                         continue;
                     }
                 }
-                ToZone::Input { conn, tick, input } => {
+                ToZone::Input { conn, tick, input, .. } => {
                     if self.inputs.insert(conn.0, tick).is_some_and(|newest| tick <= newest) {
                         broken = Some(tick);
                     }

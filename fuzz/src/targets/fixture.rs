@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, Kind, SESSION, Table};
+use netcode::channel::{EVENT, INPUT, Kind, SESSION, Table};
 use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Ephemeral, OsEntropy, Psk, SessionKeys};
 use netcode::error::CloseReason;
 use netcode::frame::{Control, Head, write_control, write_message, write_snapshot_head};
@@ -29,6 +29,13 @@ pub static CHANNELS: LazyLock<(Table, u64)> = LazyLock::new(|| {
     let hash = table.hash();
     (table, hash)
 });
+
+/// The channels that [`LAB`] adds to the standard ones.
+pub const ORDERED: u8 = EVENT + 1;
+pub const UNORDERED: u8 = ORDERED + 1;
+pub const DATAGRAM: u8 = UNORDERED + 1;
+pub const STATE: u8 = DATAGRAM + 1;
+pub const BLOCK: u8 = STATE + 1;
 
 /// A channel of every kind, and the table's hash.
 pub static LAB: LazyLock<(Table, u64)> = LazyLock::new(|| {

@@ -14,6 +14,8 @@ features! {
     One => "one input",
     Full => "as many inputs as a message takes",
     Repeated => "an input that repeats the one before",
+    Partly => "an input of which some fields stay and some differ",
+    Spelt => "more bytes than a writer needs",
     Truncated => "truncated",
     Padding => "bad padding",
 }
@@ -37,6 +39,13 @@ pub fn run(input: &[u8]) {
     if inputs.windows(2).any(|pair| pair[0] == pair[1]) {
         reach(Feature::Repeated);
     }
+    let partly = |pair: &[State]| {
+        let same = pair[0].iter().zip(&pair[1]).take(schema.input.len()).filter(|(a, b)| a == b).count();
+        same > 0 && same < schema.input.len()
+    };
+    if inputs.windows(2).any(partly) {
+        reach(Feature::Partly);
+    }
     bucket(inputs.len() as u64);
     assert!((1..=MAX_INPUTS).contains(&inputs.len()));
     for input in &inputs {
@@ -44,6 +53,9 @@ pub fn run(input: &[u8]) {
     }
     let again = encode(schema, &inputs);
     assert!(again.len() <= body.len(), "the writer needs more than the input had");
+    if again.len() < body.len() {
+        reach(Feature::Spelt);
+    }
     assert!(again.len() * 8 < max_input_bits(schema, inputs.len()) + 8);
     assert_eq!(read_inputs(schema, &again).as_deref(), Ok(inputs.as_slice()));
 }
@@ -56,7 +68,7 @@ fn encode(schema: &Schema, inputs: &[State]) -> Vec<u8> {
     out[..len].to_vec()
 }
 
-/// Messages of every length, with and without repeats.
+/// Messages of every length, of inputs that repeat the one before and of those that do in part.
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut rng = Rng::new(0).fork("input seeds");
     let mut seeds = Vec::new();
@@ -65,11 +77,12 @@ pub fn seeds() -> Vec<Vec<u8>> {
         for count in 1..=MAX_INPUTS {
             let mut inputs = vec![schema::random_state(&mut rng, schema.input)];
             while inputs.len() < count {
-                let next = if rng.chance(0.5) {
-                    inputs[inputs.len() - 1]
-                } else {
-                    schema::random_state(&mut rng, schema.input)
-                };
+                let mut next = inputs[inputs.len() - 1];
+                if rng.chance(0.5) {
+                    let other = schema::random_state(&mut rng, schema.input);
+                    let changed = next.iter_mut().zip(&other).filter(|_| rng.chance(0.4));
+                    changed.for_each(|(place, value)| *place = *value);
+                }
                 inputs.push(next);
             }
             let mut seed = vec![choice];

@@ -1,7 +1,7 @@
 //! The schemas that targets decode with: one with every kind of field that a schema can have, and the game's own.
 
 use netcode::rng::Rng;
-use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
+use netcode::schema::{Audience, Field, Kind, MAX_FIELDS, Predictor, Schema, State};
 
 const fn field(name: &'static str, bits: u8, signed: bool, group: u8, order: u8) -> Field {
     Field {
@@ -76,12 +76,14 @@ static EXTREMES: Schema = Schema {
             ],
         },
         Kind { name: "mark", fields: &[] },
+        Kind { name: "full", fields: &[field("part", 32, true, 7, 31); MAX_FIELDS] },
     ],
     input: &[
-        field("wide", 32, true, 0, 0),
+        field("wide", 32, true, 6, 0),
         field("unsigned", 31, false, 0, 1),
-        field("on", 1, false, 0, 0),
+        field("on", 1, false, 6, 0),
         cyclic(field("yaw", 12, false, 0, 4)),
+        field("seldom", 28, false, 3, 0),
     ],
 };
 

@@ -110,6 +110,16 @@ pub struct Built {
     pub pn: u64,
 }
 
+/// What the newest ack tells about the way there: a packet sent then was with the peer for so long before it wrote the packet
+/// that the ack came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckTiming {
+    /// When the packet was sent.
+    pub sent: Time,
+    /// For how long the peer had it, in steps of 250 µs.
+    pub held: Duration,
+}
+
 /// The acknowledgement that this end owes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Owed {
@@ -163,6 +173,8 @@ pub struct Connection {
     next_pn: u64,
     replay: ReplayWindow,
     largest_at: Time,
+    /// Of the newest ack, until it is taken.
+    ack_timing: Option<AckTiming>,
     recovery: Recovery,
     rate: RateControl,
     policer: Option<Policer>,
@@ -213,6 +225,7 @@ impl Connection {
             next_pn: 0,
             replay: ReplayWindow::default(),
             largest_at: now,
+            ack_timing: None,
             recovery: Recovery::default(),
             tick: rate.tick,
             rate: RateControl::new(rate),
@@ -262,6 +275,11 @@ impl Connection {
         self.state == State::Closed
     }
 
+    /// What the newest ack tells about the way there, once.
+    pub fn take_ack_timing(&mut self) -> Option<AckTiming> {
+        self.ack_timing.take()
+    }
+
     /// Round-trip time, loss, rates and queues as seen from here.
     #[must_use]
     pub fn quality(&self, now: Time) -> Quality {
@@ -276,6 +294,12 @@ impl Connection {
             dropped: self.lanes.iter().map(|lane| lane.dropped).sum(),
             ..self.recovery.quality()
         }
+    }
+
+    /// Mean deviation of the round-trip time, as in [`Connection::quality`].
+    #[must_use]
+    pub const fn jitter(&self) -> core::time::Duration {
+        core::time::Duration::from_micros(self.recovery.rtt().variance())
     }
 
     /// At a client: its estimate of the server's clock.

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Connection, MAX_MALFORMED, State, TimeQuestion};
+use super::{AckTiming, Connection, MAX_MALFORMED, State, TimeQuestion};
 use crate::channel::Table;
 use crate::error::{CloseReason, DisconnectReason};
 use crate::frame::{Control, Frame, Head, Malformed, Parsed};
@@ -249,15 +249,18 @@ impl Connection {
         let next_pn = self.next_pn;
         let (recovery, mut settler) = self.settler(now, inbox);
         let (samples, spurious) = (recovery.rtt().samples(), recovery.spurious());
+        let mut timing = None;
         recovery.on_ack(now, ack, next_pn, |settled| {
             let measures = settled.packet.eliciting && low16(settled.pn) == ack.largest;
             let delay = ack.delay_micros().filter(|_| measures).map(Duration::from_micros);
+            timing = timing.or(delay.map(|held| AckTiming { sent: settled.sent, held }));
             settler.settle(settled, delay);
         })?;
         if recovery.rtt().samples() > samples {
             settler.rate.on_rtt(now, recovery.rtt().latest(), recovery.rtt().recent_min());
         }
         settler.rate.on_spurious((recovery.spurious() - spurious) as u32);
+        self.ack_timing = timing;
         self.after_settling(now);
         Ok(())
     }

@@ -319,6 +319,12 @@ impl ServerEndpoint {
         Some(self.slots.get(conn)?.connection.quality(now))
     }
 
+    /// The mean deviation of a connection's round-trip time, at less cost than [`ServerEndpoint::quality`].
+    #[must_use]
+    pub fn jitter(&self, conn: ConnId) -> Option<core::time::Duration> {
+        Some(self.slots.get(conn)?.connection.jitter())
+    }
+
     /// What was agreed on with a client.
     #[must_use]
     pub fn features(&self, conn: ConnId) -> Option<Features> {

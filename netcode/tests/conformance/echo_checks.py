@@ -1,4 +1,4 @@
-"""Checks of everything that two tables, eight channels and a moving client can show, against ``bots echo``.
+"""Checks of everything that two tables, nine channels and a moving client can show, against ``bots echo``.
 
 Section 20 of SPEC.md: what goes out comes back. Used by ``run.py``.
 """
@@ -536,7 +536,7 @@ def frame_cases() -> list[Case]:
         Case("F-1 the preamble ends early", b"\x01"),
         Case("F-2 a byte behind the end", b"\0\0"),
         Case("F-2 padding that is not zero", b"\x80"),
-        Case("F-3 no such channel", bits(MESSAGE, (8, 4), (0, 1), (0, 6))),
+        Case("F-3 no such channel", bits(MESSAGE, (len(zw.LAB_CHANNELS), 4), (0, 1), (0, 6))),
         Case("F-4 a message on the snapshot channel", bits(MESSAGE, (0, 4), (0, 1), (0, 6))),
         Case("F-5 a body cut short", bits(MESSAGE, (state, 4), (0, 1), (9, 6), (0, 8))),
         Case("F-5 a head cut short", bits(MESSAGE, (unordered, 4), (0, 1), (0, 6), (0, 8))),

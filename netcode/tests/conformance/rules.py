@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import sys
 from collections.abc import Callable
 
@@ -16,7 +17,8 @@ import zonewire as zw
 from vectors import Tally, drop_cause
 
 SUITE = zw.CipherSuite.CHACHA20_POLY1305
-ORDERED, UNORDERED, DATAGRAM, BLOCK = (zw.LAB_CHANNELS[i] for i in (3, 4, 5, 7))
+CHANNELS = (zw.ORDERED_CHANNEL, zw.UNORDERED_CHANNEL, zw.DATAGRAM_CHANNEL, zw.BLOCK_CHANNEL)
+ORDERED, UNORDERED, DATAGRAM, BLOCK = (zw.LAB_CHANNELS[i] for i in CHANNELS)
 FULL = bytes(zw.PIECE)
 
 
@@ -102,7 +104,7 @@ def check_reliable(t: Tally, seed: int) -> None:
     """C-4 to C-8: a sender and a receiver with half of the packets lost and all of them mixed up."""
     rng = random.Random(seed)
     for channel in (ORDERED, UNORDERED, ORDERED._replace(longest=2048, queue=5000)):
-        sender, receiver = zw.ReliableSender(3, channel), zw.ReliableReceiver(channel)
+        sender, receiver = zw.ReliableSender(zw.ORDERED_CHANNEL, channel), zw.ReliableReceiver(channel)
         lengths = (0, 1, 1023, 1024, 1025, 2048, channel.longest)
         messages = [rng.randbytes(rng.choice(lengths)) for _ in range(60)]
         for message in messages:
@@ -136,7 +138,7 @@ def check_blocks(t: Tally, seed: int) -> None:
     """C-9 to C-11."""
     rng = random.Random(seed)
     channel = BLOCK._replace(queue=8 * 1024)
-    sender, receiver = zw.BlockSender(7, channel), zw.BlockReceiver(channel)
+    sender, receiver = zw.BlockSender(zw.BLOCK_CHANNEL, channel), zw.BlockReceiver(channel)
     sayer = zw.BlockSayer(7, receiver)
     blocks = [rng.randbytes(length) for length in (1, 1023, 1024, 1025, 8192, 8193, 100_000)]
     for block in blocks:
@@ -235,15 +237,15 @@ def check_frames(t: Tally, seed: int) -> None:
         lambda: zw.Close(zw.CloseReason(rng.randrange(6))),
         lambda: zw.PathChallenge(rng.randbytes(8)),
         lambda: zw.TimeReply(rng.getrandbits(32), rng.getrandbits(64), rng.getrandbits(32)),
-        lambda: zw.Message(1, rng.randbytes(rng.randrange(65))),
-        lambda: zw.Message(2, rng.randbytes(99), zw.Segment(rng.getrandbits(16), True, rng.random() < 0.5)),
-        lambda: zw.Message(5, rng.randbytes(70)),
-        lambda: zw.Message(5, rng.randbytes(5), zw.Part(rng.getrandbits(16), 7, rng.randrange(8))),
+        lambda: zw.Message(zw.INPUT_CHANNEL, rng.randbytes(rng.randrange(129))),
+        lambda: zw.Message(zw.SESSION_CHANNEL, rng.randbytes(99), zw.Segment(rng.getrandbits(16), True, rng.random() < 0.5)),
+        lambda: zw.Message(zw.DATAGRAM_CHANNEL, rng.randbytes(70)),
+        lambda: zw.Message(zw.DATAGRAM_CHANNEL, rng.randbytes(5), zw.Part(rng.getrandbits(16), 7, rng.randrange(8))),
         lambda: zw.Message(
-            7, rng.randbytes(8), zw.Chunk(rng.getrandbits(16), 1 + rng.getrandbits(24), 16383)
+            zw.BLOCK_CHANNEL, rng.randbytes(8), zw.Chunk(rng.getrandbits(16), 1 + rng.getrandbits(24), 16383)
         ),
-        lambda: zw.Message(7, b"", zw.Credit(rng.getrandbits(16), rng.getrandbits(15))),
-        lambda: zw.Message(7, b"", zw.Cancel(rng.getrandbits(16), rng.random() < 0.5)),
+        lambda: zw.Message(zw.BLOCK_CHANNEL, b"", zw.Credit(rng.getrandbits(16), rng.getrandbits(15))),
+        lambda: zw.Message(zw.BLOCK_CHANNEL, b"", zw.Cancel(rng.getrandbits(16), rng.random() < 0.5)),
     ]
     wrong = 0
     for _ in range(2000):
@@ -259,6 +261,63 @@ def check_frames(t: Tally, seed: int) -> None:
     t.equal("frames: 2000 packets written and read", wrong, 0)
 
 
+def check_inputs(t: Tally, seed: int) -> None:
+    """I-1: whatever is written is read again, and nothing else makes the reader fail."""
+    rng, fields = random.Random(seed), zw.STANDARD_SCHEMA.input
+    wrong = 0
+    for _ in range(2000):
+        inputs = [zw.Input()]
+        while len(inputs) <= zw.INPUTS_PER_MESSAGE:
+            values = (rng.randint(f.low, f.high) if rng.random() < 0.3 else old for f, old in zip(fields, inputs[-1]))
+            inputs.append(zw.Input(*values))
+        inputs = inputs[1 : 2 + rng.randrange(zw.INPUTS_PER_MESSAGE)]
+        body = zw.encode_inputs(inputs)
+        wrong += zw.decode_inputs(body) != inputs
+        changed = bytearray(body[: 1 + rng.randrange(len(body))])
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        try:
+            again = zw.decode_inputs(bytes(changed))
+        except (zw.EndOfData, ValueError):
+            continue
+        wrong += len(zw.encode_inputs(again)) > len(changed)
+    t.equal("inputs: 2000 messages written and read", wrong, 0)
+
+
+def check_events(t: Tally) -> None:
+    """M-5."""
+    somebody = 7 << 12 | 1
+    good = {
+        struct.pack("<IBBIBBH", 5, 0, 0, somebody, 30, 1, 120): (5, 0, 0, (somebody, 30, 1, 120)),
+        struct.pack("<IBBIBH", 5, 1, 1, 0, 30, 120): (5, 1, 1, (0, 30, 120)),
+        struct.pack("<IBBIH", 0xFFFF_FFFF, 0, 2, somebody, 60): (-1, 0, 2, (somebody, 60)),
+        struct.pack("<IBB", 5, 0, 3): (5, 0, 3, ()),
+        struct.pack("<IBBIB", 5, 0, 4, 9000, 3): (5, 0, 4, (9000, 3)),
+        struct.pack("<IBBIBH", 5, 0, 5, somebody, 2, 10): (5, 0, 5, (somebody, 2, 10)),
+        struct.pack("<IBBB", 5, 0, 6, 8): (5, 0, 6, (8,)),
+    }
+    for data, (tick, *rest) in good.items():
+        near = (1 << 32) + 3
+        t.equal(f"event {data.hex()}", tuple(zw.decode_event(data, near)), ((1 << 32) + tick, *rest))
+        t.equal(f"event {data.hex()}, cut", no_event(data[:-1]), True)
+        t.equal(f"event {data.hex()}, continued", no_event(data + b"\0"), True)
+    for data in (
+        struct.pack("<IBBIBBH", 5, 0, 0, somebody, 30, 2, 120),
+        struct.pack("<IBBIBH", 5, 0, 5, 0, 2, 10),
+        struct.pack("<IBBB", 5, 0, 6, 9),
+        struct.pack("<IBB", 5, 0, 7),
+    ):
+        t.equal(f"no event {data.hex()}", no_event(data), True)
+
+
+def no_event(data: bytes) -> bool:
+    """Whether these bytes are none."""
+    try:
+        zw.decode_event(data, 0)
+    except zw.MessageError:
+        return True
+    return False
+
+
 def check_all(t: Tally, seed: int = 1) -> None:
     """All of them."""
     check_key_phases(t)
@@ -267,6 +326,8 @@ def check_all(t: Tally, seed: int = 1) -> None:
     check_blocks(t, seed)
     check_attempt(t)
     check_frames(t, seed)
+    check_inputs(t, seed)
+    check_events(t)
 
 
 def main() -> int:

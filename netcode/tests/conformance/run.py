@@ -45,7 +45,8 @@ TAMPERED = 5
 ROLL_PACKETS = 50
 METRE, METRE_PER_SECOND = 256, 64
 WORLD = ["--half-extent", "40", "--boxes", "0", "--npcs", "40", "--seed", "5"]
-X, Y, Z, VX, VY, VZ, YAW, FLAGS = range(8)
+MAP = 40, 0, 5  # of that world: half extent, boxes, seed
+X, Y, Z, VX, VY, VZ, YAW, FLAGS, PITCH = range(9)
 
 
 # --- The server -----------------------------------------------------------------------------------
@@ -180,9 +181,9 @@ def walk(sessions: Sequence[Session], seconds: float, buttons: int) -> list[Walk
     walks = []
     for session in sessions:
         axis, sign = toward_middle(session)
-        yaw = (1024 if axis == X else 0) + (2048 if sign < 0 else 0)
+        yaw = (1 << 14 if axis == X else 0) + (1 << 15 if sign < 0 else 0)
         move = (15 * sign, 0) if axis == X else (0, 15 * sign)
-        session.input = zw.Input(*move, yaw, buttons)
+        session.input = zw.Input(*move, yaw, pitch=-5000, buttons=buttons)
         walks.append(Walk(session, axis, sign, session.input))
     play(sessions, seconds)
     for session in sessions:
@@ -225,7 +226,8 @@ class Walk:
         t.check(f"{name}: and nowhere else", aside < 0.3, f"{aside:.2f} m aside")
         pace = self.sign * after[self.axis - X + VX] / METRE_PER_SECOND
         t.check(f"{name}: at full speed", abs(pace - speed) < 0.1, f"{pace:.2f} m/s")
-        t.equal(f"{name}: looks where it was told", after[YAW], self.input.yaw)
+        shown = self.input.yaw >> 4, (self.input.pitch + 256) >> 9
+        t.equal(f"{name}: looks where it was told", (after[YAW], after[PITCH]), shown)
         end = self.session.own()
         t.check(
             f"{name}: stands still after it", end is not None and (end.state[VX], end.state[VZ]) == (0, 0)
@@ -253,6 +255,7 @@ def check_neighbours(t: vectors.Tally, name: str, session: Session) -> None:
     if own is None or welcome is None:
         t.check(f"{name}: sees itself", False)
         return
+    t.equal(f"{name}: Welcome says what map it is", (welcome.half_extent_m, welcome.boxes, welcome.map_seed), MAP)
     others = [e for e in session.up.world.slots.values() if e is not own]
     far = max((distance(own.state, e.state) for e in others), default=0.0)
     npcs = sum(e.kind == 1 for e in others)
@@ -558,7 +561,7 @@ def check_compact(t: vectors.Tally, server: Server) -> None:
         return
     # What moves fills the tables: circles, each at its own pace.
     for i, session in enumerate(sessions):
-        session.input = zw.Input(move_x=15 - 4 * i, move_z=9, yaw=500 * i)
+        session.input = zw.Input(move_x=15 - 4 * i, move_z=9, yaw=8000 * i)
     drive(sessions, lambda: all(s.up.compact_snapshots > 0 for s in sessions), 15)
     before = [session.up.compact_snapshots for session in sessions]
     # Tables take this decoder so long that its inputs may come too late, which is not the question here.

@@ -783,8 +783,9 @@ class Channel(NamedTuple):
 
 STANDARD_CHANNELS = (
     Channel("snapshot", ChannelKind.SNAPSHOT, 2, 1, 512, 0, 1352, 0),
-    Channel("input", ChannelKind.SEQUENCED, 1, 1, 0, 0, 64, 0),
+    Channel("input", ChannelKind.SEQUENCED, 1, 1, 0, 0, 128, 0),
     Channel("session", ChannelKind.RELIABLE_ORDERED, 3, 1, 0, 0, 1024, 16384),
+    Channel("event", ChannelKind.RELIABLE_UNORDERED, 3, 1, 0, 0, 64, 16384),
 )
 LAB_CHANNELS = (
     *STANDARD_CHANNELS,
@@ -794,8 +795,8 @@ LAB_CHANNELS = (
     Channel("state", ChannelKind.SEQUENCED, 4, 1, 0, 0, 1100, 0),
     Channel("block", ChannelKind.BLOCK, 7, 1, 0, 0, 16777216, 1048576),
 )
-SNAPSHOT_CHANNEL, INPUT_CHANNEL, SESSION_CHANNEL = range(3)
-ORDERED_CHANNEL, UNORDERED_CHANNEL, DATAGRAM_CHANNEL, STATE_CHANNEL, BLOCK_CHANNEL = range(3, 8)
+SNAPSHOT_CHANNEL, INPUT_CHANNEL, SESSION_CHANNEL, EVENT_CHANNEL = range(4)
+ORDERED_CHANNEL, UNORDERED_CHANNEL, DATAGRAM_CHANNEL, STATE_CHANNEL, BLOCK_CHANNEL = range(4, 9)
 
 
 def channels_canonical(channels: Sequence[Channel]) -> bytes:
@@ -1947,14 +1948,14 @@ def fields_canonical(fields: Sequence[Field]) -> bytes:
     return bytes([len(fields)]) + b"".join(f.canonical() for f in fields)
 
 
-def _body_fields() -> tuple[Field, ...]:
-    """The fields that players and NPCs have in common."""
+def _body_fields(velocity_bits: int = 12) -> tuple[Field, ...]:
+    """The fields that all kinds have in common."""
 
     def position(name: str, bits: int, group: int, velocity: int) -> Field:
         return Field(name, bits, True, False, 256, "m", group, 0, Linear(velocity, 4))
 
     def velocity(name: str, group: int, order: int, fall: Fall | None = None) -> Field:
-        return Field(name, 12, True, False, 64, "m/s", group, order, fall)
+        return Field(name, velocity_bits, True, False, 64, "m/s", group, order, fall)
 
     return (
         position("x", 21, 0, 3),
@@ -1964,23 +1965,53 @@ def _body_fields() -> tuple[Field, ...]:
         velocity("vy", 1, 10, Fall(1280, 1920, 7, 1)),
         velocity("vz", 0, 8),
         Field("yaw", 12, False, True, 4096, "turn", 2, 9),
-        Field("flags", 4, False, False, 1, "bits", 3, 0),
+        Field("flags", 11, False, False, 1, "bits", 3, 0),
     )
+
+
+def _count(name: str, bits: int, group: int, unit: str = "number", scale: int = 1, owners: bool = False) -> Field:
+    """What seldom changes."""
+    return Field(name, bits, False, False, scale, unit, group, 0, owners=owners)
 
 
 STANDARD_SCHEMA = Schema(
     kinds=(
         Kind(
             "player",
-            (*_body_fields(), Field("stamina", 6, False, False, 63, "full", 4, 0, owners=True)),
+            (
+                *_body_fields(),
+                Field("pitch", 7, True, False, 128, "turn", 2, 0),
+                _count("health", 7, 4, "full", 100),
+                _count("level", 6, 4),
+                _count("stamina", 6, 5, "full", 63, owners=True),
+                _count("armour", 7, 6, "full", 100, owners=True),
+                _count("ready", 12, 7, "tick", owners=True),
+                _count("ammo_a", 16, 7, "rounds", owners=True),
+                _count("ammo_b", 16, 7, "rounds", owners=True),
+            ),
         ),
-        Kind("npc", (*_body_fields(), Field("archetype", 8, False, False, 1, "number", 4, 0))),
+        Kind("npc", (*_body_fields(), _count("archetype", 8, 5), _count("health", 7, 4, "full", 100))),
+        Kind(
+            "projectile",
+            (
+                *_body_fields(velocity_bits=14),
+                _count("owner", 28, 4, "id"),
+                _count("launched", 12, 4, "tick"),
+                _count("ordinal", 2, 4),
+            ),
+        ),
+        Kind("loot", (*_body_fields(), _count("item", 8, 4), _count("amount", 10, 4))),
     ),
     input=(
         Field("move_x", 5, True, False, 15, "full speed", 0, 0),
         Field("move_z", 5, True, False, 15, "full speed", 0, 0),
-        Field("yaw", 12, False, True, 4096, "turn", 1, 9),
-        Field("buttons", 4, False, False, 1, "bits", 2, 0),
+        Field("yaw", 16, False, True, 65536, "turn", 1, 0),
+        Field("pitch", 16, True, False, 65536, "turn", 2, 0),
+        _count("buttons", 8, 3, "bits"),
+        _count("weapon", 4, 3),
+        _count("view", 11, 4, "ticks", 32),
+        _count("instant", 4, 4, "ticks", 16),
+        _count("target", 28, 5, "id"),
     ),
 )
 
@@ -2337,10 +2368,15 @@ class Input(NamedTuple):
     move_x: int = 0
     move_z: int = 0
     yaw: int = 0
+    pitch: int = 0
     buttons: int = 0
+    weapon: int = 0
+    view: int = 0
+    instant: int = 0
+    target: int = 0
 
 
-SPRINT, JUMP = 1, 2
+SPRINT, JUMP, FIRE, RELOAD = 1, 2, 4, 8
 
 
 def encode_inputs(newest_first: Sequence[Input], schema: Schema = STANDARD_SCHEMA) -> bytes:
@@ -2351,19 +2387,34 @@ def encode_inputs(newest_first: Sequence[Input], schema: Schema = STANDARD_SCHEM
         if before is not None:
             out.bits(entry == before, 1)
         if entry != before:
-            for f, value in zip(schema.input, entry):
-                out.bits(value, f.bits)
+            base = Input(*(0 for _ in schema.input)) if before is None else before
+            for group in input_groups(schema):
+                out.bits(differs := any(entry[i] != base[i] for i in group), 1)
+                for i in group if differs else ():
+                    out.bits(entry[i], schema.input[i].bits)
         before = entry
     return out.finish()
+
+
+def input_groups(schema: Schema) -> list[list[int]]:
+    """The fields of each group that an input has, ascending (I-1)."""
+    return [
+        [i for i, f in enumerate(schema.input) if f.group == group]
+        for group in sorted({f.group for f in schema.input})
+    ]
 
 
 def decode_inputs(body: bytes, schema: Schema = STANDARD_SCHEMA) -> list[Input]:
     """The inputs of a message, newest first (I-1); raises :class:`EndOfData` or :class:`ValueError`."""
     stream = BitReader(body)
     inputs: list[Input] = []
+    values = [0] * len(schema.input)
     for _ in range(stream.bits(3) + 1):
-        same = bool(inputs) and stream.flag()
-        inputs.append(inputs[-1] if same else Input(*(f.read(stream) for f in schema.input)))
+        if not inputs or not stream.flag():
+            for group in input_groups(schema):
+                for i in group if stream.flag() else ():
+                    values[i] = schema.input[i].read(stream)
+        inputs.append(Input(*values))
     if not stream.only_padding_left():
         raise ValueError("more than zero padding behind the last input")
     return inputs
@@ -2412,6 +2463,11 @@ class Welcome(NamedTuple):
     zone: int
     map_seed: int
     aoi_radius_m: int
+    half_extent_m: int
+    boxes: int
+    gates: int
+    ramps: int
+    rules: int
 
 
 class Notice(NamedTuple):
@@ -2472,8 +2528,8 @@ class TablesParts:
 def decode_message(body: bytes) -> Welcome | Notice | TablesPart | TablesReady:
     """Reads a session message (section 16)."""
     kind, rest = body[:1], body[1:]
-    if kind == b"\1" and len(body) == 19:
-        return Welcome(*struct.unpack("<IIQH", rest))
+    if kind == b"\1" and len(body) == 41:
+        return Welcome(*struct.unpack("<IIQHHIIIQ", rest))
     if kind == b"\2" and len(rest) <= 256:
         try:
             return Notice(rest.decode())
@@ -2484,6 +2540,33 @@ def decode_message(body: bytes) -> Welcome | Notice | TablesPart | TablesReady:
     if kind == b"\4" and len(rest) == 1:
         return TablesReady(*rest)
     raise MessageError("an unknown kind or a wrong length")
+
+
+class GameEvent(NamedTuple):
+    """What the game tells its player once (M-5)."""
+
+    tick: int
+    ordinal: int
+    tag: int
+    body: tuple[int, ...]
+
+
+EVENT_BODIES = ("<IBBH", "<IBH", "<IH", "<", "<IB", "<IBH", "<B")
+EVENT_CAUSES = 9
+
+
+def decode_event(body: bytes, near_tick: int) -> GameEvent:
+    """Reads an event (M-5), heard about that tick."""
+    try:
+        low, ordinal, tag = struct.unpack_from("<IBB", body)
+        values = struct.unpack(EVENT_BODIES[tag], body[6:])
+    except (struct.error, IndexError):
+        raise MessageError("no event") from None
+    wrong_flag, nobody = tag == 0 and values[2] > 1, tag == 5 and values[0] == 0
+    if wrong_flag or nobody or tag == 6 and values[0] >= EVENT_CAUSES:
+        raise MessageError("an event that says what cannot be")
+    tick = near_tick + (low - near_tick + 2**31) % 2**32 - 2**31
+    return GameEvent(tick, ordinal, tag, values)
 
 
 # --- 8 to 12 The connection -----------------------------------------------------------------------
@@ -3002,6 +3085,7 @@ class Connection(Peer):
         self.server_tick = accepted.tick
         self.welcome: Welcome | None = None
         self.notices: list[str] = []
+        self.events: list[GameEvent] = []
         self.parts = TablesParts()
         self.compact_snapshots = 0
         self.on_snapshot: Callable[[Applied], None] = lambda applied: None
@@ -3036,12 +3120,15 @@ class Connection(Peer):
             self.must_close = CloseReason.PROTOCOL_ERROR
 
     def _deliver(self, channel: int, body: bytes) -> None:
-        """M-1 to M-3; an input that goes the wrong way is ignored (C-13)."""
-        if channel != SESSION_CHANNEL:
+        """M-1 to M-5; an input that goes the wrong way is ignored (C-13)."""
+        if channel not in (SESSION_CHANNEL, EVENT_CHANNEL) or self.terms.channels != STANDARD_CHANNELS:
             super()._deliver(channel, body)
             return
         try:
-            self._take_message(decode_message(body))
+            if channel == EVENT_CHANNEL:
+                self.events.append(decode_event(body, self.server_tick))
+            else:
+                self._take_message(decode_message(body))
         except MessageError as error:
             self.drops[f"message: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR

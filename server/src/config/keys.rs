@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use netcode::channel::MAX_SNAPSHOT;
 use sim::MapConfig;
+use sim::config::MAX_REWIND_MS;
 
 use super::{ConfigError, ServerConfig};
 
@@ -130,9 +131,21 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         key: "world.boxes",
-        about: "Static boxes on the map, at most one per 16 m by 16 m.",
+        about: "Static boxes on the map. Boxes, gates and ramps are at most one per 16 m by 16 m.",
         unit: "boxes",
         rule: Range(0, 250_000, |c| c.world.boxes.into()),
+    },
+    Key {
+        key: "world.gates",
+        about: "Boxes on the map that slide to and fro.",
+        unit: "gates",
+        rule: Range(0, 250_000, |c| c.world.gates.into()),
+    },
+    Key {
+        key: "world.ramps",
+        about: "Wedges on the map that one can walk up.",
+        unit: "ramps",
+        rule: Range(0, 250_000, |c| c.world.ramps.into()),
     },
     Key {
         key: "world.npcs",
@@ -145,6 +158,19 @@ pub const KEYS: &[Key] = &[
         about: "Players admitted at once; later ones are told that the zone is full.",
         unit: "players",
         rule: Range(1, 10_000, |c| c.world.max_players.into()),
+    },
+    Key {
+        key: "world.rules",
+        about: "The file with the rulebook: weapons, NPC kinds, loot, levels. Unset: the standard one. Clients must have \
+                the same.",
+        unit: "",
+        rule: Unset("the path of a TOML file", "\"rules.toml\""),
+    },
+    Key {
+        key: "combat.max_rewind_ms",
+        about: "For a shot the others are set back to where the shooter saw them, at most by this much. 0: not at all.",
+        unit: "ms",
+        rule: Range(0, MAX_REWIND_MS as u64, |c| c.combat.max_rewind_ms.into()),
     },
     Key {
         key: "replication.aoi_radius_m",
@@ -196,6 +222,18 @@ pub const KEYS: &[Key] = &[
         about: "Weight of non-player characters.",
         unit: "percent",
         rule: Range(1, 10_000, |c| c.priority.npc.into()),
+    },
+    Key {
+        key: "priority.projectile",
+        about: "Weight of projectiles.",
+        unit: "percent",
+        rule: Range(1, 10_000, |c| c.priority.projectile.into()),
+    },
+    Key {
+        key: "priority.loot",
+        about: "Weight of things to pick up.",
+        unit: "percent",
+        rule: Range(1, 10_000, |c| c.priority.loot.into()),
     },
     Key {
         key: "priority.near",
@@ -327,6 +365,20 @@ pub const KEYS: &[Key] = &[
         rule: Range(1, 1_000_000, |c| c.load.prefix_cookie_burst.into()),
     },
     Key {
+        key: "record.dir",
+        about: "The directory that gets a recording of the world for each start, for `server replay`; it is made if it is not \
+                there. Unset: nothing is recorded.",
+        unit: "",
+        rule: Unset("the path of a directory", "\"recordings\""),
+    },
+    Key {
+        key: "record.states",
+        about: "Whether a recording also has the states that were not to be foreseen, so that a replay that goes another way \
+                can tell in what. It is several times as long then.",
+        unit: "",
+        rule: Text("true or false", |c| c.record.states.to_string()),
+    },
+    Key {
         key: "log.level",
         about: "The least important level that is written. \"info\" has one status line per second: its counters count \
                 since the line before, tick, players and connections are what is there now; roams: clients whose address \
@@ -414,7 +466,8 @@ mod tests {
     #[test]
     fn uncommenting_the_examples_gives_an_allowed_configuration() {
         let text = ServerConfig::documented_toml();
-        let examples = ["# http = ", "# advertise = ", "# spawn_half_extent_m = ", "# dev_tokens = "];
+        let examples =
+            ["# http = ", "# advertise = ", "# spawn_half_extent_m = ", "# dev_tokens = ", "# rules = ", "# dir = "];
         let set: String = text
             .lines()
             .map(|line| if examples.iter().any(|e| line.starts_with(e)) { &line[2..] } else { line })
@@ -422,6 +475,7 @@ mod tests {
             .collect();
         let config = ServerConfig::from_toml(&set).unwrap();
         assert_eq!(config.access.dev_tokens, Some(true));
+        assert!(config.world.rules.is_some() && config.record.dir.is_some());
         config.check().unwrap();
     }
 
@@ -432,6 +486,8 @@ mod tests {
         config.network.advertise = Some(config.network.listen);
         config.world.spawn_half_extent_m = Some(100);
         config.access.dev_tokens = Some(true);
+        config.world.rules = Some("rules.toml".into());
+        config.record.dir = Some("recordings".into());
         let table = toml::Table::try_from(&config).unwrap();
         let mut exist: Vec<String> = Vec::new();
         for (section, keys) in &table {

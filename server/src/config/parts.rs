@@ -6,7 +6,7 @@ use netcode::crypto::ClusterKey;
 use netcode::keys::KeyLimits;
 use netcode::server::{PrefixLimits, Rate, ServerConfig as EndpointConfig};
 use sim::config::MAX_ENTITIES;
-use sim::schema::{NPC, PLAYER};
+use sim::schema::{LOOT, NPC, PLAYER, PROJECTILE};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
 use super::{Codec, ServerConfig};
@@ -32,19 +32,20 @@ impl ServerConfig {
             world: WorldConfig {
                 seed: world.seed,
                 rate_hz: narrow(world.tick_rate_hz),
-                map: MapConfig { half_extent_m, boxes: world.boxes, gates: 0, ramps: 0 },
+                map: MapConfig { half_extent_m, boxes: world.boxes, gates: world.gates, ramps: world.ramps },
                 npcs: world.npcs,
                 max_entities: capacity(world.npcs + world.max_players),
                 spawn_half_extent_m: world.spawn_half_extent_m.map_or(half_extent_m, narrow),
-                max_rewind_ms: WorldConfig::default().max_rewind_ms,
+                max_rewind_ms: narrow(self.combat.max_rewind_ms),
             },
             max_players: world.max_players,
         }
     }
 
-    /// The part of one of [`Network::workers`](super::Network::workers) shards.
+    /// The part of one of [`Network::workers`](super::Network::workers) shards of a zone that plays by the rulebook with that
+    /// hash.
     #[must_use]
-    pub fn shard(&self, cluster_keys: Vec<ClusterKey>, worker: u8) -> ShardConfig {
+    pub fn shard(&self, cluster_keys: Vec<ClusterKey>, worker: u8, rules: u64) -> ShardConfig {
         let rate = narrow(self.world.tick_rate_hz);
         let workers = self.network.workers.max(1);
         let share = |per_second: u32| per_second.div_ceil(10 * workers);
@@ -89,16 +90,17 @@ impl ServerConfig {
             map_seed: self.world.seed,
             half_extent_m: narrow(self.world.half_extent_m),
             boxes: self.world.boxes,
-            gates: 0,
-            ramps: 0,
-            rules: 0,
+            gates: self.world.gates,
+            ramps: self.world.ramps,
+            rules,
         }
     }
 
     fn priority(&self) -> Priority {
         let keys = &self.priority;
         let mut class = Priority::default().class;
-        for (kind, weight) in [(PLAYER, keys.player), (NPC, keys.npc)] {
+        for (kind, weight) in [(PLAYER, keys.player), (NPC, keys.npc), (PROJECTILE, keys.projectile), (LOOT, keys.loot)]
+        {
             if let Some(place) = class.get_mut(usize::from(kind)) {
                 *place = narrow(weight);
             }
@@ -130,16 +132,16 @@ mod tests {
     #[test]
     fn handshake_limits_are_shared_out_among_workers_and_windows() {
         let mut config = ServerConfig::default();
-        assert_eq!(config.shard(Vec::new(), 0).endpoint.max_handshakes, 200);
+        assert_eq!(config.shard(Vec::new(), 0, 0).endpoint.max_handshakes, 200);
         config.network.workers = 8;
-        assert_eq!(config.shard(Vec::new(), 0).endpoint.max_handshakes, 25);
+        assert_eq!(config.shard(Vec::new(), 0, 0).endpoint.max_handshakes, 25);
         config.load.handshakes_per_s = 1;
-        assert_eq!(config.shard(Vec::new(), 0).endpoint.max_handshakes, 1, "never none at all");
+        assert_eq!(config.shard(Vec::new(), 0, 0).endpoint.max_handshakes, 1, "never none at all");
     }
 
     #[test]
     fn the_defaults_are_those_of_the_protocol() {
-        let endpoint = ServerConfig::default().shard(Vec::new(), 0).endpoint;
+        let endpoint = ServerConfig::default().shard(Vec::new(), 0, 0).endpoint;
         let protocol = EndpointConfig::new(Vec::new(), SCHEMA.hash(), endpoint.rate);
         assert_eq!(endpoint.prefixes, protocol.prefixes);
         assert_eq!(endpoint.key_limits, protocol.key_limits);
@@ -154,7 +156,7 @@ mod tests {
         config.network.key_roll_packets = 1000;
         config.network.key_roll_minutes = 2;
         config.load.prefix_per_s = 0;
-        let endpoint = config.shard(Vec::new(), 0).endpoint;
+        let endpoint = config.shard(Vec::new(), 0, 0).endpoint;
         assert_eq!(endpoint.prefixes.unproven, Rate { per_s: 0, burst: 25 });
         assert_eq!(endpoint.prefixes.proven, Rate { per_s: 100, burst: 200 });
         assert_eq!(endpoint.rate_cap, 50_000);
@@ -165,7 +167,7 @@ mod tests {
     fn zero_handshakes_without_a_cookie_stay_zero() {
         let mut config = ServerConfig::default();
         config.load.cookie_above_per_s = 0;
-        assert_eq!(config.shard(Vec::new(), 0).endpoint.retry_above, 0);
+        assert_eq!(config.shard(Vec::new(), 0, 0).endpoint.retry_above, 0);
     }
 
     #[test]

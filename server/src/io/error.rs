@@ -62,6 +62,33 @@ pub enum RunError {
     /// The configuration makes no world.
     #[error("{0}")]
     World(sim::ConfigError),
+    /// The rulebook's file holds none.
+    #[error("{}: {error}", path.display())]
+    Rulebook {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        error: sim::game::RulebookError,
+    },
+    /// The world cannot be recorded.
+    #[error("cannot record: {0}")]
+    Record(sim::log::LogError),
+    /// A recording is damaged, or its replay went another way.
+    #[error("{}: {error}", path.display())]
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// What it met.
+        error: super::replay::Error,
+    },
+    /// A recording ends before the tick that was asked for.
+    #[error("{}: --tick is beyond the last tick of the recording, which is {last}", path.display())]
+    NoSuchTick {
+        /// The file.
+        path: PathBuf,
+        /// Its last tick.
+        last: u64,
+    },
     /// The system gives no randomness.
     #[error("{0}")]
     Entropy(CryptoError),
@@ -82,8 +109,16 @@ impl RunError {
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::World(_)
+            | Self::Rulebook { .. }
+            | Self::Record(_)
+            | Self::NoSuchTick { .. }
             | Self::Issue(IssueError::Count(_) | IssueError::Overflow { .. }) => 2,
-            Self::Bind { .. } | Self::System { .. } | Self::Entropy(_) | Self::Issue(_) | Self::Thread(_) => 1,
+            Self::Bind { .. }
+            | Self::System { .. }
+            | Self::Entropy(_)
+            | Self::Issue(_)
+            | Self::Thread(_)
+            | Self::Replay { .. } => 1,
         }
     }
 

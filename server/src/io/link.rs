@@ -15,6 +15,8 @@ use sim::Frame;
 
 /// Frames that a worker may lag behind; an older one than that is replaced by the newest.
 const FRAMES: usize = 4;
+/// What each player may be told in the ticks that a worker lags behind.
+const EVENTS_PER_PLAYER: usize = 8;
 /// Datagrams that other workers may have waiting for one worker.
 const HANDED: usize = 256;
 /// Reports that the status thread may lag behind.
@@ -26,7 +28,8 @@ pub const REPORT_EVERY: Duration = Duration::from_secs(1);
 pub struct Link {
     /// Joins, leaves and inputs for the zone. Full: inputs are dropped and counted, joins and leaves wait.
     pub to_zone: ArrayQueue<ToZone>,
-    /// The zone's answers. Full: they wait in the zone thread.
+    /// The zone's answers and what players are told. Full: answers wait in the zone thread, the others are dropped and
+    /// counted.
     pub from_zone: ArrayQueue<ToShard>,
     /// Published frames, oldest first. Full: the oldest is replaced and counted.
     pub frames: ArrayQueue<Arc<Frame>>,
@@ -42,7 +45,7 @@ impl Link {
         Self {
             // After a stall each client sends its last few inputs at once.
             to_zone: ArrayQueue::new(max_players * MAX_INPUTS + 1024),
-            from_zone: ArrayQueue::new(max_players + 64),
+            from_zone: ArrayQueue::new(max_players * EVENTS_PER_PLAYER + 1024),
             frames: ArrayQueue::new(FRAMES),
             handed: ArrayQueue::new(HANDED),
             waker,

@@ -3,6 +3,7 @@
 //! ```text
 //! main: starts the others, waits for signals, prints the status line once a second
 //!  ├─ zone        one thread: drains the workers' queues, steps the world on a fixed schedule, publishes frames
+//!  ├─ recorder    one thread, where the world is recorded: writes what the zone logged
 //!  ├─ worker 0..  one thread each: socket, poll, shard
 //!  └─ http        one thread with its own tokio runtime: health, development tokens
 //! ```
@@ -16,6 +17,8 @@ pub mod explain;
 pub mod http;
 pub mod link;
 pub mod logging;
+pub mod record;
+pub mod replay;
 pub mod run;
 pub mod schedule;
 pub mod setup;

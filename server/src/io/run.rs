@@ -11,9 +11,11 @@ use netcode::crypto::ClusterKey;
 use netcode::token::ServerEntry;
 use server::config::{HttpListen, ServerConfig};
 use server::dev_token::Issuer;
-use server::zone::Zone;
+use server::zone::{Zone, ZoneConfig};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use sim::World;
+use sim::game::Rulebook;
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
@@ -21,9 +23,10 @@ use super::error::RunError;
 use super::explain::Explain;
 use super::http::Http;
 use super::link::{Link, REPORT_EVERY, Reports, next_report};
+use super::record::{self, Recorder, Writing};
 use super::status::Status;
 use super::worker::{self, Parts, Worker};
-use super::zone_thread::ZoneThread;
+use super::zone_thread::{Recorded, ZoneThread};
 use super::{setup, sockets};
 
 /// The status line is printed this long after the threads report.
@@ -124,9 +127,20 @@ fn watch_signals(tell: Sender<News>) -> Result<(), RunError> {
     Ok(())
 }
 
+/// The zone, and what records it.
+fn make_zone(config: &ServerConfig, book: Arc<Rulebook>) -> Result<(Zone, Option<(Recorder, Writing)>), RunError> {
+    let ZoneConfig { world, max_players } = config.zone();
+    let zone = Zone::with_world(World::with_book(world, book).map_err(RunError::World)?, max_players);
+    let Some(dir) = &config.record.dir else { return Ok((zone, None)) };
+    let zone = zone.with_log(config.record.states).map_err(RunError::Record)?;
+    let (file, path) = record::create(dir, config.world.zone, config.world.seed, Clock::unix_ms())?;
+    Ok((zone, Some(Recorder::start(file, path)?)))
+}
+
 /// The threads that make up the server.
 struct Running {
     stop: Arc<AtomicBool>,
+    writing: Option<Writing>,
     links: Arc<[Link]>,
     threads: Vec<JoinHandle<()>>,
     status: std::cell::RefCell<Status>,
@@ -151,7 +165,8 @@ impl Running {
         }
         let links: Arc<[Link]> = links.into();
         let rate_hz = config.world.tick_rate_hz as u16;
-        let shards = setup::shards(config, keys)?;
+        let book = setup::rulebook(config)?;
+        let shards = setup::shards(config, keys, book.hash())?;
         let zone_reports = Arc::new(Reports::new());
         let mut worker_reports = Vec::new();
         let mut threads = Vec::new();
@@ -165,16 +180,16 @@ impl Running {
             threads.push(spawn_watched(format!("worker-{index}"), tell.clone(), run)?);
         }
         let status = std::cell::RefCell::new(Status::new(Arc::clone(&zone_reports), &worker_reports));
-        let (zone_config, zone_links, zone_stop, ready) =
-            (config.zone(), Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
+        let (zone, recording) = make_zone(config, book)?;
+        let (recorder, writing) = recording.unzip();
+        let (links_of_zone, stop_zone, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
         let run = move || {
-            let zone = Zone::new(zone_config).map_err(RunError::World)?;
-            let rate_hz = zone_config.world.rate_hz;
-            ZoneThread::new(zone, rate_hz, zone_links, zone_reports, clock, zone_stop, ready).run();
+            let recorded = Recorded { zone, recorder };
+            ZoneThread::new(recorded, links_of_zone, zone_reports, clock, stop_zone, ready).run();
             Ok(())
         };
         threads.push(spawn_watched("zone".into(), tell.clone(), run)?);
-        Ok(Self { stop, links, threads, status })
+        Ok(Self { stop, writing, links, threads, status })
     }
 
     /// Prints the status line until something ends the server.
@@ -217,6 +232,9 @@ impl Running {
             // A panic has been told already.
             let _ = thread.join();
         }
+        if let Some(writing) = self.writing {
+            writing.finish();
+        }
     }
 }
 
@@ -235,6 +253,6 @@ fn spawn_watched(
 }
 
 #[expect(clippy::disallowed_methods, reason = "the binary owns its threads")]
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {
     std::thread::Builder::new().name(name.into()).spawn(run).map_err(RunError::system("start a thread"))
 }

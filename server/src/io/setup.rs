@@ -7,6 +7,7 @@ use netcode::crypto::{ClusterKey, CookieKey, Entropy as _, OsEntropy, Psk};
 use netcode::server::SingleUse;
 use server::config::{ConfigError, KeyEntry, ServerConfig, parse_key};
 use server::shard::Shard;
+use sim::game::Rulebook;
 use tracing::warn;
 
 use super::error::RunError;
@@ -47,12 +48,21 @@ pub fn key_argument(argument: &str, epoch: u8) -> Result<Psk, RunError> {
     Ok(Psk::new(key))
 }
 
-/// The shards of all workers; they share the cookie key and the set of used tokens.
-pub fn shards(config: &ServerConfig, keys: &[ClusterKey]) -> Result<Vec<Shard>, RunError> {
+/// The rulebook that the configuration names, or the standard one.
+pub fn rulebook(config: &ServerConfig) -> Result<Arc<Rulebook>, RunError> {
+    let Some(path) = &config.world.rules else { return Ok(Rulebook::standard()) };
+    let book = Rulebook::from_toml(&read(path)?);
+    book.map(Arc::new).map_err(|error| RunError::Rulebook { path: path.clone(), error })
+}
+
+/// The shards of all workers of a zone that plays by the rulebook with that hash; they share the cookie key and the set of
+/// used tokens.
+pub fn shards(config: &ServerConfig, keys: &[ClusterKey], rules: u64) -> Result<Vec<Shard>, RunError> {
     let cookie_key = CookieKey::new(random()?);
     let single_use = Arc::new(SingleUse::new(USED_TOKENS));
     let workers = 0..u8::try_from(config.network.workers).unwrap_or(u8::MAX);
-    let shard = |worker| Shard::new(config.shard(keys.to_vec(), worker), cookie_key.clone(), Arc::clone(&single_use));
+    let part = |worker| config.shard(keys.to_vec(), worker, rules);
+    let shard = |worker| Shard::new(part(worker), cookie_key.clone(), Arc::clone(&single_use));
     Ok(workers.map(shard).collect())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use netcode::stats::Drops;
 use server::zone::ZoneStats;
+use sim::{Refusal, Refusals};
 use tracing::info;
 
 use super::link::Reports;
@@ -37,6 +38,7 @@ struct Counts {
     roams: u64,
     key_rolls: u64,
     inputs_dropped: u64,
+    events_dropped: u64,
     snapshots: u64,
     cut: u64,
     compact: u64,
@@ -77,6 +79,7 @@ impl Counts {
             counts.roams += report.shard.roams;
             counts.key_rolls += report.shard.key_rolls;
             counts.inputs_dropped += report.shard.inputs_dropped;
+            counts.events_dropped += report.shard.events_dropped;
             counts.snapshots += report.shard.replica.snapshots;
             counts.cut += report.shard.replica.cut;
             counts.compact += report.shard.replica.compact;
@@ -87,7 +90,10 @@ impl Counts {
 
     /// Messages between threads that found a queue full.
     fn queue_drops(&self) -> u64 {
-        self.workers.inputs_dropped + self.workers.handed_dropped + self.zone_thread.frames_dropped
+        self.workers.inputs_dropped
+            + self.workers.handed_dropped
+            + self.zone_thread.frames_dropped
+            + self.zone_thread.events_dropped
     }
 }
 
@@ -129,19 +135,45 @@ fn line(zone: &ZoneReport, workers: &[&WorkerReport], now: &Counts, told: &Count
         inputs_ahead = grown(|c| c.zone.inputs_ahead),
         inputs_repeated = grown(|c| c.zone.inputs_repeated),
         inputs_neutral = grown(|c| c.zone.inputs_neutral),
+        events = grown(|c| c.zone.events),
+        events_dropped = grown(|c| c.events_dropped),
+        refusals = refusals_since(&now.zone.refusals, &told.zone.refusals),
         "status"
     );
 }
 
 /// `cause=count` for each cause that grew since the last line.
 fn drops_since(now: &Drops, before: &Drops) -> String {
+    grown_causes(now.iter().map(|(cause, count)| (cause.name(), count.saturating_sub(before.get(cause)))))
+}
+
+/// The same for what players wanted and was not done.
+fn refusals_since(now: &Refusals, before: &Refusals) -> String {
+    grown_causes(Refusal::ALL.into_iter().map(|cause| {
+        let grown = now.of(cause).saturating_sub(before.of(cause));
+        (name(cause), u64::from(grown))
+    }))
+}
+
+const fn name(cause: Refusal) -> &'static str {
+    match cause {
+        Refusal::Rate => "rate",
+        Refusal::Ammo => "ammo",
+        Refusal::Reloading => "reloading",
+        Refusal::Dead => "dead",
+        Refusal::ViewTime => "view_time",
+        Refusal::Weapon => "weapon",
+        Refusal::Reach => "reach",
+        Refusal::Sight => "sight",
+        Refusal::Gone => "gone",
+    }
+}
+
+fn grown_causes(causes: impl Iterator<Item = (&'static str, u64)>) -> String {
     let mut text = String::new();
-    for (cause, count) in now.iter() {
-        let grown = count.saturating_sub(before.get(cause));
-        if grown > 0 {
-            let space = if text.is_empty() { "" } else { " " };
-            let _ = write!(text, "{space}{}={grown}", cause.name());
-        }
+    for (cause, grown) in causes.filter(|(_, grown)| *grown > 0) {
+        let space = if text.is_empty() { "" } else { " " };
+        let _ = write!(text, "{space}{cause}={grown}");
     }
     text
 }

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::clock::Clock;
 use super::link::{Link, Patient, Reports, next_report};
+use super::record::Recorder;
 use super::run::Ready;
 use super::schedule::Schedule;
 use super::worker::micros_histogram;
@@ -24,6 +25,8 @@ pub struct Counters {
     pub skipped: u64,
     /// Frames replaced in a worker's queue before it took them.
     pub frames_dropped: u64,
+    /// Events for players dropped because their worker's queue was full.
+    pub events_dropped: u64,
 }
 
 /// What the zone reports once a second: counters since the start, times of the last second.
@@ -40,9 +43,18 @@ pub struct ZoneReport {
     pub tick_us: Histogram<u64>,
 }
 
+/// A zone, and where its log goes, if it has one.
+pub struct Recorded {
+    /// The zone.
+    pub zone: Zone,
+    /// Until the recording ends.
+    pub recorder: Option<Recorder>,
+}
+
 /// The running zone.
 pub struct ZoneThread {
     zone: Zone,
+    recorder: Option<Recorder>,
     rate_hz: u16,
     links: Arc<[Link]>,
     reports: Arc<Reports<ZoneReport>>,
@@ -59,17 +71,18 @@ pub struct ZoneThread {
 impl ZoneThread {
     /// Puts it together.
     pub fn new(
-        zone: Zone,
-        rate_hz: u16,
+        recorded: Recorded,
         links: Arc<[Link]>,
         reports: Arc<Reports<ZoneReport>>,
         clock: Clock,
         stop: Arc<AtomicBool>,
         ready: Arc<Ready>,
     ) -> Self {
+        let Recorded { zone, recorder } = recorded;
+        let rate_hz = zone.world().config().rate_hz;
         let held = links.iter().map(|_| Patient::new()).collect();
         let (counters, tick_us, next_report) = (Counters::default(), micros_histogram(), next_report(clock.now()));
-        Self { zone, rate_hz, links, reports, clock, stop, ready, held, counters, tick_us, next_report }
+        Self { zone, recorder, rate_hz, links, reports, clock, stop, ready, held, counters, tick_us, next_report }
     }
 
     /// The loop; ends after the stop flag is set.
@@ -121,13 +134,28 @@ impl ZoneThread {
             // A failed wake-up delays the frame to the worker's next turn.
             let _ = link.waker.wake();
         }
+        self.record();
+    }
+
+    fn record(&mut self) {
+        if let Some(recorder) = &self.recorder
+            && !recorder.take(self.zone.take_log())
+        {
+            self.recorder = None;
+            self.zone.end_log();
+        }
     }
 
     fn pass_answers(&mut self) {
         while let Some((worker, answer)) = self.zone.poll() {
             let worker = usize::from(worker);
             if let (Some(link), Some(held)) = (self.links.get(worker), self.held.get_mut(worker)) {
-                held.push(&link.from_zone, answer);
+                match answer {
+                    ToShard::Spawned { .. } | ToShard::Refused { .. } => held.push(&link.from_zone, answer),
+                    ToShard::Event { .. } => {
+                        self.counters.events_dropped += u64::from(!held.offer(&link.from_zone, answer));
+                    }
+                }
             }
         }
         for (link, held) in self.links.iter().zip(&mut self.held) {

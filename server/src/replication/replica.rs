@@ -256,6 +256,12 @@ impl Replica {
         self.own
     }
 
+    /// The tick of the newest snapshot that the client acknowledged.
+    #[must_use]
+    pub const fn newest_acked(&self) -> Option<u64> {
+        self.newest_acked
+    }
+
     /// Whether it knows so many entities that only the nearest are followed.
     #[must_use]
     pub const fn crowded(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use netcode::packet::ConnId;
 use server::config::ServerConfig;
+use server::view_time::Seen;
 use server::zone::{ToShard, ToZone, Zone, ZoneConfig};
 use sim::{EntityId, Input};
 
@@ -13,6 +14,9 @@ fn config(max_players: u32) -> ZoneConfig {
     config.world.max_players = max_players;
     config.zone()
 }
+
+/// Nobody here shoots.
+const SEEN: Seen = Seen { tick: 0, jitter_ms: 0 };
 
 fn zone(max_players: u32) -> Zone {
     Zone::new(config(max_players)).unwrap()
@@ -55,7 +59,7 @@ fn yaw_after_step(zone: &mut Zone, entity: EntityId) -> i32 {
 /// The yaw that an input of [`walk`] leads to.
 fn yaw_of(input: u16) -> i32 {
     let (mut zone, entity) = with_player(conn(0, 0));
-    zone.handle(ToZone::Input { conn: conn(0, 0), tick: zone.tick() + 1, input: walk(input) });
+    zone.handle(ToZone::Input { conn: conn(0, 0), tick: zone.tick() + 1, seen: SEEN, input: walk(input) });
     yaw_after_step(&mut zone, entity)
 }
 
@@ -117,7 +121,7 @@ fn a_slot_that_is_used_again_belongs_to_its_new_connection_alone() {
     zone.step();
     let [(_, ToShard::Spawned { entity: second, .. })] = answers(&mut zone)[..] else { panic!() };
     assert_ne!(first, second);
-    zone.handle(ToZone::Input { conn: old, tick: zone.tick() + 1, input: walk(1) });
+    zone.handle(ToZone::Input { conn: old, tick: zone.tick() + 1, seen: SEEN, input: walk(1) });
     assert_eq!(zone.stats().inputs_unknown, 1);
     zone.handle(ToZone::Leave { conn: old });
     assert!(zone.step().row(second).is_some());
@@ -128,12 +132,12 @@ fn a_late_input_is_replaced_by_the_last_one_and_ignored_when_it_comes() {
     let c = conn(0, 0);
     let (mut zone, entity) = with_player(c);
     let first = zone.tick() + 1;
-    zone.handle(ToZone::Input { conn: c, tick: first, input: walk(100) });
+    zone.handle(ToZone::Input { conn: c, tick: first, seen: SEEN, input: walk(100) });
     assert_eq!(yaw_after_step(&mut zone, entity), yaw_of(100));
     // Nothing for the next tick: the last input goes on.
     assert_eq!(yaw_after_step(&mut zone, entity), yaw_of(100));
     assert_eq!(zone.stats().inputs_repeated, 1);
-    zone.handle(ToZone::Input { conn: c, tick: first + 1, input: walk(900) });
+    zone.handle(ToZone::Input { conn: c, tick: first + 1, seen: SEEN, input: walk(900) });
     assert_eq!(zone.stats().inputs_late, 1);
     assert_eq!(yaw_after_step(&mut zone, entity), yaw_of(100));
 }
@@ -144,10 +148,10 @@ fn copies_of_an_input_change_nothing() {
     let (mut zone, entity) = with_player(c);
     let tick = zone.tick() + 1;
     for yaw in [200, 300] {
-        zone.handle(ToZone::Input { conn: c, tick, input: walk(yaw) });
+        zone.handle(ToZone::Input { conn: c, tick, seen: SEEN, input: walk(yaw) });
     }
     assert_eq!(yaw_after_step(&mut zone, entity), yaw_of(200));
-    zone.handle(ToZone::Input { conn: c, tick, input: walk(300) });
+    zone.handle(ToZone::Input { conn: c, tick, seen: SEEN, input: walk(300) });
     assert_eq!(yaw_after_step(&mut zone, entity), yaw_of(200));
     assert_eq!((zone.stats().inputs_copies, zone.stats().inputs_late), (2, 0));
 }
@@ -157,10 +161,10 @@ fn inputs_that_come_early_wait_for_their_tick_and_those_beyond_reach_are_counted
     let c = conn(0, 0);
     let (mut zone, entity) = with_player(c);
     let next = zone.tick() + 1;
-    zone.handle(ToZone::Input { conn: c, tick: next + 1, input: walk(700) });
-    zone.handle(ToZone::Input { conn: c, tick: next, input: walk(600) });
-    zone.handle(ToZone::Input { conn: c, tick: next + 32, input: walk(1) });
-    zone.handle(ToZone::Input { conn: c, tick: u64::MAX, input: walk(1) });
+    zone.handle(ToZone::Input { conn: c, tick: next + 1, seen: SEEN, input: walk(700) });
+    zone.handle(ToZone::Input { conn: c, tick: next, seen: SEEN, input: walk(600) });
+    zone.handle(ToZone::Input { conn: c, tick: next + 32, seen: SEEN, input: walk(1) });
+    zone.handle(ToZone::Input { conn: c, tick: u64::MAX, seen: SEEN, input: walk(1) });
     assert_eq!(zone.stats().inputs_ahead, 2);
     assert_eq!(zone.newest_input(c), Some(next + 1));
     assert_eq!(yaw_after_step(&mut zone, entity), yaw_of(600));
@@ -171,7 +175,7 @@ fn inputs_that_come_early_wait_for_their_tick_and_those_beyond_reach_are_counted
 fn a_player_who_says_nothing_any_more_stops_walking() {
     let c = conn(0, 0);
     let (mut zone, entity) = with_player(c);
-    zone.handle(ToZone::Input { conn: c, tick: zone.tick() + 1, input: walk(0) });
+    zone.handle(ToZone::Input { conn: c, tick: zone.tick() + 1, seen: SEEN, input: walk(0) });
     let x = |zone: &mut Zone| {
         let frame = zone.step();
         frame.position_m(frame.row(entity).unwrap())[0]
@@ -202,7 +206,12 @@ fn the_world_does_not_depend_on_how_the_workers_messages_interleave() {
                     0 => zone.handle(join(*conn, *account)),
                     20 if account % 2 == 0 => zone.handle(ToZone::Leave { conn: *conn }),
                     22 if account % 2 == 0 => zone.handle(join(*conn, *account)),
-                    _ => zone.handle(ToZone::Input { conn: *conn, tick, input: walk((account * 500) as u16) }),
+                    _ => zone.handle(ToZone::Input {
+                        conn: *conn,
+                        tick,
+                        seen: SEEN,
+                        input: walk((account * 500) as u16),
+                    }),
                 }
             }
             zone.step();
@@ -215,7 +224,7 @@ fn the_world_does_not_depend_on_how_the_workers_messages_interleave() {
 
 #[test]
 fn a_logged_zone_replays_to_the_same_digests() {
-    let mut zone = zone(10).with_log();
+    let mut zone = zone(10).with_log(true).unwrap();
     let mut digests = Vec::new();
     for round in 0..60u64 {
         for slot in 0..4 {
@@ -224,7 +233,9 @@ fn a_logged_zone_replays_to_the_same_digests() {
                 r if r == u64::from(slot) * 3 => zone.handle(join(conn(0, slot), slot.into())),
                 40 if slot == 1 => zone.handle(ToZone::Leave { conn: conn(0, slot) }),
                 // Every third input is missing.
-                r if r % 3 != 0 => zone.handle(ToZone::Input { conn: conn(0, slot), tick, input: walk(slot * 900) }),
+                r if r % 3 != 0 => {
+                    zone.handle(ToZone::Input { conn: conn(0, slot), tick, seen: SEEN, input: walk(slot * 900) })
+                }
                 _ => {}
             }
         }

@@ -31,8 +31,9 @@ pub struct Setup {
 pub trait Game: Sized {
     /// The kinds of entities and their fields; the first three of each kind are x, y and z ([`crate::grid`]).
     const SCHEMA: &'static Schema;
-    /// Entities seldom move faster along x and z, m/s: those who do cost more to look for.
-    const USUAL_SPEED_MPS: f32;
+    /// How fast bodies move by themselves along x and z, and along y, m/s. Whoever is faster costs more to look for, and
+    /// whoever shoots at it as it was does not find it between two ticks: it counts as having jumped.
+    const SPEEDS_MPS: [f32; 2];
     /// What a world is made from.
     type Config: Clone;
     /// What a player wants in one tick.

@@ -76,7 +76,7 @@ impl<G: Game> World<G> {
             unplaced: 0,
             names: Names::new(&[], &[]),
             moved_in_or_out: false,
-            past: History::new(setup.rate_hz),
+            past: History::new(setup.rate_hz, G::SPEEDS_MPS),
         };
         world.with_stage(|game, stage| game.populate(stage));
         world.settle(1);
@@ -284,7 +284,7 @@ impl<G: Game> World<G> {
             removed.extend(&self.gone);
             removed.sort_unstable();
         }
-        let margin = margin(G::USUAL_SPEED_MPS, self.setup.rate_hz, self.tick - self.space_tick);
+        let margin = margin(G::SPEEDS_MPS[0], self.setup.rate_hz, self.tick - self.space_tick);
         let Rows { ids, kinds, states, courses, slots, .. } = &self.rows;
         let moved = self.moved_in_or_out;
         Frame {

@@ -1,20 +1,28 @@
 //! Bodies keep to the rules: bounds, boxes, speeds, ranges, rest.
 
-use crate::lone::Lone;
+use crate::lone::{HALF_EXTENT_M, Lone};
 use crate::script::{CROWDED, inputs, world};
 use netcode::schema::State;
 use proptest::prelude::*;
 use sim::contact::{RADIUS, deeper_than};
-use sim::movement::{MAX_DEPTH, MAX_FALL_SPEED_MPS, MAX_HORIZONTAL_SPEED_MPS};
+use sim::gate::{Axis, MAX_GATE_SPEED};
+use sim::movement::{MAX_DEPTH, MAX_FALL_SPEED_MPS, MAX_HORIZONTAL_SPEED_MPS, MAX_SHOVE};
+use sim::ramp::{MAX_RUN, Side};
 use sim::schema::{FLAGS, GROUNDED, PLAYER, QUANTA_PER_M, VELOCITY_QUANTA, VX, VY, VZ, X, Y, Z, in_range};
-use sim::{EntityId, Input, StaticBox, WorldConfig};
+use sim::{EntityId, Gate, Input, Map, Ramp, StaticBox, WorldConfig};
 
-fn check_rules(state: &State, half_extent: i32) -> Result<(), TestCaseError> {
+fn check_range(state: &State, half_extent: i32) -> Result<(), TestCaseError> {
     prop_assert!(in_range(PLAYER, state), "{:?}", state);
     let edge = half_extent - RADIUS;
     prop_assert!(state[X].abs() <= edge && state[Z].abs() <= edge && state[Y] >= 0, "{:?}", state);
+    Ok(())
+}
+
+/// Nobody is faster, but for the push of a gate.
+fn check_speed(state: &State, gates: &[Gate]) -> Result<(), TestCaseError> {
+    let push = if gates.is_empty() { 0.0 } else { f64::from(MAX_GATE_SPEED) / f64::from(VELOCITY_QUANTA) };
     let [vx, vy, vz] = [VX, VY, VZ].map(|axis| f64::from(state[axis]) / f64::from(VELOCITY_QUANTA));
-    prop_assert!((vx * vx + vz * vz).sqrt() <= f64::from(MAX_HORIZONTAL_SPEED_MPS), "{:?}", state);
+    prop_assert!((vx * vx + vz * vz).sqrt() <= f64::from(MAX_HORIZONTAL_SPEED_MPS) + push, "{:?}", state);
     prop_assert!(vy >= -f64::from(MAX_FALL_SPEED_MPS), "{:?}", state);
     Ok(())
 }
@@ -31,6 +39,26 @@ fn any_input() -> impl Strategy<Value = Input> {
     })
 }
 
+/// Ramps of any kind anywhere.
+fn any_ramp() -> impl Strategy<Value = Ramp> {
+    let up = prop_oneof![Just(Side::East), Just(Side::West), Just(Side::South), Just(Side::North)];
+    let place = (-4000i32..4000, 0i32..800, -4000i32..4000);
+    (place, 1i32..700, 1i32..1500, 1..=MAX_RUN, up).prop_map(|((x, y, z), height, width, run, up)| Ramp {
+        min: [x, y, z],
+        height,
+        width,
+        run,
+        up,
+    })
+}
+
+/// Gates of any kind anywhere, in boxes and ramps too.
+fn any_gate() -> impl Strategy<Value = Gate> {
+    let along = prop_oneof![Just(Axis::X), Just(Axis::Z)];
+    (any_box(), along, 0i32..3000, 1..=MAX_GATE_SPEED, any::<u32>())
+        .prop_map(|(home, along, travel, speed, ahead_ms)| Gate { home, along, travel, speed, ahead_ms })
+}
+
 /// Boxes of any size anywhere, thin ones and overlapping ones too.
 fn any_box() -> impl Strategy<Value = StaticBox> {
     let corner = || (-4000i32..4000, 0i32..1500, -4000i32..4000);
@@ -44,20 +72,27 @@ proptest! {
     #[test]
     fn no_input_leads_out_of_bounds_into_a_box_or_beyond_a_speed(
         rate_hz in 10u16..=128,
-        boxes in prop::collection::vec(any_box(), 0..24),
+        boxes in prop::collection::vec(any_box(), 0..16),
+        ramps in prop::collection::vec(any_ramp(), 0..10),
+        gates in prop::collection::vec(any_gate(), 0..4),
         at in (-3900i32..3900, 0i32..3000, -3900i32..3900),
         legs in prop::collection::vec((any_input(), 1usize..30), 1..20),
     ) {
-        let mut body = Lone::new(rate_hz, &boxes, [at.0, at.1, at.2]);
+        let map = Map::from_parts(HALF_EXTENT_M, &boxes, &ramps, &gates);
+        let mut body = Lone::on(map, rate_hz, [at.0, at.1, at.2]);
         prop_assume!(body.free());
+        // Along either axis.
+        let shove = if gates.is_empty() { RADIUS as f32 } else { 1.5 * MAX_SHOVE as f32 };
         for (input, ticks) in legs {
             for _ in 0..ticks {
                 let before = body.feet();
                 body.step(input);
-                check_rules(&body.state, body.map.half_extent())?;
+                check_range(&body.state, body.map.half_extent())?;
+                check_speed(&body.state, &gates)?;
                 prop_assert!(body.free(), "{:?} from {:?}", body.state, before);
                 // Never through anything: a tick is no longer than its speed and a push allow.
-                let limit = MAX_HORIZONTAL_SPEED_MPS * QUANTA_PER_M as f32 / f32::from(rate_hz) + RADIUS as f32;
+                let limit = MAX_HORIZONTAL_SPEED_MPS * QUANTA_PER_M as f32 / f32::from(rate_hz);
+                let limit = limit + shove;
                 let (dx, dz) = ((body.state[X] - before[0]) as f32, (body.state[Z] - before[2]) as f32);
                 prop_assert!(dx * dx + dz * dz <= limit * limit);
             }
@@ -104,10 +139,11 @@ fn a_world_of_hostile_inputs_keeps_every_rule() {
                 let state = frame.state(row);
                 assert!(in_range(frame.kind(row), state));
                 if frame.kind(row) == PLAYER {
-                    check_rules(state, world.map().half_extent()).unwrap();
+                    check_range(state, world.map().half_extent()).unwrap();
+                    check_speed(state, &[]).unwrap();
                 }
                 let feet = [state[X], state[Y], state[Z]];
-                assert!(world.map().boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, feet, solid)));
+                assert!(world.map().boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, feet, &(*solid).into())));
             }
         }
     }

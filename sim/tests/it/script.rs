@@ -1,7 +1,9 @@
 //! A busy world on scripted inputs, shared by the tests.
 
+use sim::game::Rulebook;
 use sim::rng::mix;
 use sim::{EntityId, Input, MapConfig, World, WorldConfig};
+use std::sync::Arc;
 
 /// A small map full of boxes, so that bodies bump into them all the time.
 pub const CROWDED: WorldConfig = WorldConfig {
@@ -19,6 +21,25 @@ pub fn world(config: WorldConfig, players: usize) -> (World, Vec<EntityId>) {
     let mut world = World::new(config).expect("the configuration is valid");
     let players = (0..players).map(|_| world.spawn_player().expect("there is room")).collect();
     (world, players)
+}
+
+/// The shipped rulebook with changes: each first text, which must be there, becomes the second one.
+pub fn book(changes: &[(&str, &str)]) -> Arc<Rulebook> {
+    let change = |text: String, (from, to): &(&str, &str)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    };
+    let text = changes.iter().fold(Rulebook::standard().text().to_owned(), change);
+    Arc::new(Rulebook::from_toml(&text).expect("a rulebook"))
+}
+
+/// Rules by which no NPC looks for prey.
+pub fn peaceful() -> Arc<Rulebook> {
+    book(&[
+        ("sight_m = 14.0", "sight_m = 0.0"),
+        ("sight_m = 18.0", "sight_m = 0.0"),
+        ("sight_m = 10.0", "sight_m = 0.0"),
+    ])
 }
 
 /// What a player wants in a tick: it keeps a direction for a second, looks around, sprints and jumps at times.

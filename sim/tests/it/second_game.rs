@@ -74,7 +74,7 @@ impl Ice {
 
 impl Game for Ice {
     const SCHEMA: &'static Schema = &SCHEMA;
-    const USUAL_SPEED_MPS: f32 = 4.0;
+    const SPEEDS_MPS: [f32; 2] = [4.0, 0.0];
     type Config = u64;
     type Input = Push;
     type Hidden = Memory;

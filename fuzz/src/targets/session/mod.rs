@@ -16,7 +16,7 @@ use netcode::frame::{Control, Head, write_control, write_message};
 use netcode::packet::{AckBlock, C2S_HEADER, MAX_DATAGRAM};
 
 use self::world::World;
-use super::fixture;
+use super::fixture::{self, BLOCK, DATAGRAM, ORDERED, STATE, UNORDERED};
 use crate::features;
 use crate::program::{Program, Script};
 
@@ -104,25 +104,31 @@ fn built(program: &mut Program<'_>, next_from_server: u64) -> Vec<u8> {
             _ = match what % 11 {
                 0 => fixture::write_input(w, small),
                 1 => fixture::write_segment(w, u16::from(number), small),
-                2 => write_message(w, 3, Kind::ReliableOrdered, segment, &body[..len]),
-                3 => write_message(w, 4, Kind::ReliableUnordered, segment, &body[..len]),
+                2 => write_message(w, ORDERED, Kind::ReliableOrdered, segment, &body[..len]),
+                3 => write_message(w, UNORDERED, Kind::ReliableUnordered, segment, &body[..len]),
                 4 => {
                     let head = Head::Part { id, index: index.min(end.max(1)), last: end.max(1) };
-                    write_message(w, 5, Kind::Unreliable, head, &body[..if index >= end { 9 } else { 1024 }])
+                    write_message(w, DATAGRAM, Kind::Unreliable, head, &body[..if index >= end { 9 } else { 1024 }])
                 }
-                5 => write_message(w, 6, Kind::Sequenced, Head::Whole, small),
+                5 => write_message(w, STATE, Kind::Sequenced, Head::Whole, small),
                 6 => {
                     let index = u16::from(number & 15);
                     write_message(
                         w,
-                        7,
+                        BLOCK,
                         Kind::Block,
                         Head::Chunk { id, total: 5000, index },
                         &body[..[1024, 904][usize::from(index == 4)]],
                     )
                 }
-                7 => write_message(w, 7, Kind::Block, Head::Credit { id, limit: u16::from(what >> 4) << 4 | id }, &[]),
-                8 => write_message(w, 7, Kind::Block, Head::Cancel { id, by_sender: first }, &[]),
+                7 => write_message(
+                    w,
+                    BLOCK,
+                    Kind::Block,
+                    Head::Credit { id, limit: u16::from(what >> 4) << 4 | id },
+                    &[],
+                ),
+                8 => write_message(w, BLOCK, Kind::Block, Head::Cancel { id, by_sender: first }, &[]),
                 9 if w.remaining_bits() > 100 => {
                     write_control(w, Control::Close(CloseReason::Requested));
                     true
@@ -182,7 +188,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     scripts.push(
         (0..20).fold(start().u8(12).u8(0).u16(30_000), |script, _| wait(frames(script, 0, &[0x15, 0, 0x20, 0]), 80)),
     );
-    scripts.push((0..6).fold(start(), |script, at| script.u8(7).u8(3 + at % 5).u16(2500)).u8(8).u8(0).u16(500));
+    scripts.push((0..6).fold(start(), |script, at| script.u8(7).u8(3 + at).u16(2500)).u8(8).u8(0).u16(500));
     // Words after the farewell.
     scripts.push(frames(sent(), 0, &[20, 0, 12, 0, 17, 1]));
     // Keys: rolled, rolled unseen, overtaken, too late.

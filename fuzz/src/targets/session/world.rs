@@ -21,7 +21,7 @@ use netcode::stats::Drop;
 use super::keys::{Keys, Phases};
 use super::{ELSEWHERE, Feature, HELD_BACK, OTHER_ID, STRANGE, reach};
 use crate::feature::bucket;
-use crate::targets::fixture::{self, FuzzEntropy};
+use crate::targets::fixture::{self, BLOCK, FuzzEntropy};
 
 /// The client's addresses; the first is where it connects from.
 const ADDRESSES: u8 = 3;
@@ -353,7 +353,7 @@ impl World {
             }
             Err(SendError::TooLong { limit }) => assert!(len > limit),
             Err(SendError::NotConnected) => assert!(self.over.is_some()),
-            Err(SendError::NoSuchChannel(_)) => assert!(matches!(channel, 0 | 7..)),
+            Err(SendError::NoSuchChannel(_)) => assert!(matches!(channel, 0 | BLOCK..)),
             Err(error) => panic!("{error}"),
             Ok(()) => assert!(self.over.is_none(), "a closed connection takes messages"),
         }
@@ -362,7 +362,6 @@ impl World {
 
     /// A block to the client; or what comes from it is cancelled or paused.
     pub fn block(&mut self, flags: u8, len: usize) {
-        const BLOCK: u8 = 8;
         if flags & 3 == 0 {
             let started = self.server.send_block(self.conn, BLOCK, vec![9; len].into());
             assert!(started.is_err() || (self.over.is_none() && len > 0));

@@ -12,7 +12,7 @@
 //!
 //! What a hostile body can cost (S-26): at most 4095 records of 16 fields, each of at most 36 decisions, and no record begins
 //! once more was read than the string can have held. Decoding allocates nothing. Tables cost a model, for Zonewire's game
-//! some 150 KB, and a view holds two and a running copy of each.
+//! some 400 KB, and a view holds two and a running copy of each.
 
 mod body;
 mod logistic;

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::hex;
 use super::schema::SCHEMA;
 use super::snapshots::{
-    RATE, Record, Sequence, body as fast_body, one, own_spawn, own_update, spawn, state, two, update, with,
+    RATE, Record, Sequence, body as fast_body, missile, npc, one, other, own, own_spawn, own_update, spawn, state,
+    thing, two, update, with,
 };
 
 /// Codes a body; a trainer learns it.
@@ -74,10 +75,11 @@ fn on(kind: u8, ticks: u8, from: &State) -> State {
 fn trained(seed: u64, version: u8, bodies: u32) -> Tables {
     let (plans, mut trainer) = (Plans::new(&SCHEMA), Trainer::new(&SCHEMA));
     let mut rng = Rng::new(seed);
-    let mut states = [state([0, 0, 0, 64, 0, -64, 0, 1, 20]); 12];
+    let mut states = [state([0, 0, 0, 64, 0, -64, 0, 1], &[20]); 12];
     for _ in 0..bodies {
         let records = (0..12).map(|slot: u16| {
-            let (kind, now) = (u8::from(slot > 2), &mut states[usize::from(slot)]);
+            let kind = [0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 3][usize::from(slot)];
+            let now = &mut states[usize::from(slot)];
             let owner = slot == 0;
             let base = SCHEMA.kinds[usize::from(kind)].visible(owner, now);
             *now = SCHEMA.kinds[usize::from(kind)].visible(owner, &walked(&mut rng, kind, 1, &base));
@@ -113,9 +115,7 @@ fn tables_that_are_none() -> Vec<Value> {
 /// The first version does for the first half; from then on both do in turn.
 fn play(sequence: &mut Sequence, first: &Tables, second: &Tables) -> Vec<(u16, u8, bool, State)> {
     let mut rng = Rng::new(11);
-    let own = state([1000, 0, -2000, 320, 0, -7, 4090, 1, 50]);
-    let other = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 0, 15, 0]);
-    let npc = state([5, 6, 7, 0, 0, 0, 100, 0, 200]);
+    let (own, other, npc) = (own(), other(), npc());
     let far = with(npc, &[(0, -70_000), (2, 70_000), (3, -300), (6, 4095)]);
     let mut apply = |name: &str, tick, margin, tables: &Tables, complete, ages, records: &[Record]| {
         let coded = body(tables, &header(margin, complete, ages, records), records);
@@ -126,19 +126,23 @@ fn play(sequence: &mut Sequence, first: &Tables, second: &Tables) -> Vec<(u16, u
     apply("spawns", 5001, Some(-3), first, true, one(0), &spawns);
     let guessed = on(0, 1, &own);
     apply("an update that says: as guessed", 5002, Some(127), first, false, one(1), &[own_update(1, &own, &guessed)]);
-    let small = with(on(0, 2, &guessed), &[(3, 330), (6, 5), (8, 47)]);
-    let sinks = state([-1_048_576, 131_071, 1_048_575, 2047, -2048, 0, 2048, 0, 0]);
-    let turned = with(on(1, 3, &npc), &[(0, 9), (6, 100 - 33), (7, 3), (8, 7)]);
+    let small = with(on(0, 2, &guessed), &[(3, 330), (6, 5), (8, -19), (11, 47), (14, 29 | 500 << 7)]);
+    let sinks = state([-1_048_576, 131_071, 1_048_575, 2047, -2048, 0, 2048, 0], &[-64, 0, 63]);
+    let turned = with(on(1, 3, &npc), &[(0, 9), (6, 100 - 33), (7, 3), (8, 7), (9, 99)]);
     let updates = [own_update(2, &guessed, &small), update(1, 0, 3, &other, &sinks), update(9, 1, 3, &npc, &turned)];
     apply("updates of both ages of the header", 5004, Some(-128), first, true, two(3, 2), &updates);
     let gone = [Record::Despawn { slot: 1 }, Record::Despawn { slot: 2 }, update(300, 1, 4, &far, &on(1, 4, &far))];
     apply("despawns, and an age beside the header's", 5005, None, first, true, two(1, 63), &gone);
     let drops = with(on(0, 2, &small), &[(1, 90_000), (4, -100), (7, 0)]);
-    let falls = [own_update(2, &small, &drops), spawn(4095, 13, 1, &far)];
+    let falls = [
+        own_update(2, &small, &drops),
+        spawn(60, 600, 2, &missile()),
+        spawn(61, 601, 3, &thing()),
+        spawn(4095, 13, 1, &far),
+    ];
     apply("it drops, by the second tables", 5006, Some(1), second, true, one(2), &falls);
-    let mut all =
-        vec![(0, 0, true, drops), (9, 1, false, on(1, 2, &turned)), (300, 1, false, on(1, 1, &on(1, 4, &far)))];
-    all.push((4095, 1, false, far));
+    let mut all = vec![(0, 0, true, drops), (9, 1, false, on(1, 2, &turned)), (60, 2, false, missile())];
+    all.extend([(61, 3, false, thing()), (300, 1, false, on(1, 1, &on(1, 4, &far))), (4095, 1, false, far)]);
     for tick in 5007..5019 {
         let tables = if tick % 2 == 0 { first } else { second };
         let records: Vec<_> = all

@@ -13,6 +13,7 @@ use netcode::seq::{expand16, low16};
 use serde_json::{Value, json};
 
 use super::schema::SCHEMA;
+use super::snapshots::with;
 use super::{big, hex};
 
 /// A part of a plaintext; acks and ticks come first, a snapshot last.
@@ -343,39 +344,44 @@ pub fn expansion() -> Value {
     cases.into_iter().map(case).collect()
 }
 
-fn input(fields: [i32; 4]) -> State {
+fn input(fields: [i32; 9]) -> State {
     let mut state = State::default();
-    state[..4].copy_from_slice(&fields);
+    state[..9].copy_from_slice(&fields);
     state
 }
 
 pub fn inputs() -> Value {
-    let (ahead, left) = (input([0, 15, 0, 1]), input([-16, 0, 3072, 0]));
+    let ahead = input([0, 15, 0, 0, 1, 0, 0, 0, 0]);
+    let left = input([-16, 0, 49152, -300, 0, 2, 0, 0, 0]);
+    let fires = input([-16, 0, 49152, -300, 4, 0, 100, 7, 0]);
+    let most = input([15, -16, 65535, 16384, 255, 15, 2047, 15, (1 << 28) - 1]);
     let lists = [
-        vec![input([0; 4])],
+        vec![input([0; 9])],
         vec![ahead, ahead],
-        vec![left, ahead, ahead, input([15, -16, 4095, 15]), left],
+        vec![left, ahead, ahead, most, left],
+        vec![left, fires, left, fires],
         vec![ahead; 8],
-        (0..8).map(|i| input([i, -i, i * 100, i & 3])).collect(),
+        (0..8).map(|i| input([i, -i, i * 100, -i * 99, i & 3, 0, i * 32, i, i << 12])).collect(),
+        (0..8).map(|i| with(most, &[(0, i), (2, i), (3, -i), (4, i), (6, i), (8, i)])).collect(),
     ];
-    let case = |inputs: &[State], body: &[u8]| {
+    let case = |inputs: &[State], body: &[u8], as_written: bool| {
         assert_eq!(read_inputs(&SCHEMA, body).unwrap().as_slice(), inputs);
         let fields: Vec<_> = inputs.iter().map(|state| state[..SCHEMA.input.len()].to_vec()).collect();
-        json!({ "newest_first": fields, "body": hex(body) })
+        json!({ "newest_first": fields, "body": hex(body), "as_written": as_written })
     };
     let good = |inputs: Vec<State>| {
         let mut buffer = [0; 128];
         let mut w = BitWriter::new(&mut buffer);
         write_inputs(&mut w, &SCHEMA, &inputs);
         let len = w.finish();
-        case(&inputs, &buffer[..len])
+        case(&inputs, &buffer[..len], true)
     };
     // What no writer would write: every group is set though nothing in it differs, in a newest input and in one that could be
     // the same.
-    let lavish = input([0, 15, 0, 0]);
+    let lavish = input([0, 15, 0, 0, 0, 0, 0, 0, 0]);
     let all = lavish_groups(&lavish);
     let by_hand = raw(&[&[(1, 3)][..], &all, &[(0, 1)], &all].concat());
-    lists.into_iter().map(good).chain([case(&[lavish; 2], &by_hand)]).collect()
+    lists.into_iter().map(good).chain([case(&[lavish; 2], &by_hand, false)]).collect()
 }
 
 /// All groups of an input, each set.

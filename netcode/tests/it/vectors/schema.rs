@@ -45,20 +45,83 @@ const YAW: Field = Field {
     audience: Audience::Everyone,
     order: 9,
 };
-const FLAGS: Field = Field { name: "flags", bits: 4, wraps: false, scale: 1, unit: "bits", group: 3, order: 0, ..YAW };
-const ARCHETYPE: Field = Field { name: "archetype", bits: 8, unit: "number", group: 4, ..FLAGS };
-const STAMINA: Field =
-    Field { name: "stamina", bits: 6, scale: 63, unit: "full", group: 4, audience: Audience::Owner, ..FLAGS };
-const MOVE_X: Field = Field { name: "move_x", bits: 5, signed: true, scale: 15, unit: "full speed", group: 0, ..FLAGS };
-const MOVE_Z: Field = Field { name: "move_z", ..MOVE_X };
+const FLAGS: Field = Field { name: "flags", bits: 11, wraps: false, scale: 1, unit: "bits", group: 3, order: 0, ..YAW };
+const PITCH: Field = Field { name: "pitch", bits: 7, signed: true, scale: 128, unit: "turn", group: 2, ..FLAGS };
+
+/// What seldom changes; numbers, unless said otherwise.
+const fn count(name: &'static str, bits: u8, group: u8) -> Field {
+    Field { name, bits, unit: "number", group, ..FLAGS }
+}
+
+/// What only its owner learns.
+const fn own(name: &'static str, bits: u8, group: u8, scale: u32, unit: &'static str) -> Field {
+    Field { scale, unit, audience: Audience::Owner, ..count(name, bits, group) }
+}
+
+/// A field of an input.
+const fn told(name: &'static str, bits: u8, group: u8, scale: u32, unit: &'static str) -> Field {
+    Field { scale, unit, ..count(name, bits, group) }
+}
+
+const HEALTH: Field = told("health", 7, 4, 100, "full");
+const fn fast(field: Field) -> Field {
+    Field { bits: 14, ..field }
+}
 
 /// The game's schema.
 pub const SCHEMA: Schema = Schema {
     kinds: &[
-        Kind { name: "player", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS, STAMINA] },
-        Kind { name: "npc", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS, ARCHETYPE] },
+        Kind {
+            name: "player",
+            fields: &[
+                X,
+                Y,
+                Z,
+                VX,
+                VY,
+                VZ,
+                YAW,
+                FLAGS,
+                PITCH,
+                HEALTH,
+                count("level", 6, 4),
+                own("stamina", 6, 5, 63, "full"),
+                own("armour", 7, 6, 100, "full"),
+                own("ready", 12, 7, 1, "tick"),
+                own("ammo_a", 16, 7, 1, "rounds"),
+                own("ammo_b", 16, 7, 1, "rounds"),
+            ],
+        },
+        Kind { name: "npc", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS, count("archetype", 8, 5), HEALTH] },
+        Kind {
+            name: "projectile",
+            fields: &[
+                X,
+                Y,
+                Z,
+                fast(VX),
+                fast(VY),
+                fast(VZ),
+                YAW,
+                FLAGS,
+                told("owner", 28, 4, 1, "id"),
+                told("launched", 12, 4, 1, "tick"),
+                count("ordinal", 2, 4),
+            ],
+        },
+        Kind { name: "loot", fields: &[X, Y, Z, VX, VY, VZ, YAW, FLAGS, count("item", 8, 4), count("amount", 10, 4)] },
     ],
-    input: &[MOVE_X, MOVE_Z, Field { group: 1, ..YAW }, Field { name: "buttons", group: 2, ..FLAGS }],
+    input: &[
+        Field { signed: true, ..told("move_x", 5, 0, 15, "full speed") },
+        Field { signed: true, ..told("move_z", 5, 0, 15, "full speed") },
+        Field { wraps: true, ..told("yaw", 16, 1, 1 << 16, "turn") },
+        Field { signed: true, ..told("pitch", 16, 2, 1 << 16, "turn") },
+        told("buttons", 8, 3, 1, "bits"),
+        told("weapon", 4, 3, 1, "number"),
+        told("view", 11, 4, 32, "ticks"),
+        told("instant", 4, 4, 16, "ticks"),
+        told("target", 28, 5, 1, "id"),
+    ],
 };
 
 const _: () = assert!(SCHEMA.is_valid());

@@ -117,11 +117,37 @@ fn second_age_of_zero() -> Vec<u8> {
     buffer[..len].to_vec()
 }
 
-/// x, y, z, vx, vy, vz, yaw, flags, and stamina or archetype.
-pub fn state(fields: [i32; 9]) -> State {
+/// x, y, z, vx, vy, vz, yaw, flags, and what else the kind has.
+pub fn state(body: [i32; 8], rest: &[i32]) -> State {
     let mut state = State::default();
-    state[..9].copy_from_slice(&fields);
+    state[..8].copy_from_slice(&body);
+    state[8..8 + rest.len()].copy_from_slice(rest);
     state
+}
+
+/// The player who is the client's own: pitch, health, level, stamina, armour, ready, two kinds of ammunition.
+pub fn own() -> State {
+    state([1000, 0, -2000, 320, 0, -7, 4090, 1], &[-20, 100, 7, 50, 30, 4001, 30 | 500 << 7, 5])
+}
+
+/// A player at the ends of most ranges, without what only its owner learns.
+pub fn other() -> State {
+    state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 0, 2047], &[63, 127, 63])
+}
+
+/// An NPC: archetype, health.
+pub fn npc() -> State {
+    state([5, 6, 7, 0, 0, 0, 100, 0], &[200, 100])
+}
+
+/// A projectile that falls: owner, launched, ordinal.
+pub fn missile() -> State {
+    state([1000, 400, -2000, 8191, 300, -8192, 4090, 0], &[0x010_0005, 4095, 3])
+}
+
+/// Something to pick up: item, amount.
+pub fn thing() -> State {
+    state([-300, 0, 300, 0, 0, 0, 0, 1], &[255, 1023])
 }
 
 /// With other values in some fields.
@@ -186,15 +212,15 @@ impl Sequence {
         // Gap, op and what follows, where no writer would write it.
         let first: (u64, u32) = (0b0, 1);
         let update: (u64, u32) = (0b0, 1);
-        self.refuse(70_302, &by_hand(one(0), 1, &[first, update, (1, 1), (0, 5)]));
-        self.refuse(70_302, &by_hand(one(1), 1, &[first, update, (0, 1), (0, 6), (0, 5)]));
-        self.refuse(70_302, &by_hand(two(1, 2), 1, &[first, update, (0b00, 2), (0, 6), (0, 5)]));
+        self.refuse(70_302, &by_hand(one(0), 1, &[first, update, (1, 1), (0, 8)]));
+        self.refuse(70_302, &by_hand(one(1), 1, &[first, update, (0, 1), (0, 6), (0, 8)]));
+        self.refuse(70_302, &by_hand(two(1, 2), 1, &[first, update, (0b00, 2), (0, 6), (0, 8)]));
         self.refuse(70_302, &second_age_of_zero());
         self.refuse(70_302, &by_hand(one(1), 2, &[(0b111 | 4095 << 3, 15), (0b11, 2), (0b0, 1), (0b11, 2)]));
-        self.refuse(70_302, &by_hand(one(1), 1, &[first, (0b01, 2), (77, 32), (2, 4), (0, 64), (0, 64)]));
+        self.refuse(70_302, &by_hand(one(1), 1, &[first, (0b01, 2), (77, 32), (4, 4), (0, 64), (0, 64)]));
         // The x in slot 9 is guessed to be as low as it gets, and 1 is taken from it; both velocities are as guessed.
         let slot_9 = (0b011 | 9 << 3, 9);
-        self.refuse(70_302, &by_hand(one(1), 1, &[slot_9, update, (1, 1), (0b1, 4), (0, 18), (0b001, 3), (0, 1)]));
+        self.refuse(70_302, &by_hand(one(1), 1, &[slot_9, update, (1, 1), (0b1, 5), (0, 18), (0b001, 3), (0, 1)]));
         // The codec that nobody agreed on.
         let mut compact = whole;
         compact[0] |= 1;
@@ -205,27 +231,29 @@ impl Sequence {
         self.apply("an empty one", 70_000, &body(None, true, one(0), &[]));
         let spawns = [own_spawn(own), spawn(1, 9, 0, other), spawn(9, 10, 1, npc)];
         self.apply(
-            "spawns, gaps 0 and 7; the first with the owner's field",
+            "spawns, gaps 0 and 7; the first with the owner's fields",
             70_001,
             &body(Some(-3), true, one(0), &spawns),
         );
 
         // 320 / 64 m/s are 64 quanta a tick; -7 is -1.4, and the rest of a half rounds up.
-        let guessed = state([1064, 0, -2001, 320, 0, -7, 4090, 1, 50]);
+        let guessed = with(*own, &[(0, 1064), (2, -2001)]);
         assert_eq!(guessed, on(0, 1, own));
         let touch = [own_update(1, own, &guessed)];
         self.apply("an update that says: as guessed", 70_002, &body(Some(2), false, one(1), &touch));
 
-        let small = state([1064 + 3 * 64 + 4, 10, -2001 - 3 - 300, 320 + 64, 2, -7, 5, 1, 47]);
-        let sinks = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 2048, 0, 0]);
-        let turned = with(on(1, 4, npc), &[(6, 100 - 33), (7, 3), (8, 7)]);
+        let hands = [(8, 21), (11, 47), (13, 0), (14, 29 | 500 << 7)];
+        let small = state([1064 + 3 * 64 + 4, 10, -2001 - 3 - 300, 320 + 64, 2, -7, 5, 1], &own[8..]);
+        let small = with(small, &hands);
+        let sinks = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 2048, 0], &[-64, 0, 63]);
+        let turned = with(on(1, 4, npc), &[(6, 100 - 33), (7, 3), (8, 7), (9, 99)]);
         let updates = [own_update(3, &guessed, &small), update(1, 0, 4, other, &sinks), update(9, 1, 4, npc, &turned)];
         let name = "long and short codes, a cyclic field, saturation, a fall, two ages of which the header has both";
         self.apply(name, 70_005, &body(Some(127), true, two(4, 3), &updates));
         self.apply("complete and without records: all moved on as guessed", 70_008, &body(Some(1), true, one(0), &[]));
-        // All groups of an NPC without a need, where no writer would: x, y, z, the velocity, yaw, flags, archetype.
-        let zeros = [(0, 60), (0, 36), (0, 24)];
-        let lavish = [(0b01 | 6 << 2, 5), (0b01, 2), (20, 32), (1, 4), (0, 1), (0b1_1111, 5)];
+        // All groups of an NPC without a need, where no writer would: x, y, z, the velocity, yaw, flags, archetype, health.
+        let zeros = [(0, 60), (0, 36), (0, 38)];
+        let lavish = [(0b01 | 6 << 2, 5), (0b01, 2), (20, 32), (1, 4), (0, 1), (0b11_1111, 6)];
         let name = "a spawn with groups that follow though they are all 0";
         self.apply(name, 70_009, &by_hand(one(0), 1, &[&lavish[..], &zeros].concat()));
         // The record of 70,005 is not the baseline.
@@ -262,7 +290,7 @@ impl Sequence {
 
     fn falls(&mut self, own: &State, npc: &State) {
         // The course that began at 70,011 led on to 70,012, from where two more ticks are guessed.
-        let (since, leaps) = (on(0, 1, own), with(on(0, 3, own), &[(4, 448), (7, 0), (8, 41)]));
+        let (since, leaps) = (on(0, 1, own), with(on(0, 3, own), &[(4, 448), (7, 0), (11, 41)]));
         let name = "a baseline that began before the age says, an age beside a first one of 0 and a second: a jump";
         self.apply(name, 70_014, &body(None, true, two(0, 63), &[own_update(2, &since, &leaps)]));
         self.apply("on its course the jump goes up and down", 70_020, &body(Some(0), true, one(0), &[]));
@@ -275,6 +303,13 @@ impl Sequence {
         );
         let drops = with(on(0, 1, &lands), &[(1, 100_000), (4, -100), (7, 0)]);
         self.apply("it drops from far above", 70_027, &body(Some(4), true, one(1), &[own_update(1, &lands, &drops)]));
+        let (missile, thing) = (missile(), thing());
+        let comes = [spawn(60, 600, 2, &missile), spawn(61, 601, 3, &thing)];
+        self.apply("a projectile and something to pick up", 70_028, &body(Some(4), true, one(0), &comes));
+        let strikes = with(on(2, 2, &missile), &[(3, -5000), (4, 0), (7, 1)]);
+        let less = with(thing, &[(9, 3)]);
+        let news = [update(60, 2, 2, &missile, &strikes), update(61, 3, 2, &thing, &less)];
+        self.apply("it strikes, and there is less of the other", 70_030, &body(Some(4), true, one(2), &news));
         let name = "a fall is followed for 128 ticks, a walk for ever";
         self.apply(name, 70_300, &body(None, true, one(0), &[]));
         let last = [own_spawn(own), spawn(300, 300, 1, npc)];
@@ -290,9 +325,7 @@ impl Sequence {
 pub fn sequence() -> Value {
     let view = View::new(&SCHEMA, RATE, Limits::default());
     let mut sequence = Sequence::new(view);
-    let own = state([1000, 0, -2000, 320, 0, -7, 4090, 1, 50]);
-    let other = state([-1_048_576, 131_071, 1_048_575, -2048, 2047, 0, 0, 15, 0]);
-    let npc = state([5, 6, 7, 0, 0, 0, 100, 0, 200]);
+    let (own, other, npc) = (own(), other(), npc());
     sequence.courses(&own, &other, &npc);
     sequence.slots(&own, &other, &npc);
     sequence.falls(&own, &npc);

@@ -1,0 +1,88 @@
+//! The world's step where everybody fights: milliseconds, frame and digest included.
+//!
+//! Players run about, shoot at the nearest they see with every weapon there is, and take what lies around; NPCs hunt
+//! them. Only the step is timed, not how the players make up their minds. It does not need the server.
+
+// The same fighters as those of the simulation's tests.
+#[path = "../../../../sim/tests/it/fighters.rs"]
+mod fighters;
+
+use std::time::Instant;
+
+use clap::Parser;
+use fighters::Fighters;
+use sim::event::What;
+use sim::{MapConfig, World, WorldConfig};
+
+/// Measures the step of a world where everybody fights.
+#[derive(Parser)]
+#[command(name = "fight")]
+struct Args {
+    /// Players.
+    #[arg(long, default_value_t = 2000)]
+    players: u32,
+    /// NPCs.
+    #[arg(long, default_value_t = 2000)]
+    npcs: u32,
+    /// Half the side of the square that they are spread over, m.
+    #[arg(long, default_value_t = 256)]
+    half_extent_m: u16,
+    /// Ticks a second.
+    #[arg(long, default_value_t = 20)]
+    rate: u16,
+    /// Ticks that are timed, after the first 100.
+    #[arg(long, default_value_t = 400)]
+    ticks: u32,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures wall time")]
+fn main() {
+    let args = Args::parse();
+    let map = MapConfig { half_extent_m: args.half_extent_m, boxes: 200, gates: 40, ramps: 40 };
+    let config = WorldConfig {
+        rate_hz: args.rate,
+        map,
+        npcs: args.npcs,
+        max_entities: args.players + args.npcs + 4096,
+        spawn_half_extent_m: args.half_extent_m,
+        ..WorldConfig::default()
+    };
+    let mut world = World::new(config).expect("the configuration is within its ranges");
+    let players: Vec<_> = (0..args.players).map(|_| world.spawn_player().expect("there is room")).collect();
+    let (mut fighters, mut times) = (Fighters::new(), Vec::new());
+    let (mut shots, mut hits, mut deaths, mut entities) = (0, 0, 0, 0);
+    for tick in 0..100 + args.ticks {
+        fighters.decide(&world, &players);
+        let start = Instant::now();
+        world.step(&fighters.inputs);
+        let took = start.elapsed();
+        if tick >= 100 {
+            times.push(took.as_secs_f64() * 1e3);
+            entities += world.len();
+            for (_, event) in world.events() {
+                match event.what {
+                    What::Shot { target, killed, .. } => {
+                        shots += 1;
+                        hits += u32::from(target.is_some());
+                        deaths += u32::from(killed);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let ticks = f64::from(args.ticks);
+    println!(
+        "{} entities, a tick: {:.0} shots, {:.0} hits, {:.1} kills; step ms: median {:.2}, p99 {:.2}, max {:.2}",
+        entities / times.len(),
+        f64::from(shots) / ticks,
+        f64::from(hits) / ticks,
+        f64::from(deaths) / ticks,
+        at(0.5),
+        at(0.99),
+        at(1.0),
+    );
+    println!("digest {:016x}", world.digest());
+}
