@@ -14,6 +14,8 @@ use super::eyes::{Eyes, Own, Prey};
 const RANGE_M: f32 = 60.0;
 /// Things farther away are not gone for.
 const GREED_M: f32 = 12.0;
+/// A thing is looked for so far above the ground.
+const LYING_M: f32 = 0.15;
 /// A blade is of no use beyond this.
 const BLADE_M: f32 = 4.0;
 /// Where the eye and the middle of a body are above its feet, in metres.
@@ -133,7 +135,7 @@ impl Fighter {
         let eye = above(own.feet, EYE_M);
         let reach2 = reach_m * reach_m - EYE_M * EYE_M;
         let there = self.loot.and_then(|loot| eyes.feet(loot));
-        if there.is_some_and(|feet| flat2(own.feet, feet) < reach2 * 0.9 && eyes.sees(eye, feet)) {
+        if there.is_some_and(|feet| flat2(own.feet, feet) < reach2 * 0.9 && eyes.sees(eye, above(feet, LYING_M))) {
             input.target = self.loot.filter(|loot| EntityId::from_raw(*loot).is_some()).unwrap_or(0);
         }
     }

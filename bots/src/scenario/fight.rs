@@ -11,34 +11,44 @@ use crate::behavior::{Behavior, Pilot};
 /// Bots that fight, each by what its screen shows.
 pub(super) struct Brawl {
     pub meter: Meter,
-    pilots: Vec<Fighter>,
+    players: Vec<Player>,
 }
 
 /// One of them.
-struct Fighter {
-    pilot: Pilot,
+pub(super) struct Player {
+    pub pilot: Pilot,
     /// Inputs recorded when it last chose.
     chosen_at: u64,
 }
 
+impl Player {
+    pub(super) fn new(rng: &Rng) -> Self {
+        Self { pilot: Pilot::new(Behavior::Fight, rng.fork("pilot")), chosen_at: u64::MAX }
+    }
+
+    /// Whether it is time to choose again: once for each input.
+    pub(super) fn chooses(&mut self, seat: &Seat) -> bool {
+        let inputs = seat.client.stats().inputs;
+        std::mem::replace(&mut self.chosen_at, inputs) != inputs
+    }
+}
+
 impl Brawl {
     pub(super) fn new(players: usize, rng: &Rng) -> Self {
-        let pilot = |index| Pilot::new(Behavior::Fight, rng.fork(&format!("pilot {index}")));
-        let pilots = (0..players).map(|index| Fighter { pilot: pilot(index), chosen_at: u64::MAX });
-        Self { meter: Meter::default(), pilots: pilots.collect() }
+        let players = (0..players).map(|index| Player::new(&rng.fork(&format!("player {index}"))));
+        Self { meter: Meter::default(), players: players.collect() }
     }
 }
 
 impl Script for Brawl {
     fn draw(&mut self, scene: &Scene<'_>, seat: &mut Seat) {
-        let Some(fighter) = self.pilots.get_mut(seat.index) else { return };
-        let inputs = seat.client.stats().inputs;
-        if std::mem::replace(&mut fighter.chosen_at, inputs) == inputs {
+        let Some(player) = self.players.get_mut(seat.index) else { return };
+        if !player.chooses(seat) {
             return;
         }
         let eyes = ClientEyes { client: &seat.client, now: scene.now, ground: Some(scene.ground) };
-        let input = fighter.pilot.next(scene.rate, &eyes);
-        seat.client.set_intent(input);
+        let input = player.pilot.next(scene.rate, &eyes);
+        seat.client.set_intent_at(scene.now, input);
         self.meter.look(scene, seat);
     }
 

@@ -1,15 +1,13 @@
 //! What is counted in every scenario.
 
-use std::collections::BTreeMap;
-
 use client::Event;
 use sim::event::What;
-use sim::{Refusal, Refusals};
 
 use super::outcome::Outcome;
 use super::rig::{Rig, Scene, Seat};
+use crate::tell::causes;
 
-/// Corrections that are kept for the percentile; of more, every one counts, but only the first ones have a rank.
+/// Corrections that are kept for the percentile: of more, only the first ones have a rank.
 const MAX_SIZES: usize = 1 << 20;
 
 /// Counts what clients and server tell.
@@ -17,8 +15,6 @@ const MAX_SIZES: usize = 1 << 20;
 pub(super) struct Meter {
     /// By how much bodies were corrected, in metres.
     sizes: Vec<f32>,
-    corrections: u64,
-    cuts: u64,
     shots: u64,
     deaths: u64,
     damage: u64,
@@ -34,13 +30,7 @@ impl Meter {
     /// A client tells something.
     pub(super) fn hear(&mut self, event: &Event) {
         match event {
-            Event::Corrected { metres } => {
-                self.corrections += 1;
-                if self.sizes.len() < MAX_SIZES {
-                    self.sizes.push(*metres);
-                }
-            }
-            Event::Cut => self.cuts += 1,
+            Event::Corrected { metres } if self.sizes.len() < MAX_SIZES => self.sizes.push(*metres),
             Event::Fired { .. } => self.shots += 1,
             _ => {}
         }
@@ -75,49 +65,36 @@ impl Meter {
     pub(super) fn finish(mut self, rig: &Rig, outcome: &mut Outcome) {
         self.sizes.sort_unstable_by(f32::total_cmp);
         let minutes = outcome.seconds as f64 / 60.0 * rig.seats.len().max(1) as f64;
-        outcome.corrections = self.corrections;
-        outcome.corrections_per_minute = round(self.corrections as f64 / minutes);
         outcome.correction_m_p99 = round(f64::from(quantile(&self.sizes, 0.99)));
-        outcome.correction_m_max = round(f64::from(self.sizes.last().copied().unwrap_or(0.0)));
-        outcome.cuts = self.cuts;
         (outcome.shots, outcome.damage, outcome.deaths, outcome.looted) =
             (self.shots, self.damage, self.deaths, self.looted);
         let zone = rig.cluster.zone_stats();
         (outcome.inputs_late, outcome.inputs_missing) = (zone.inputs_late, rig.cluster.inputs_missing());
+        let mut predicted = 0;
         for seat in &rig.seats {
             let stats = seat.client.stats();
             outcome.inputs += stats.inputs;
             outcome.resyncs += stats.resyncs;
-            outcome.disconnected += u64::from(seat.ended.is_some());
+            outcome.corrections += stats.corrections;
+            outcome.cuts += stats.cuts;
+            outcome.adoptions += stats.adoptions;
+            outcome.restarts += stats.restarts;
+            outcome.replayed_share += stats.replayed as f64;
+            predicted += stats.predicted;
+            outcome.correction_m_max = outcome.correction_m_max.max(f64::from(stats.correction_m));
+            if let Some(reason) = seat.ended {
+                outcome.disconnected += 1;
+                *outcome.ends.entry(reason.to_string()).or_default() += 1;
+            }
         }
+        outcome.correction_m_max = round(outcome.correction_m_max);
+        outcome.corrections_per_minute = round(outcome.corrections as f64 / minutes);
+        outcome.replayed_share = round(outcome.replayed_share / predicted.max(1) as f64);
         let period_ms = 1000.0 / outcome.rate_hz.max(1) as f64;
         outcome.view_delay_ms = round(self.delays.0 / self.delays.1.max(1) as f64 * period_ms);
         outcome.starved_share = round(self.starved as f64 / self.looks.max(1) as f64);
-        let all = (0..rig.seats.len()).filter_map(|index| rig.cluster.refusals(rig.own(index)?));
-        outcome.refusals = causes(&all.fold(Refusals::default(), |mut sum, one| {
-            sum.add(&one);
-            sum
-        }));
+        outcome.refusals = causes(&zone.refusals);
         outcome.digest = format!("{:016x}", rig.digest.get());
-    }
-}
-
-/// Counts by the names of their causes.
-pub(super) fn causes(refusals: &Refusals) -> BTreeMap<&'static str, u64> {
-    Refusal::ALL.into_iter().map(|cause| (name(cause), u64::from(refusals.of(cause)))).collect()
-}
-
-const fn name(cause: Refusal) -> &'static str {
-    match cause {
-        Refusal::Rate => "rate",
-        Refusal::Ammo => "ammo",
-        Refusal::Reloading => "reloading",
-        Refusal::Dead => "dead",
-        Refusal::ViewTime => "view_time",
-        Refusal::Weapon => "weapon",
-        Refusal::Reach => "reach",
-        Refusal::Sight => "sight",
-        Refusal::Gone => "gone",
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::options::{Options, Scenario};
+use crate::tell::list;
 
 /// A capsule is so wide, in metres: no correction may be larger.
 pub const CAPSULE_M: f64 = 0.81;
@@ -35,6 +36,8 @@ pub struct Outcome {
     pub clients: u64,
     /// Connections that ended.
     pub disconnected: u64,
+    /// The same, by reason.
+    pub ends: BTreeMap<String, u64>,
     /// Predictions that the server's word corrected, of all clients.
     pub corrections: u64,
     /// The same per client and minute.
@@ -45,6 +48,12 @@ pub struct Outcome {
     pub correction_m_max: f64,
     /// How often a body jumped, because it died or came back: no corrections.
     pub cuts: u64,
+    /// How often others had a hand in a body (wounds, loot): no corrections, either.
+    pub adoptions: u64,
+    /// How often a prediction began anew, because nothing was heard for too long.
+    pub restarts: u64,
+    /// The share of predicted ticks that were predicted again.
+    pub replayed_share: f64,
     /// Inputs recorded.
     pub inputs: u64,
     /// Inputs that came too late for their ticks.
@@ -153,7 +162,7 @@ impl Outcome {
     #[must_use]
     pub fn is_fine(&self) -> bool {
         let shows = match self.scenario {
-            name if name == Scenario::Solo.name() => self.corrections == 0 && self.cuts == 0,
+            name if name == Scenario::Solo.name() => self.corrections == 0 && self.restarts == 0,
             name if name == Scenario::Fight.name() => self.correction_m_max < CAPSULE_M,
             name if name == Scenario::Hits.name() => {
                 let enough = self.hits_confirmed as f64 >= CONFIRMED * self.hits_seen as f64;
@@ -180,10 +189,21 @@ impl fmt::Display for Outcome {
             self.loss * 100.0,
             self.max_rewind_ms
         )?;
+        for (reason, count) in &self.ends {
+            writeln!(f, "disconnected   {count} x {reason}")?;
+        }
         writeln!(
             f,
-            "corrections    {} ({:.3} per client and minute), p99 {:.3} m, largest {:.3} m; {} cuts",
-            self.corrections, self.corrections_per_minute, self.correction_m_p99, self.correction_m_max, self.cuts
+            "corrections    {} ({:.3} per client and minute), p99 {:.3} m, largest {:.3} m; {} cuts, {} \
+             adoptions, {} restarts, {:.2} % replayed",
+            self.corrections,
+            self.corrections_per_minute,
+            self.correction_m_p99,
+            self.correction_m_max,
+            self.cuts,
+            self.adoptions,
+            self.restarts,
+            self.replayed_share * 100.0
         )?;
         writeln!(
             f,
@@ -259,10 +279,4 @@ impl fmt::Display for CheatRow {
             list(&self.twins_refusals)
         )
     }
-}
-
-fn list(counts: &BTreeMap<&'static str, u64>) -> String {
-    let words: Vec<_> =
-        counts.iter().filter(|(_, count)| **count > 0).map(|(cause, count)| format!("{cause} {count}")).collect();
-    if words.is_empty() { "none".into() } else { words.join(", ") }
 }

@@ -12,9 +12,8 @@ use netcode::emulator::{Datagram, Emulator};
 use netcode::error::DisconnectReason;
 use netcode::packet::MAX_DATAGRAM;
 use netcode::rng::Rng;
-use sim::game::ground::Ground;
-use sim::game::rulebook::Rulebook;
-use sim::{ConfigError, EntityId, Event, Frame};
+use sim::game::{Ground, Rulebook};
+use sim::{ConfigError, Event, Frame};
 
 use crate::arena::parts::{Cluster, Digest, History, client_at, inside, period, unix_ms};
 use crate::arena::{self, Drawn};
@@ -195,6 +194,8 @@ impl Rig {
             if seat.next_screen <= self.now {
                 seat.next_screen = seat.next_screen + Duration::from_micros(1_000_000 / SCREEN_HZ);
                 script.draw(&scene, seat);
+                // What was forged goes out before the client's own input takes its place.
+                flush(self.now, seat, &mut self.network);
             }
             seat.client.handle_timeout(self.now);
             self.after(index, script);
@@ -215,15 +216,7 @@ impl Rig {
             }
             script.hear(&scene, seat, &event);
         }
-        let mut out = [0; MAX_DATAGRAM];
-        while let Some(len) = seat.client.poll_transmit(self.now, &mut out) {
-            let datagram = out.get(..len).unwrap_or_default();
-            if seat.replays {
-                seat.sent.truncate(KEPT - 1);
-                seat.sent.push_front(datagram.to_vec());
-            }
-            self.network.send(self.now, inside(index), Cluster::address(0), datagram);
-        }
+        flush(self.now, seat, &mut self.network);
         let screen = if seat.client.is_finished() { Time::NEVER } else { seat.next_screen };
         let due = seat.client.poll_timeout().unwrap_or(Time::NEVER).min(screen);
         if due < seat.scheduled {
@@ -272,9 +265,17 @@ impl Rig {
             }
         }
     }
+}
 
-    /// The player of a seat.
-    pub(super) fn own(&self, index: usize) -> Option<EntityId> {
-        self.seats.get(index)?.client.own()
+/// Sends what a client has to send.
+fn flush(now: Time, seat: &mut Seat, network: &mut Emulator) {
+    let mut out = [0; MAX_DATAGRAM];
+    while let Some(len) = seat.client.poll_transmit(now, &mut out) {
+        let datagram = out.get(..len).unwrap_or_default();
+        if seat.replays {
+            seat.sent.truncate(KEPT - 1);
+            seat.sent.push_front(datagram.to_vec());
+        }
+        network.send(now, inside(seat.index), Cluster::address(0), datagram);
     }
 }

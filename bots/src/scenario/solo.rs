@@ -54,7 +54,7 @@ impl Script for Solo {
         let inputs = seat.client.stats().inputs;
         if std::mem::replace(&mut self.chosen_at, inputs) != inputs {
             let input = self.choose(scene.rate);
-            seat.client.set_intent(input);
+            seat.client.set_intent_at(scene.now, input);
         }
         self.meter.look(scene, seat);
     }

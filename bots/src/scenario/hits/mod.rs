@@ -204,7 +204,7 @@ impl Script for Range {
                 marksman.aimed = aimed;
             }
         }
-        seat.client.set_intent(input);
+        seat.client.set_intent_at(scene.now, input);
     }
 
     fn hear(&mut self, _scene: &Scene<'_>, seat: &Seat, event: &Event) {

@@ -5,7 +5,8 @@ use netcode::Time;
 use sim::EntityId;
 use sim::game::aim::{EYE, direction};
 use sim::game::ground::Ground;
-use sim::ray::{Moment, Ray, body_hit};
+use sim::ray::{Ray, body_hit};
+use sim::rewind::Moment;
 use sim::schema::{PLAYER, QUANTA_PER_M};
 
 use crate::behavior::aim::toward;
