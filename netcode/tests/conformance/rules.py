@@ -238,9 +238,13 @@ def check_frames(t: Tally, seed: int) -> None:
         lambda: zw.PathChallenge(rng.randbytes(8)),
         lambda: zw.TimeReply(rng.getrandbits(32), rng.getrandbits(64), rng.getrandbits(32)),
         lambda: zw.Message(zw.INPUT_CHANNEL, rng.randbytes(rng.randrange(129))),
-        lambda: zw.Message(zw.SESSION_CHANNEL, rng.randbytes(99), zw.Segment(rng.getrandbits(16), True, rng.random() < 0.5)),
+        lambda: zw.Message(
+            zw.SESSION_CHANNEL, rng.randbytes(99), zw.Segment(rng.getrandbits(16), True, rng.random() < 0.5)
+        ),
         lambda: zw.Message(zw.DATAGRAM_CHANNEL, rng.randbytes(70)),
-        lambda: zw.Message(zw.DATAGRAM_CHANNEL, rng.randbytes(5), zw.Part(rng.getrandbits(16), 7, rng.randrange(8))),
+        lambda: zw.Message(
+            zw.DATAGRAM_CHANNEL, rng.randbytes(5), zw.Part(rng.getrandbits(16), 7, rng.randrange(8))
+        ),
         lambda: zw.Message(
             zw.BLOCK_CHANNEL, rng.randbytes(8), zw.Chunk(rng.getrandbits(16), 1 + rng.getrandbits(24), 16383)
         ),
@@ -268,7 +272,8 @@ def check_inputs(t: Tally, seed: int) -> None:
     for _ in range(2000):
         inputs = [zw.Input()]
         while len(inputs) <= zw.INPUTS_PER_MESSAGE:
-            values = (rng.randint(f.low, f.high) if rng.random() < 0.3 else old for f, old in zip(fields, inputs[-1]))
+            last = zip(fields, inputs[-1], strict=True)
+            values = (rng.randint(f.low, f.high) if rng.random() < 0.3 else old for f, old in last)
             inputs.append(zw.Input(*values))
         inputs = inputs[1 : 2 + rng.randrange(zw.INPUTS_PER_MESSAGE)]
         body = zw.encode_inputs(inputs)

@@ -255,7 +255,8 @@ def check_neighbours(t: vectors.Tally, name: str, session: Session) -> None:
     if own is None or welcome is None:
         t.check(f"{name}: sees itself", False)
         return
-    t.equal(f"{name}: Welcome says what map it is", (welcome.half_extent_m, welcome.boxes, welcome.map_seed), MAP)
+    told = welcome.half_extent_m, welcome.boxes, welcome.map_seed
+    t.equal(f"{name}: Welcome says what map it is", told, MAP)
     others = [e for e in session.up.world.slots.values() if e is not own]
     far = max((distance(own.state, e.state) for e in others), default=0.0)
     npcs = sum(e.kind == 1 for e in others)

@@ -1969,7 +1969,9 @@ def _body_fields(velocity_bits: int = 12) -> tuple[Field, ...]:
     )
 
 
-def _count(name: str, bits: int, group: int, unit: str = "number", scale: int = 1, owners: bool = False) -> Field:
+def _count(
+    name: str, bits: int, group: int, unit: str = "number", scale: int = 1, owners: bool = False
+) -> Field:
     """What seldom changes."""
     return Field(name, bits, False, False, scale, unit, group, 0, owners=owners)
 
