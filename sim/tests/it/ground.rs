@@ -12,7 +12,8 @@ use sim::support::STEP;
 use sim::{Gate, Input, Map, MapConfig, Ramp, SCHEMA, StaticBox};
 
 const RATES: [u16; 6] = [10, 20, 30, 60, 100, 128];
-const EAST: Input = Input { move_x: 15, move_z: 0, yaw: 0, buttons: 0 };
+const EAST: Input =
+    Input { move_x: 15, move_z: 0, yaw: 0, pitch: 0, buttons: 0, weapon: 0, view: 0, instant: 0, target: 0 };
 
 fn guess(rate_hz: u16, state: &State) -> State {
     extrapolate(&SCHEMA.kinds[usize::from(PLAYER)], rate_hz, 1, state)
@@ -331,7 +332,7 @@ proptest! {
             }
             for (move_x, move_z, buttons, ticks) in &legs {
                 for _ in 0..*ticks {
-                    body.step(Input { move_x: *move_x, move_z: *move_z, yaw: 0, buttons: *buttons });
+                    body.step(Input { move_x: *move_x, move_z: *move_z, yaw: 0, buttons: *buttons, ..EAST });
                     prop_assert!(body.free() && body.free_of_gates(), "{:?}", body.state);
                 }
             }
@@ -340,7 +341,7 @@ proptest! {
             let directions = [(15, 0), (-16, 0), (0, 15), (0, -16)];
             let moved = directions.iter().any(|(move_x, move_z)| {
                 (0..rate_hz).any(|_| {
-                    let state = body.step(Input { move_x: *move_x, move_z: *move_z, yaw: 0, buttons: 0 });
+                    let state = body.step(Input { move_x: *move_x, move_z: *move_z, ..EAST });
                     (state[X] - from[0]).abs() + (state[Z] - from[2]).abs() > 256
                 })
             });
