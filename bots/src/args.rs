@@ -334,8 +334,7 @@ impl ArenaArgs {
     pub fn scenario(&self) -> Option<(scenario::Options, bool)> {
         let Self { seed, seconds, rtt: rtt_ms, jitter: jitter_ms, rate: rate_hz, max_rewind_ms, .. } = *self;
         let (scenario, loss) = (self.scenario?.into(), self.loss / 100.0);
-        let options =
-            scenario::Options { scenario, seed, seconds, rtt_ms, jitter_ms, loss, rate_hz, max_rewind_ms };
+        let options = scenario::Options { scenario, seed, seconds, rtt_ms, jitter_ms, loss, rate_hz, max_rewind_ms };
         Some((options, self.json))
     }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use client::Client;
 use netcode::Time;
-use netcode::packet::ConnId;
 use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Psk};
+use netcode::packet::ConnId;
 use netcode::rng::Rng;
 use netcode::server::{ServerConfig, SingleUse};
 use netcode::stats::Drops;
@@ -64,12 +64,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(
-        drawn: &Drawn,
-        options: &Options,
-        book: &Arc<Rulebook>,
-        rng: &Rng,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn new(drawn: &Drawn, options: &Options, book: &Arc<Rulebook>, rng: &Rng) -> Result<Self, ConfigError> {
         let (clients, planted) = (options.clients, options.planted);
         // A client that reconnects may still be held twice, until the old connection times out.
         let max_players = clients as u32 * 3 + 64;

@@ -45,7 +45,8 @@ mod tests {
     fn looking_along_it_leads_there() {
         for (x, y, z) in [(3.0, 0.5, 9.0), (-8.0, -1.0, 2.0), (-0.1, 0.0, -30.0), (25.0, 3.0, -25.0f32)] {
             let (yaw, pitch) = toward([0.0; 3], [x, y, z]);
-            let [yaw, pitch] = [f64::from(yaw), f64::from(pitch)].map(|angle| angle / 65_536.0 * core::f64::consts::TAU);
+            let [yaw, pitch] =
+                [f64::from(yaw), f64::from(pitch)].map(|angle| angle / 65_536.0 * core::f64::consts::TAU);
             let far = f64::from(x * x + y * y + z * z).sqrt();
             let flat = far * libm::cos(pitch);
             let end = [libm::sin(yaw) * flat, libm::sin(pitch) * far, libm::cos(yaw) * flat];

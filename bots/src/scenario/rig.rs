@@ -249,8 +249,7 @@ impl Rig {
     fn flush_shard(&mut self) {
         self.cluster.pass_on(0, &mut self.digest);
         let mut out = [0; MAX_DATAGRAM];
-        while let Some((to, len)) =
-            self.cluster.shard_mut(0).and_then(|shard| shard.poll_transmit(self.now, &mut out))
+        while let Some((to, len)) = self.cluster.shard_mut(0).and_then(|shard| shard.poll_transmit(self.now, &mut out))
         {
             self.network.send(self.now, Cluster::address(0), to, out.get(..len).unwrap_or_default());
         }

@@ -9,9 +9,7 @@ use sim::game::Rulebook;
 use sim::game::hands::rounds;
 use sim::game::rulebook::{Slot, ticks};
 use sim::movement::MAX_HORIZONTAL_SPEED_MPS;
-use sim::schema::{
-    ARMOUR, DEAD, FLAGS, HEALTH, HEALTH_FULL, PLAYER, SHOTS_MASK, in_range, position_m, shots, weapon,
-};
+use sim::schema::{ARMOUR, DEAD, FLAGS, HEALTH, HEALTH_FULL, PLAYER, SHOTS_MASK, in_range, position_m, shots, weapon};
 use sim::{EntityId, Event, Frame};
 
 use super::super::options::Planted;
@@ -133,9 +131,9 @@ impl Rules {
         self.seen += fired.unsigned_abs() as u64;
         let last = self.shots.insert(id, Shot { tick, weapon: weapon(is) });
         let long = if self.planted == Some(Planted::CooldownsLong) { 2 } else { 1 };
-        let soon = last.and_then(|last| Some((last.tick, self.book.weapon(last.weapon)?))).is_some_and(|(then, weapon)| {
-            tick < then + long * ticks(weapon.cooldown_ms, self.rate)
-        });
+        let soon = last
+            .and_then(|last| Some((last.tick, self.book.weapon(last.weapon)?)))
+            .is_some_and(|(then, weapon)| tick < then + long * ticks(weapon.cooldown_ms, self.rate));
         !soon && fired.unsigned_abs() as u64 <= steps && was[FLAGS] & DEAD == 0
     }
 }

@@ -78,12 +78,10 @@ impl Cheat {
                 seat.client.set_intent_at(scene.now, input);
                 forge(scene, seat, input, 4 + rng.below(40), 4);
             }
-            Self::Oversize => seat.client.set_intent_at(scene.now, Input {
-                move_x: extreme(input.move_x),
-                move_z: extreme(input.move_z),
-                buttons: input.buttons,
-                ..input
-            }),
+            Self::Oversize => seat.client.set_intent_at(
+                scene.now,
+                Input { move_x: extreme(input.move_x), move_z: extreme(input.move_z), buttons: input.buttons, ..input },
+            ),
             Self::Teleport => {
                 let [move_x, move_z] = [(); 2].map(|()| if rng.chance(0.5) { i8::MAX } else { i8::MIN });
                 seat.client.set_intent_at(scene.now, Input { move_x, move_z, ..input });
