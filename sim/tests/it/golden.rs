@@ -1,5 +1,6 @@
 //! The same bits everywhere: a committed digest, and equal runs.
 
+use crate::fighters::Fighters;
 use crate::script::{CROWDED, inputs, world};
 use sim::WorldConfig;
 
@@ -43,4 +44,19 @@ fn the_order_of_inputs_does_not_matter() {
         shuffled.step(&wanted);
         assert_eq!(straight.digest(), shuffled.digest());
     }
+}
+
+/// The same of a fight: 600 ticks of 40 players with every weapon there is, and the NPCs.
+const GOLDEN_FIGHT: u64 = 0x158b_3282_0dae_bd15;
+
+#[test]
+fn a_fight_has_the_committed_digest() {
+    let map = sim::MapConfig { half_extent_m: 48, boxes: 12, gates: 6, ramps: 4 };
+    let (mut world, players) = world(WorldConfig { map, spawn_half_extent_m: 24, ..CROWDED }, 40);
+    let mut fighters = Fighters::new();
+    for _ in 0..600 {
+        fighters.decide(&world, &players);
+        world.step(&fighters.inputs);
+    }
+    assert_eq!(world.digest(), GOLDEN_FIGHT, "the digest is now {:#018x}", world.digest());
 }
