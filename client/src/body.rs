@@ -77,9 +77,10 @@ impl Body {
         let same = self.place.as_ref().is_some_and(|place| place.id == id);
         self.place = Some(Place { id, ground });
         if !same {
-            self.prediction.clear();
+            self.prediction.leave();
             self.projectiles.clear();
             self.offset.clear();
+            self.replaced = None;
         }
     }
 
@@ -121,15 +122,17 @@ impl Body {
 
     /// Records the input of a tick, and what the server makes of ticks that were left out before it.
     pub fn record(&mut self, tick: u64, input: Input, rate: u16) {
-        if let Some((last_tick, last)) = self.last.replace((tick, input)) {
-            let left_out = tick.saturating_sub(last_tick + 1);
-            let repeats = REPEAT_MS * u64::from(rate) / 1000;
-            if left_out <= MAX_TICKS as u64 {
-                for back in 0..left_out {
-                    let used = if back < repeats { last.repeated() } else { let_go(&last) };
-                    self.prediction.record(last_tick + 1 + back, used);
-                }
-            }
+        let (before, last) = match (self.last.replace((tick, input)), self.prediction.newest()) {
+            (Some((before, last)), _) => (before, last),
+            (None, Some(told)) => (told, Input::default()),
+            (None, None) => (tick, input),
+        };
+        let left_out = tick.saturating_sub(before + 1);
+        let repeats = REPEAT_MS * u64::from(rate) / 1000;
+        // Of more than that nothing is kept anyway.
+        for back in 0..if left_out <= MAX_TICKS as u64 { left_out } else { 0 } {
+            let used = if back < repeats { last.repeated() } else { let_go(&last) };
+            self.prediction.record(before + 1 + back, used);
         }
         if !self.prediction.record(tick, input) {
             self.counts.restarts += 1;

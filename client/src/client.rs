@@ -9,27 +9,57 @@ use netcode::crypto::Ephemeral;
 use netcode::error::{CloseReason, ConnectError};
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::ConnId;
+use netcode::schema::State;
 use netcode::snapshot::{Entity, View};
 use netcode::stats::{Drops, Quality, Traffic};
 use netcode::token::ConnectBundle;
 use netcode::trace::TraceEvent;
+use sim::game::Ground;
+use sim::schema::{PROJECTILE, weapon};
 use sim::{EntityId, Input};
 
+use crate::body::{Seen, shown, steps_of_a_call};
 use crate::config::Config;
 use crate::event::Event;
+use crate::inputs::{Inputs, MAX_BYTES};
 use crate::interpolation::{self, Pose};
-use crate::session::{Misbehaved, Session};
+use crate::prediction::Prediction;
+use crate::session::{Closing, Session};
 use crate::stats::Stats;
 
 /// Sees each message that arrives, before the client acts on it: channel, tick, bytes. For recorders and checkers.
 pub type Tap<'a> = &'a mut dyn FnMut(u8, Option<u64>, &[u8]);
+
+/// A projectile to be shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Projectile {
+    /// Its entity, if the server has shown it.
+    pub id: Option<u32>,
+    /// For one of the player's own that was predicted: the tick of its input, and its number among those of that tick.
+    pub launched: Option<(u64, u8)>,
+    /// The number of the weapon that launched it.
+    pub weapon: u8,
+    /// Where to show it; the feet are its middle.
+    pub pose: Pose,
+}
+
+/// What goes into the inputs.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// What the player wants, and what it had on its screen when it said so.
+    Intent(Input, Seen),
+    /// Exactly this.
+    Raw(Input),
+}
 
 /// One attempt to connect, then one connection. See the crate's documentation for the loop around it.
 pub struct Client {
     config: Config,
     endpoint: ClientEndpoint,
     session: Session,
-    intent: Input,
+    wanted: Wanted,
+    /// The latest time that a call was given.
+    now: Time,
     /// When the HELLO was first sent, until it has given a first bound of the round trip.
     hello_at: Option<Time>,
     /// An upper bound of the smallest round trip, in microseconds.
@@ -50,7 +80,8 @@ impl Client {
     ) -> Result<Self, ConnectError> {
         let endpoint = ClientEndpoint::connect(config.endpoint(), bundle, ephemeral, now)?;
         let session = Session::new();
-        Ok(Self { config, endpoint, session, intent: Input::default(), hello_at: None, rtt_min: None })
+        let wanted = Wanted::Intent(Input::default(), Seen::default());
+        Ok(Self { config, endpoint, session, wanted, now, hello_at: None, rtt_min: None })
     }
 
     /// Takes a datagram from the server's address. It is decrypted in place; junk is counted and dropped.
@@ -60,22 +91,66 @@ impl Client {
 
     /// [`handle_datagram`](Self::handle_datagram), showing each message to `tap`.
     pub fn handle_datagram_tapped(&mut self, now: Time, datagram: &mut [u8], tap: Tap<'_>) {
+        self.now = self.now.max(now);
         self.endpoint.handle_datagram(now, datagram);
         self.note_rtt(now);
         self.pump(now, tap);
     }
 
-    /// What the player wants from now on: recorded once per tick until it is set anew.
+    /// What the player wants from now on: recorded once per tick until it is set anew. The same as
+    /// [`set_intent_at`](Self::set_intent_at) with the latest time that this client was told.
     pub fn set_intent(&mut self, intent: Input) {
-        self.intent = intent.clamped();
+        self.set_intent_at(self.now, intent);
+    }
+
+    /// What the player wants from now on, having seen the world as [`interpolate`](Self::interpolate) and
+    /// [`own_pose`](Self::own_pose) showed it at `now`: recorded once per tick until it is set anew.
+    ///
+    /// `FIRE` means that the trigger is held: it goes into those ticks only in which the weapon fires. `view` and
+    /// `instant` are the SDK's, whatever they are here.
+    pub fn set_intent_at(&mut self, now: Time, intent: Input) {
+        let Session { clock, body, extrapolate, stats, .. } = &self.session;
+        // Nobody is shown farther ahead of what is known.
+        let limit = stats.newest.map(|newest| newest as f64 + extrapolate);
+        let others = clock.render_tick(now).zip(limit).map(|(tick, limit)| tick.min(limit));
+        let seen = Seen { others, head: body.prediction().head(), share: clock.share(now) };
+        self.wanted = Wanted::Intent(intent.clamped(), seen);
+    }
+
+    /// Puts exactly this into the inputs of all ticks until something else is set: for tests of servers. What it does
+    /// is predicted like anything else.
+    pub fn set_raw_input(&mut self, input: Input) {
+        self.wanted = Wanted::Raw(input.clamped());
+    }
+
+    /// Sends these inputs with the next packet, the oldest first, the last one for tick `newest`: for tests of servers. The
+    /// client itself knows nothing of them, and an input of its own that waits is not sent.
+    pub fn forge_inputs(&mut self, now: Time, newest: u64, inputs: &[Input]) {
+        let mut forged = Inputs::default();
+        for (input, back) in inputs.iter().zip((0..inputs.len() as u64).rev()) {
+            forged.record(newest.saturating_sub(back), *input);
+        }
+        let mut message = [0; MAX_BYTES];
+        let message = forged.write(&mut message);
+        if self.endpoint.state() == ClientState::Connected && !message.is_empty() {
+            self.endpoint.set_tick(newest);
+            let _ = self.endpoint.send(now, INPUT, message);
+        }
     }
 
     /// Runs what is due at `now`: timers, and the inputs of the ticks that have come. Calling it early is harmless.
+    ///
+    /// A call does a bounded amount of work: it makes up at most an eighth of a second of ticks, and replays at most 64
+    /// ticks, or half a second of them if that is less; what is left of a replay waits for the next call.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.now = self.now.max(now);
         self.endpoint.handle_timeout(now);
         self.pump(now, &mut |_, _, _| {});
         if self.endpoint.state() == ClientState::Connected {
+            let mut steps = steps_of_a_call(self.session.rate);
+            self.session.predict(now, &mut steps);
             self.send_inputs(now);
+            self.session.predict(now, &mut steps);
         }
     }
 
@@ -172,8 +247,58 @@ impl Client {
         self.session.clock.render_tick(now)
     }
 
+    /// Where to show the player's own body now: between its two newest predicted states, and what is left of a correction
+    /// away from there. `None` before the server has shown it.
+    #[must_use]
+    pub fn own_pose(&self, now: Time) -> Option<Pose> {
+        self.session.body.pose(now, self.session.clock.share(now))
+    }
+
+    /// The newest tick that is predicted, and the player's state after it.
+    #[must_use]
+    pub fn predicted(&self) -> Option<(u64, State)> {
+        let prediction = self.session.body.prediction();
+        let head = prediction.head()?;
+        Some((head, prediction.after(head)?))
+    }
+
+    /// What is predicted: the ring of inputs and states.
+    #[must_use]
+    pub fn prediction(&self) -> &Prediction {
+        self.session.body.prediction()
+    }
+
+    /// All projectiles in sight, each once: the player's own as predicted, from the shot on; the others' as the server
+    /// shows them.
+    pub fn projectiles(&self, now: Time) -> impl Iterator<Item = Projectile> {
+        let Session { body, view, clock, .. } = &self.session;
+        let share = clock.share(now);
+        let own = body.projectiles().iter().filter(|one| one.flies).map(move |one| Projectile {
+            id: one.entity,
+            launched: Some((one.launched, one.ordinal)),
+            weapon: weapon(&one.states[1]),
+            pose: shown(&one.states, share),
+        });
+        let others = view.entities().filter(|entity| entity.kind() == PROJECTILE);
+        let others = others.filter(|entity| self.session.body.projectiles().of(entity.id()).is_none());
+        own.chain(others.filter_map(move |entity| {
+            let (id, weapon) = (Some(entity.id()), weapon(&entity.state()));
+            let pose = self.interpolate(now, entity.id())?;
+            Some(Projectile { id, launched: None, weapon, pose })
+        }))
+    }
+
+    /// The ground that the player stands on, once welcomed: map, laws of motion, rulebook.
+    #[must_use]
+    pub fn ground(&self) -> Option<&Ground> {
+        self.session.body.ground()
+    }
+
     /// Where to show an entity now: where it was at the render tick, between its two courses where it is not known how it got
     /// from one to the other, or where its newest course leads when no more is known. `None` when it is not in view.
+    ///
+    /// It is not for the player's own body and projectiles: see [`own_pose`](Self::own_pose) and
+    /// [`projectiles`](Self::projectiles).
     #[must_use]
     pub fn interpolate(&self, now: Time, id: u32) -> Option<Pose> {
         interpolation::pose(&self.session.view.entity(id)?, self.render_tick(now)?, self.session.extrapolate)
@@ -182,9 +307,19 @@ impl Client {
     /// Counters and measurements.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let clock = &self.session.clock;
+        let Session { clock, body, .. } = &self.session;
+        let (counts, (predicted, replayed)) = (body.counts(), body.prediction().steps());
         Stats {
             resyncs: clock.resyncs(),
+            left_out: clock.left_out(),
+            corrections: counts.corrections,
+            correction_m: counts.largest_m,
+            adoptions: counts.adoptions,
+            cuts: counts.cuts,
+            restarts: counts.restarts,
+            predicted,
+            replayed,
+            pending: body.prediction().pending(),
             rtt_min: Duration::from_micros(self.rtt_min.unwrap_or(0)),
             jitter: Duration::from_micros(clock.jitter() as u64),
             render_delay: Duration::from_micros(clock.render_delay() as u64),
@@ -249,17 +384,19 @@ impl Client {
                 ClientEvent::Connected(accepted) => self.session.on_accepted(&accepted, &self.config),
                 ClientEvent::Message { channel, tick, bytes } => {
                     tap(channel, tick, bytes);
-                    self.session.on_message(now, channel, tick, bytes, ack)
+                    self.session.on_message(now, channel, tick, bytes, ack, &self.config)
                 }
                 // The channel table has none.
-                ClientEvent::Block { .. } => Err(Misbehaved),
+                ClientEvent::Block { .. } => Err(Closing::Misbehaved),
                 ClientEvent::Disconnected(reason) => {
                     self.session.events.push_back(Event::Disconnected(reason));
                     Ok(())
                 }
             };
-            if result.is_err() {
-                self.endpoint.close(now, CloseReason::ProtocolError);
+            match result {
+                Ok(()) => {}
+                Err(Closing::Misbehaved) => self.endpoint.close(now, CloseReason::ProtocolError),
+                Err(Closing::Unplayable) => self.endpoint.close(now, CloseReason::Requested),
             }
             if let Some(version) = self.session.tables_ready.take() {
                 let mut bytes = [0; MAX_MESSAGE_BYTES];
@@ -273,13 +410,21 @@ impl Client {
     fn send_inputs(&mut self, now: Time) {
         let mut newest = None;
         while let Some(tick) = self.session.clock.take(now) {
-            self.session.inputs.record(tick, self.intent);
-            self.session.stats.inputs += 1;
+            let Session { inputs, body, stats, rate, .. } = &mut self.session;
+            let input = match &self.wanted {
+                Wanted::Intent(intent, seen) => body.gate(tick, intent, seen),
+                Wanted::Raw(input) => *input,
+            };
+            inputs.record(tick, input);
+            body.record(tick, input, *rate);
+            stats.inputs += 1;
+            // Before the next one, whose shot depends on it.
+            self.session.predict(now, &mut 1);
             newest = Some(tick);
         }
         let again = self.session.clock.take_again(now);
         let Some(tick) = newest.or(self.session.inputs.newest().filter(|_| again)) else { return };
-        let mut message = [0; 64];
+        let mut message = [0; MAX_BYTES];
         let message = self.session.inputs.write(&mut message);
         self.endpoint.set_tick(tick);
         // On this channel a newer message replaces one that still waits, and the connection is open: it is taken.

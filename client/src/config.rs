@@ -1,14 +1,16 @@
 //! How a client behaves.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use netcode::client::ClientConfig;
 use netcode::crypto::Aead;
 use netcode::keys::KeyLimits;
+use sim::game::Rulebook;
 use sim::schema::SCHEMA;
 
 /// How a client behaves; [`Config::default`] suits a game.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The cipher for packets. Default AES-128-GCM; ChaCha20-Poly1305 is faster where the processor has no AES.
     pub aead: Aead,
@@ -27,6 +29,12 @@ pub struct Config {
     /// For how long [`interpolate`](crate::Client::interpolate) moves an entity on as guessed when nothing is known of it any
     /// more, before it stands. Default 250 ms.
     pub extrapolate: Duration,
+    /// The rules that the game is played by: what is predicted follows them, and a server that plays by others is left
+    /// ([`Event::Unplayable`](crate::Event::Unplayable)). Default: those of the shipped game.
+    pub book: Arc<Rulebook>,
+    /// The most boxes, gates and ramps of a map; one that has more is not even made. Default 65,536, which take about
+    /// 50 ms and 16 MB.
+    pub max_solids: u32,
 }
 
 impl Default for Config {
@@ -39,6 +47,8 @@ impl Default for Config {
             max_entities: netcode::snapshot::MAX_SLOTS,
             keep: Duration::from_millis(400),
             extrapolate: Duration::from_millis(250),
+            book: Rulebook::standard(),
+            max_solids: 1 << 16,
         }
     }
 }

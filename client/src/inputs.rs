@@ -6,13 +6,11 @@ use netcode::schema::State;
 use sim::Input;
 use sim::schema::SCHEMA;
 
-/// How many of the latest inputs a packet repeats at most: three packets in a row may be lost.
-pub const REPEATS: usize = 4;
-
-const _: () = assert!(REPEATS <= MAX_INPUTS);
+/// How many inputs a packet holds at most: the newest, and those before that the server is not known to hold.
+pub const REPEATS: usize = MAX_INPUTS;
 
 /// Bytes of the longest message.
-const MAX_BYTES: usize = 64;
+pub(crate) const MAX_BYTES: usize = 128;
 const _: () = assert!(max_input_bits(&SCHEMA, REPEATS) <= 8 * MAX_BYTES);
 
 /// The inputs of the newest ticks.
@@ -89,7 +87,11 @@ mod tests {
         for tick in 1..=6u16 {
             inputs.record(u64::from(tick), input(tick));
         }
-        assert_eq!(yaws(&inputs), [6, 5, 4, 3]);
+        assert_eq!(yaws(&inputs), [6, 5, 4, 3, 2, 1]);
+        for tick in 7..=12 {
+            inputs.record(u64::from(tick), input(tick));
+        }
+        assert_eq!(yaws(&inputs), [12, 11, 10, 9, 8, 7, 6, 5], "there is a limit");
     }
 
     #[test]

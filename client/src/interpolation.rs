@@ -18,7 +18,7 @@ pub struct Pose {
 
 impl Pose {
     /// The pose at `share` (0 to 1) of the way from one state to another; the yaw goes the short way.
-    fn between(from: &State, to: &State, share: f32) -> Self {
+    pub(crate) fn between(from: &State, to: &State, share: f32) -> Self {
         let (a, b) = (position(from), position(to));
         let mut position = a;
         for (axis, target) in position.iter_mut().zip(b) {

@@ -73,20 +73,23 @@
 //! the connection with `ProtocolError` and is counted in [`Stats`].
 #![forbid(unsafe_code)]
 
+mod body;
 mod client;
 mod clock;
 mod config;
 mod event;
 mod inputs;
 mod interpolation;
+mod offset;
 pub mod prediction;
+mod projectiles;
 mod session;
 mod stats;
 mod tables;
 
-pub use client::{Client, Tap};
+pub use client::{Client, Projectile, Tap};
 pub use config::Config;
-pub use event::Event;
+pub use event::{Event, Unplayable};
 pub use inputs::REPEATS;
 pub use interpolation::Pose;
 pub use netcode::client::ClientState;

@@ -128,6 +128,16 @@ impl Prediction {
         *self = Self { steps, replayed, ..Self::default() };
     }
 
+    /// Forgets what the server has told, and what was made of it; the inputs stay, for another body.
+    pub fn leave(&mut self) {
+        self.base = None;
+        self.replay = None;
+        self.shootings.clear();
+        for entry in &mut self.entries {
+            *entry = Entry::new(entry.input);
+        }
+    }
+
     /// Records the input of the next tick. Of ticks that the server has told of none is needed. Of ticks that were left out
     /// the caller records what the server makes of that.
     ///

@@ -115,8 +115,10 @@ impl Projectiles {
         if state[OWNER] != owner(own) {
             return;
         }
+        // The first to come by a name has it, so that no server can make a client fly one over and over.
         let is_it = |one: &&mut Predicted| {
-            (one.launched % LAUNCHED_TURN) as i32 == state[LAUNCHED]
+            one.entity.is_none()
+                && (one.launched % LAUNCHED_TURN) as i32 == state[LAUNCHED]
                 && i32::from(one.ordinal) == state[ORDINAL]
                 && tick >= one.launched
         };
@@ -240,7 +242,8 @@ mod tests {
         let mut all = flown();
         all.advance(5100, &mut fly);
         all.show(own(), 7, 5098, &at(&first(5000, 0), 100), &mut fly);
-        assert_eq!(xs(&all), [(120, true)]);
+        all.advance(5099, &mut fly);
+        assert_eq!(xs(&all), [(110, true)]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use client::{Client, Config, Event};
 use netcode::Time;
 use netcode::bits::BitWriter;
-use netcode::channel::{INPUT, SESSION};
+use netcode::channel::{EVENT, INPUT, SESSION};
 use netcode::crypto::{ClusterKey, CookieKey, Entropy, OsEntropy, Psk};
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::DisconnectReason;
@@ -17,10 +17,12 @@ use netcode::message::Message;
 use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::schema::State;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
-use netcode::snapshot::{Ages, Codec, Header, write_codec, write_gap, write_header, write_spawn};
+use netcode::snapshot::{Ages, Codec, Header, write_codec, write_despawn, write_gap, write_header, write_spawn};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
 use sim::Input;
-use sim::schema::{PLAYER, SCHEMA, X};
+use sim::schema::{PLAYER, PROJECTILE, SCHEMA, X};
+
+use crate::host::{Host, Told, players};
 
 pub const RATE: u16 = 20;
 pub const PERIOD: Duration = Duration::from_millis(50);
@@ -43,9 +45,14 @@ pub fn entropy() -> OsEntropy {
     OsEntropy::new()
 }
 
+/// A player: what it wants, given the time and its client.
+pub type Wants = Box<dyn FnMut(Time, &Client) -> Input>;
+
 /// What the script sends instead of a snapshot.
 pub enum Sabotage {
     Body(Vec<u8>),
+    /// The client's own entity in that state, and what it is said to have launched in that one.
+    States(State, State),
 }
 
 pub struct Rig {
@@ -65,7 +72,14 @@ pub struct Rig {
     pub margins: Vec<i64>,
     pub events: Vec<Event>,
     pub sabotage: Option<Sabotage>,
+    /// The world, where the script has one; `shown` and `speed` are not looked at then.
+    pub host: Option<Host>,
+    /// What the player wants, asked in each frame; nothing is set where it is `None`.
+    pub wants: Option<Wants>,
+    /// How often the client is called, in milliseconds.
+    pub frame_ms: u64,
     next_tick: Time,
+    next_frame: Time,
 }
 
 pub fn claims(expires_ms: u64) -> TokenClaims {
@@ -125,14 +139,34 @@ impl Rig {
             margins: Vec::new(),
             events: Vec::new(),
             sabotage: None,
+            host: None,
+            wants: None,
+            frame_ms: 1,
             next_tick: now,
+            next_frame: now,
         }
+    }
+
+    /// A server with a world, on that path.
+    pub fn in_world(link: LinkConfig, host: Host) -> Self {
+        Self { tick: 0, host: Some(host), ..Self::with_bundle(link, &bundle(u64::MAX)) }
+    }
+
+    pub fn host(&mut self) -> &mut Host {
+        self.host.as_mut().expect("the rig has a world")
     }
 
     /// Runs for that many server ticks.
     pub fn run(&mut self, ticks: u64) {
         let end = self.tick + ticks;
         while self.tick < end {
+            self.step();
+        }
+    }
+
+    /// Runs for that many milliseconds.
+    pub fn run_ms(&mut self, ms: u64) {
+        for _ in 0..ms {
             self.step();
         }
     }
@@ -159,6 +193,14 @@ impl Rig {
         while let Some((to, len)) = self.server.poll_transmit_control(self.now, &mut out) {
             self.network.send(self.now, server_address(), to, &out[..len]);
         }
+        if self.now < self.next_frame {
+            return;
+        }
+        self.next_frame = self.now + Duration::from_millis(self.frame_ms);
+        if let Some(wants) = &mut self.wants {
+            let intent = wants(self.now, &self.client);
+            self.client.set_intent_at(self.now, intent);
+        }
         self.client.handle_timeout(self.now);
         while let Some(len) = self.client.poll_transmit(self.now, &mut out) {
             self.network.send(self.now, client_address(), server_address(), &out[..len]);
@@ -174,14 +216,24 @@ impl Rig {
         for (_, state) in self.shown.values_mut() {
             state[X] += self.speed * 256;
         }
+        if let Some(host) = &mut self.host {
+            host.step(&self.inputs);
+        }
         let Some(conn) = self.conn else { return };
         let newest = self.inputs.last_key_value().map(|(tick, _)| *tick as i64 - self.tick as i64);
         self.margins.extend(newest);
         let margin = newest.map(|margin| margin.clamp(-128, 127) as i8);
-        let (shown, sabotage) = (&self.shown, self.sabotage.take());
+        self.send_events(conn);
+        let mut shown = self.host.as_mut().map_or_else(|| players(&self.shown), Host::told);
+        let sabotage = self.sabotage.take();
+        if let Some(Sabotage::States(own, projectile)) = &sabotage {
+            let id = shown.get(&OWN_SLOT).copied().flatten().map_or(1, |(id, ..)| id);
+            shown.insert(OWN_SLOT, Some((id, PLAYER, *own)));
+            shown.insert(900, Some(((self.tick as u32) << 12 | 1, PROJECTILE, *projectile)));
+        }
         let mut write = |w: &mut BitWriter<'_>| match &sabotage {
             Some(Sabotage::Body(body)) => w.write_bytes(body),
-            None => write_all(w, margin, shown),
+            _ => write_all(w, margin, &shown),
         };
         let mut out = [0; MAX_DATAGRAM];
         if let Some(sent) = self.server.transmit(self.now, conn, &mut out, Some(&mut write)) {
@@ -189,10 +241,22 @@ impl Rig {
         }
     }
 
+    fn send_events(&mut self, conn: ConnId) {
+        let Some(host) = &self.host else { return };
+        for (_, event) in host.world.events().iter().filter(|(to, _)| *to == host.own) {
+            self.server.send(self.now, conn, EVENT, &event.write()).unwrap();
+        }
+    }
+
     fn server_events(&mut self) {
         while let Some(event) = self.server.poll_event() {
             match event {
-                ServerEvent::Connected { conn, .. } => self.conn = Some(conn),
+                ServerEvent::Connected { conn, .. } => {
+                    self.conn = Some(conn);
+                    if let Some(welcome) = self.host.as_ref().map(Host::welcome) {
+                        self.say(&welcome);
+                    }
+                }
                 ServerEvent::Message { channel: INPUT, tick, bytes, .. } => {
                     let newest = tick.expect("an input has a tick");
                     for (back, state) in read_inputs(&SCHEMA, bytes).unwrap().iter().enumerate() {
@@ -221,13 +285,16 @@ impl Rig {
 }
 
 /// Every entity in full: legal, if not thrifty.
-fn write_all(w: &mut BitWriter<'_>, margin: Option<i8>, shown: &BTreeMap<u16, (u32, State)>) {
+fn write_all(w: &mut BitWriter<'_>, margin: Option<i8>, shown: &BTreeMap<u16, Told>) {
     write_codec(w, Codec::Fast);
     write_header(w, &Header { margin, complete: true, ages: Ages::default(), count: shown.len() as u16 });
     let mut next = 0;
-    for (slot, (id, state)) in shown {
+    for (slot, told) in shown {
         write_gap(w, slot - next);
-        write_spawn(w, &SCHEMA, *id, PLAYER, *slot == OWN_SLOT, state);
+        match told {
+            Some((id, kind, state)) => write_spawn(w, &SCHEMA, *id, *kind, *slot == OWN_SLOT, state),
+            None => write_despawn(w),
+        }
         next = slot + 1;
     }
 }
