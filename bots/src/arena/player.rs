@@ -156,7 +156,7 @@ impl Player {
 
     pub(super) fn connect(&mut self, now: Time, bundle: &ConnectBundle, ephemeral: Ephemeral) {
         // The table is the SDK's own, so nothing can be wrong with it.
-        self.client = Client::connect(self.config, bundle, ephemeral, now).ok();
+        self.client = Client::connect(self.config.clone(), bundle, ephemeral, now).ok();
         (self.snapshots, self.chosen_at, self.welcomed, self.leaving) = (0, 0, false, false);
         self.pace = Pace::default();
         self.turn = Time::NEVER;
@@ -220,7 +220,8 @@ impl Player {
                 }
                 Event::Welcome { .. } => self.welcomed = true,
                 Event::Spawned { id, .. } => spawned.push(id),
-                Event::Despawned { .. } | Event::Notice(_) => {}
+                Event::Game(_) | Event::Corrected { .. } => {}
+                Event::Unplayable(_) | Event::Fired { .. } | Event::Despawned { .. } | Event::Notice(_) => {}
                 Event::Disconnected(reason) => change = Some(Change::Ended(reason)),
             }
         }

@@ -105,7 +105,7 @@ impl Arena {
             let pilot = Pilot::new(drawn.behavior(&mut behaviors), rng.fork("pilot"));
             let mut joins = rng.fork("join");
             let turn = now + Duration::from_micros(joins.below(JOINING.as_micros() as u64));
-            Player::new(index % cluster.shards(), config, pilot, joins, turn)
+            Player::new(index % cluster.shards(), config.clone(), pilot, joins, turn)
         });
         let hostiles = Hostiles::new(&drawn, options.clients, &rng);
         let hostile = hostiles.len() as u64;

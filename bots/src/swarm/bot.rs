@@ -204,7 +204,7 @@ impl Bot {
                     self.ended = Some(reason);
                     self.next_sample = Time::NEVER;
                 }
-                Event::Welcome { .. } | Event::Spawned { .. } | Event::Despawned { .. } | Event::Notice(_) => {}
+                _ => {}
             }
         }
     }
