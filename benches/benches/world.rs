@@ -6,8 +6,12 @@ use benches::rig::RigConfig;
 use bots::behavior::{Behavior, Pilot};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use netcode::rng::Rng;
-use sim::space::Space;
-use sim::{EntityId, Input, World};
+use netcode::schema::State;
+use sim::movement::{Intent, Rules, advance};
+use sim::rng::{below, mix};
+use sim::schema::{STAMINA, STAMINA_FULL, X, Z};
+use sim::space::{Space, Statics};
+use sim::{EntityId, Input, Map, MapConfig, World};
 
 const RATE: u16 = 20;
 
@@ -51,5 +55,38 @@ fn steps(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, steps);
+/// 4,000 bodies that walk, run and jump about, each for a second in one direction, without the rest of a step.
+fn moves(c: &mut Criterion) {
+    const BODIES: u32 = 4000;
+    for (name, gates, ramps) in [("boxes", 0, 0), ("boxes_ramps_gates", 100, 100)] {
+        let map = MapConfig { half_extent_m: 256, boxes: 200, gates, ramps };
+        let map = Map::generate(1, map).expect("the configuration is within its ranges");
+        let (statics, rules) = (Statics::new(&map, RATE), Rules::new(RATE, map.half_extent()));
+        let place = |at: u32, axis: u32| below(mix(u64::from(at) << 2 | u64::from(axis)), 120_000) as i32 - 60_000;
+        let mut states: Vec<State> = (0..BODIES)
+            .map(|at| {
+                let mut state = State::default();
+                (state[X], state[Z], state[STAMINA]) = (place(at, 0), place(at, 1), STAMINA_FULL);
+                state
+            })
+            .collect();
+        let mut near = Vec::new();
+        let mut tick = 0;
+        c.bench_function(&format!("move_of_{BODIES}/{name}"), |b| {
+            b.iter(|| {
+                tick += 1;
+                for (state, at) in states.iter_mut().zip(0u32..) {
+                    let leg = mix((u64::from(at) << 32) | ((tick + u64::from(at)) / u64::from(RATE)));
+                    let share = |from: u32| ((leg >> from) & 31) as i8 - 16;
+                    let (buttons, yaw) = ((leg & (leg >> 8) & 3) as u8, 0);
+                    let input = Input { move_x: share(16), move_z: share(24), yaw, buttons };
+                    let intent = Intent::from_input(input, state);
+                    *state = advance(state, &intent, &statics, &rules, tick, &mut near);
+                }
+            });
+        });
+    }
+}
+
+criterion_group!(benches, steps, moves);
 criterion_main!(benches);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bots::behavior::Behavior;
+use bots::scenario::{self, Scenario};
 use bots::transfer;
 use clap::{Parser, Subcommand, ValueEnum};
 use netcode::emulator::LinkConfig;
@@ -88,19 +89,38 @@ pub struct SwarmArgs {
     pub json: bool,
 }
 
-/// `bots arena`.
+/// `bots arena`. With `--scenario` it shows what a fight over a path is like, in figures; without it draws faults from the
+/// seed and checks what must always hold.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct ArenaArgs {
     /// Decides everything.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
+    /// What is played; exits with 1 if it does not show what it is to show.
+    #[arg(long, value_enum)]
+    scenario: Option<ScenarioArg>,
+    /// The scenario's path: round-trip time in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "scenario", value_parser = clap::value_parser!(u32).range(0..=2000))]
+    rtt: u32,
+    /// The delay each way varies evenly by so many milliseconds either way, but not below 0.
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "scenario", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    jitter: u32,
+    /// Loss each way, in per cent.
+    #[arg(long, value_name = "P", default_value_t = 0.0, requires = "scenario", value_parser = percent)]
+    loss: f64,
+    /// The scenario's ticks a second.
+    #[arg(long, value_name = "HZ", default_value_t = 20, requires = "scenario", value_parser = clap::value_parser!(u16).range(10..=128))]
+    rate: u16,
+    /// How far others are set back for a shot at most, in milliseconds; 0: not at all.
+    #[arg(long, value_name = "MS", default_value_t = 250, requires = "scenario", value_parser = clap::value_parser!(u16).range(0..=400))]
+    max_rewind_ms: u16,
     /// Run this many consecutive seeds, one line each; the last line has their totals.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "scenario", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
-    /// How many clients.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4000))]
-    clients: u32,
-    /// How long the faults last, in virtual seconds. A phase without faults follows.
+    /// How many clients; a scenario knows itself how many it needs.
+    #[arg(long, value_name = "N", required_unless_present = "scenario", conflicts_with = "scenario", value_parser = clap::value_parser!(u32).range(1..=4000))]
+    clients: Option<u32>,
+    /// How long the faults last, in virtual seconds; a phase without faults follows. Or how long the scenario is played.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
     /// Print the report as one JSON object per seed on stdout; the totals then go to stderr.
@@ -108,8 +128,32 @@ pub struct ArenaArgs {
     json: bool,
     /// Explain on stderr, one JSON object a line, why each entity that could go into this client's snapshots (0 is the
     /// first) went or waited.
-    #[arg(long, value_name = "CLIENT", conflicts_with = "seeds")]
+    #[arg(long, value_name = "CLIENT", conflicts_with_all = ["seeds", "scenario"])]
     watch: Option<u32>,
+}
+
+/// [`Scenario`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScenarioArg {
+    /// One player alone runs, jumps, sprints, fires, reloads: zero corrections.
+    Solo,
+    /// A player and fifty others in one place fight: no correction larger than a body.
+    Fight,
+    /// Shooters fire at strafing targets exactly where they see them: what hits there hits on the server.
+    Hits,
+    /// Each cheat beside honest twins in the same fight: what it gains.
+    Cheats,
+}
+
+impl From<ScenarioArg> for Scenario {
+    fn from(arg: ScenarioArg) -> Self {
+        match arg {
+            ScenarioArg::Solo => Self::Solo,
+            ScenarioArg::Fight => Self::Fight,
+            ScenarioArg::Hits => Self::Hits,
+            ScenarioArg::Cheats => Self::Cheats,
+        }
+    }
 }
 
 /// `bots transfer`.
@@ -202,7 +246,7 @@ enum BehaviorArg {
     Circle,
     /// Wander, leave and come back with a new token.
     Churn,
-    /// Strafe, look around and jump: every entity does something unforeseen in nearly every tick.
+    /// Strafe, jump, aim at whoever is near and fire: every entity does something unforeseen in nearly every tick.
     Fight,
     /// Mill about in one place: short ways there and back.
     Crowd,
@@ -286,17 +330,26 @@ impl TraceArgs {
 }
 
 impl ArenaArgs {
+    /// The scenario that they describe, if they do.
+    pub fn scenario(&self) -> Option<(scenario::Options, bool)> {
+        let Self { seed, seconds, rtt: rtt_ms, jitter: jitter_ms, rate: rate_hz, max_rewind_ms, .. } = *self;
+        let (scenario, loss) = (self.scenario?.into(), self.loss / 100.0);
+        let options =
+            scenario::Options { scenario, seed, seconds, rtt_ms, jitter_ms, loss, rate_hz, max_rewind_ms };
+        Some((options, self.json))
+    }
+
     /// The run that they describe. Ends the process, as clap does, where they contradict each other.
     pub fn run(&self) -> ArenaRun {
-        if let Some(watch) = self.watch.filter(|watch| *watch >= self.clients) {
-            let what =
-                format!("--watch {watch}: with --clients {} the last client is {}\n", self.clients, self.clients - 1);
+        let clients = self.clients.unwrap_or(1);
+        if let Some(watch) = self.watch.filter(|watch| *watch >= clients) {
+            let what = format!("--watch {watch}: with --clients {clients} the last client is {}\n", clients - 1);
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, what).exit();
         }
         ArenaRun {
             seed: self.seed,
             seeds: self.seeds,
-            clients: self.clients as usize,
+            clients: clients as usize,
             seconds: self.seconds,
             json: self.json,
             watch: self.watch.map(|client| client as usize),

@@ -1,8 +1,15 @@
 //! How bots play.
 
+pub mod aim;
+pub mod eyes;
+mod fighter;
+
 use netcode::rng::Rng;
 use sim::Input;
 use sim::input::{JUMP, SPRINT};
+
+use eyes::Eyes;
+use fighter::Fighter;
 
 /// What a bot does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +23,8 @@ pub enum Behavior {
     Circle,
     /// Wanders; leaves after a while and comes back with a new token.
     Churn,
-    /// Strafes to and fro, looks elsewhere in nearly every tick and jumps a lot: nobody could guess what comes next.
+    /// Strafes to and fro and jumps a lot: nobody could guess what comes next. Aims at the nearest living body it sees and
+    /// fires, with all weapons in turn; reloads, picks up what lies near by. Who sees nobody looks elsewhere in nearly every tick.
     Fight,
     /// Mills about where it came in: short ways there and back, never far, so that a crowd stays one.
     Crowd,
@@ -45,6 +53,9 @@ const YAW_STEP: u16 = 4096;
 /// 20° in 1/65536 turn.
 const GLANCE: u16 = 3641;
 
+/// Chance of a new way of one that fights to lead to what lies near by.
+const GREED: f64 = 0.5;
+
 /// The player inside a bot: an intent for each tick, from a seed.
 #[derive(Clone, Debug)]
 pub struct Pilot {
@@ -56,24 +67,26 @@ pub struct Pilot {
     heading: usize,
     /// Ticks of the way back that follows.
     back: Option<u64>,
+    fighter: Fighter,
 }
 
 impl Pilot {
     /// A player that draws from `rng`.
     #[must_use]
     pub fn new(behavior: Behavior, rng: Rng) -> Self {
-        let mut pilot = Self { behavior, rng, intent: Input::default(), left: 0, heading: 0, back: None };
+        let fighter = Fighter::new(rng.fork("fighter"));
+        let mut pilot = Self { behavior, rng, intent: Input::default(), left: 0, heading: 0, back: None, fighter };
         pilot.heading = pilot.rng.below(DIRECTIONS.len() as u64) as usize;
         pilot
     }
 
-    /// What it wants in the next tick, at `rate` ticks a second.
-    pub fn next(&mut self, rate: u16) -> Input {
+    /// What it wants in the next tick, at `rate` ticks a second. It asks its eyes only if it plays so that it needs them.
+    pub fn next(&mut self, rate: u16, eyes: &dyn Eyes) -> Input {
         match self.behavior {
             Behavior::Idle => Input::default(),
             Behavior::Circle => self.circle(rate),
             Behavior::Wander | Behavior::Churn => self.wander(rate),
-            Behavior::Fight => self.fight(rate),
+            Behavior::Fight => self.fight(rate, eyes),
             Behavior::Crowd => self.mill(rate),
         }
     }
@@ -116,7 +129,14 @@ impl Pilot {
     }
 
     /// New directions every 0.2 to 0.6 s, about one jump a second.
-    fn fight(&mut self, rate: u16) -> Input {
+    fn fight(&mut self, rate: u16, eyes: &dyn Eyes) -> Input {
+        if self.left == 0
+            && let Some(way) = self.fighter.lure(eyes)
+            && self.rng.chance(GREED)
+        {
+            // There, and not back.
+            (self.heading, self.left, self.back) = (heading(way), u64::from(rate) / 2, None);
+        }
         self.sway(rate, [200, 600]);
         let mut yaw = self.intent.yaw;
         if self.rng.chance(0.9) {
@@ -125,7 +145,7 @@ impl Pilot {
         }
         let jump = if self.rng.chance(1.0 / f64::from(rate.max(1))) { JUMP } else { 0 };
         self.intent = Input { yaw, buttons: jump, ..walk(self.heading, 0) };
-        self.intent
+        self.fighter.hands(rate, eyes, self.intent)
     }
 
     /// New directions every 0.3 to 1 s.
@@ -150,6 +170,13 @@ impl Pilot {
     }
 }
 
+/// The direction nearest to that of a way along x and z.
+fn heading([x, z]: [f32; 2]) -> usize {
+    let along = |(dx, dz): &(i8, i8)| x * f32::from(*dx) + z * f32::from(*dz);
+    let best = DIRECTIONS.iter().enumerate().max_by(|(_, a), (_, b)| along(a).total_cmp(&along(b)));
+    best.map_or(0, |(heading, _)| heading)
+}
+
 fn walk(heading: usize, buttons: u8) -> Input {
     let (move_x, move_z) = DIRECTIONS.get(heading).copied().unwrap_or_default();
     Input { move_x, move_z, yaw: heading as u16 * YAW_STEP, buttons, ..Input::default() }
@@ -157,11 +184,12 @@ fn walk(heading: usize, buttons: u8) -> Input {
 
 #[cfg(test)]
 mod tests {
+    use super::eyes::Blind;
     use super::*;
 
     fn first(behavior: Behavior, seed: u64) -> Vec<Input> {
         let mut pilot = Pilot::new(behavior, Rng::new(seed));
-        (0..400).map(|_| pilot.next(20)).collect()
+        (0..400).map(|_| pilot.next(20, &Blind)).collect()
     }
 
     #[test]

@@ -18,7 +18,10 @@ fn main() -> ExitCode {
     // clap itself ends the process with 2 when the command line is wrong.
     let result = match Cli::parse().command {
         Command::Swarm(args) => swarm(&args),
-        Command::Arena(args) => io::arena::run(&args.run()),
+        Command::Arena(args) => match args.scenario() {
+            Some((options, json)) => io::scenario::run(&options, json),
+            None => io::arena::run(&args.run()),
+        },
         Command::Transfer(args) => io::transfer::run(&args.options(), args.json),
         Command::Echo(args) => io::echo::run(&args.options()),
         Command::Flood(args) => io::flood::run(&args.flood()),

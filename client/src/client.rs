@@ -21,7 +21,7 @@ use sim::{EntityId, Input};
 use crate::body::{Seen, shown, steps_of_a_call};
 use crate::config::Config;
 use crate::event::Event;
-use crate::inputs::MAX_BYTES;
+use crate::inputs::{Inputs, MAX_BYTES};
 use crate::interpolation::{self, Pose};
 use crate::prediction::Prediction;
 use crate::session::{Closing, Session};
@@ -121,6 +121,21 @@ impl Client {
     /// is predicted like anything else.
     pub fn set_raw_input(&mut self, input: Input) {
         self.wanted = Wanted::Raw(input.clamped());
+    }
+
+    /// Sends these inputs with the next packet, the oldest first, the last one for tick `newest`: for tests of servers. The
+    /// client itself knows nothing of them, and an input of its own that waits is not sent.
+    pub fn forge_inputs(&mut self, now: Time, newest: u64, inputs: &[Input]) {
+        let mut forged = Inputs::default();
+        for (input, back) in inputs.iter().zip((0..inputs.len() as u64).rev()) {
+            forged.record(newest.saturating_sub(back), *input);
+        }
+        let mut message = [0; MAX_BYTES];
+        let message = forged.write(&mut message);
+        if self.endpoint.state() == ClientState::Connected && !message.is_empty() {
+            self.endpoint.set_tick(newest);
+            let _ = self.endpoint.send(now, INPUT, message);
+        }
     }
 
     /// Runs what is due at `now`: timers, and the inputs of the ticks that have come. Calling it early is harmless.

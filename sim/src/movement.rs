@@ -19,7 +19,7 @@ use crate::schema::{
     YAW_TURN, Z,
 };
 use crate::statics::{Shape, Solid, Statics};
-use crate::support::{Floor, footing};
+use crate::support::{Floor, STEP, footing};
 use glam::{Vec2, Vec3};
 use netcode::schema::State;
 
@@ -190,8 +190,9 @@ fn gather(state: &State, intent: &Intent, statics: &Statics, rules: &Rules, tick
     // The velocity that it gets lies between the one that it has and the one that it wants.
     let wish = intent.wish * rules.full;
     let way = |has: i32, wants: f32| {
-        let (has, wants) = (has as f32 * rules.travel, wants);
-        [has.min(wants).min(0.0).floor() as i32, has.max(wants).max(0.0).ceil() as i32]
+        // Rounded towards zero: the reach has room for that.
+        let (has, wants) = ((has as f32 * rules.travel) as i32, wants as i32);
+        [has.min(wants).min(0), has.max(wants).max(0)]
     };
     let (x, z) = (way(state[VX], wish.x), way(state[VZ], wish.y));
     let min = [at[0].saturating_add(x[0] - reach), at[1].saturating_add(z[0] - reach)];
@@ -266,6 +267,14 @@ impl Body<'_> {
     fn walk(&self, flat: Vec2) -> Option<Moved> {
         let velocity = Vec3::new(flat.x, 0.0, flat.y);
         let mut mover = Mover::new(velocity);
+        if self.near.is_empty() {
+            // On open ground there is nothing to follow.
+            mover.at = velocity - Vec3::Y * self.origin[1] as f32;
+            self.keep_inside(&mut mover);
+            let feet = self.whole(mover.at);
+            let velocity = [0, 1, 2].map(|axis| self.quanta(mover.velocity[axis] as i32));
+            return (self.origin[1] <= STEP).then_some(Moved { feet, velocity, grounded: true });
+        }
         let parts = self.parts(velocity);
         for _ in 0..parts {
             mover.at += mover.velocity / parts as f32;
@@ -357,7 +366,10 @@ impl Body<'_> {
 
     /// Rounded to the grid.
     fn whole(&self, at: Vec3) -> [i32; 3] {
-        [0, 1, 2].map(|axis| self.origin[axis] + (at[axis] + 0.5).floor() as i32)
+        [0, 1, 2].map(|axis| {
+            let (value, down) = (at[axis] + 0.5, (at[axis] + 0.5) as i32);
+            self.origin[axis] + if down as f32 > value { down - 1 } else { down }
+        })
     }
 
     /// The velocity that makes so many quanta in each tick.

@@ -83,6 +83,11 @@ impl Bonds {
         }
     }
 
+    /// The entity that the zone made for a connection.
+    pub(super) fn seat_of(&self, conn: ConnId) -> Option<EntityId> {
+        self.bonds.get(&conn.0)?.seat
+    }
+
     /// Nobody owns another's entity from now on.
     pub(super) fn calm(&mut self) {
         self.possessions = None;

@@ -2,6 +2,7 @@
 
 mod area;
 mod held;
+mod rules;
 mod starving;
 
 use client::Client;
@@ -18,6 +19,7 @@ use super::options::{Drawn, Planted};
 use super::report::Broken;
 
 pub(super) use area::{UNKNOWN_CALM_S, UNKNOWN_FAULTY_S};
+pub(super) use rules::Rules;
 pub(super) use starving::Allowance;
 
 /// A snapshot that the budget cut may lack what it should say for so long, in seconds.

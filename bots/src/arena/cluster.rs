@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use client::Client;
 use netcode::Time;
+use netcode::packet::ConnId;
 use netcode::crypto::{ClusterKey, CookieKey, CryptoError, Entropy, Psk};
 use netcode::rng::Rng;
 use netcode::server::{ServerConfig, SingleUse};
@@ -14,8 +15,9 @@ use netcode::stats::Drops;
 use netcode::token::{self, ConnectBundle, ServerEntry, TokenClaims};
 use server::replication::{Aoi, Inconsistent};
 use server::shard::{Shard, ShardConfig, ShardStats};
-use server::zone::{ToShard, ToZone, Zone, ZoneConfig};
-use sim::{ConfigError, Frame, MapConfig, SCHEMA, WorldConfig};
+use server::zone::{ToShard, ToZone, Zone, ZoneStats};
+use sim::game::Rulebook;
+use sim::{ConfigError, Event, Frame, Map, MapConfig, Refusals, SCHEMA, World, WorldConfig};
 
 use super::bonds::{Bonds, Tie};
 use super::digest::Digest;
@@ -28,19 +30,22 @@ const TOKEN_LIFE_MS: u64 = 30_000;
 const SERVER_ID: u32 = 1;
 const FIRST_PORT: u16 = 7000;
 
+/// The piece of a log that [`Planted::LogCut`] loses.
+const CUT_PIECE: usize = 50;
+
 /// Wall time at a virtual time.
-pub(super) fn unix_ms(now: Time) -> u64 {
+pub(crate) fn unix_ms(now: Time) -> u64 {
     UNIX_MS + now.as_micros() / 1000
 }
 
 /// Zone, shards, keys.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     zone: Zone,
     shards: Vec<Shard>,
     key: ClusterKey,
     pub aoi: Aoi,
     pub max_known: usize,
-    pub bonds: Bonds,
+    pub(super) bonds: Bonds,
     tight: Tight,
     /// Frames that each shard misses from now on.
     missed: Vec<u64>,
@@ -52,23 +57,41 @@ pub(super) struct Cluster {
     planted: Option<Planted>,
     /// Newest input tick by connection.
     inputs: BTreeMap<u32, u64>,
+    /// What the zone told players in the newest tick.
+    told: Vec<(ConnId, Event)>,
+    /// The zone's log so far, and the digest after each tick, where there is one.
+    log: Option<(Vec<u8>, Vec<u64>)>,
 }
 
 impl Cluster {
-    pub(super) fn new(drawn: &Drawn, options: &Options, rng: &Rng) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        drawn: &Drawn,
+        options: &Options,
+        book: &Arc<Rulebook>,
+        rng: &Rng,
+    ) -> Result<Self, ConfigError> {
         let (clients, planted) = (options.clients, options.planted);
         // A client that reconnects may still be held twice, until the old connection times out.
         let max_players = clients as u32 * 3 + 64;
+        let Drawn { half_extent_m, boxes, gates, ramps, .. } = *drawn;
+        let map = MapConfig { half_extent_m, boxes, gates, ramps };
         let world = WorldConfig {
             seed: rng.fork("world").seed(),
             rate_hz: drawn.rate,
-            map: MapConfig { half_extent_m: drawn.half_extent_m, boxes: drawn.boxes, gates: 0, ramps: 0 },
+            map,
+            max_rewind_ms: drawn.max_rewind_ms,
             npcs: drawn.npcs,
-            max_entities: 2 * (max_players + drawn.npcs),
+            // Projectiles and loot, too.
+            max_entities: 4 * (max_players + drawn.npcs) + 512,
             spawn_half_extent_m: drawn.half_extent_m,
             ..WorldConfig::default()
         };
-        let zone = Zone::new(ZoneConfig { world, max_players })?;
+        let mut zone = Zone::with_world(World::with_book(world, Arc::clone(book))?, max_players);
+        let logged = options.faults || planted.is_some();
+        if logged {
+            // The rulebook is a short one.
+            zone = zone.with_log(false).map_err(|_| ConfigError::Entities)?;
+        }
         let mut secrets = rng.fork("secrets");
         let mut secret = || {
             let mut bytes = [0; 32];
@@ -96,8 +119,11 @@ impl Cluster {
             training: drawn.tight.training,
             priority: drawn.tight.priority,
             map_seed: world.seed,
-            half_extent_m: world.map.half_extent_m,
-            boxes: world.map.boxes,
+            half_extent_m,
+            boxes,
+            gates,
+            ramps,
+            rules: book.hash(),
             ..ShardConfig::new(Vec::new(), drawn.rate)
         };
         let (max_known, aoi) = (usize::from(config(0).max_known), config(0).aoi());
@@ -117,15 +143,37 @@ impl Cluster {
             rng: rng.fork("missed frames"),
             planted,
             inputs: BTreeMap::new(),
+            told: Vec::new(),
+            log: logged.then(Default::default),
         })
     }
 
-    pub(super) fn address(shard: usize) -> SocketAddr {
+    /// The static world.
+    pub(crate) fn map(&self) -> &Map {
+        self.zone.world().map()
+    }
+
+    /// What the zone told players in the newest tick, in order.
+    pub(crate) fn told(&self) -> &[(ConnId, Event)] {
+        &self.told
+    }
+
+    /// What a connection's player was refused.
+    pub(crate) fn refusals(&self, conn: ConnId) -> Option<Refusals> {
+        self.zone.refusals(conn).copied()
+    }
+
+    /// The zone's counters.
+    pub(crate) fn zone_stats(&self) -> &ZoneStats {
+        self.zone.stats()
+    }
+
+    pub(crate) fn address(shard: usize) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), FIRST_PORT + shard as u16)
     }
 
     /// The shard that has that address.
-    pub(super) fn shard_at(address: SocketAddr) -> Option<usize> {
+    pub(crate) fn shard_at(address: SocketAddr) -> Option<usize> {
         let server = address.ip() == IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
         server.then(|| usize::from(address.port().wrapping_sub(FIRST_PORT)))
     }
@@ -135,7 +183,7 @@ impl Cluster {
     }
 
     /// A fresh token for a client of that shard.
-    pub(super) fn issue(
+    pub(crate) fn issue(
         &self,
         now: Time,
         client: usize,
@@ -155,17 +203,17 @@ impl Cluster {
         token::issue(&self.key, &claims, entropy)
     }
 
-    pub(super) fn shard_mut(&mut self, shard: usize) -> Option<&mut Shard> {
+    pub(crate) fn shard_mut(&mut self, shard: usize) -> Option<&mut Shard> {
         self.shards.get_mut(shard)
     }
 
     /// When the first shard's timer is due.
-    pub(super) fn next_timeout(&self) -> Time {
+    pub(crate) fn next_timeout(&self) -> Time {
         self.shards.iter().filter_map(Shard::poll_timeout).min().unwrap_or(Time::NEVER)
     }
 
     /// The shards whose timers are due, run.
-    pub(super) fn handle_timeouts(&mut self, now: Time) -> bool {
+    pub(crate) fn handle_timeouts(&mut self, now: Time) -> bool {
         let mut any = false;
         for shard in &mut self.shards {
             if shard.poll_timeout().is_some_and(|due| due <= now) {
@@ -177,7 +225,7 @@ impl Cluster {
     }
 
     /// Carries a shard's messages to the zone; gives the tick of an input that is out of order.
-    pub(super) fn pass_on(&mut self, shard: usize, digest: &mut Digest) -> Option<u64> {
+    pub(crate) fn pass_on(&mut self, shard: usize, digest: &mut Digest) -> Option<u64> {
         let mut broken = None;
         while let Some(message) = self.shards.get_mut(shard).and_then(Shard::poll_zone) {
             match message {
@@ -205,14 +253,53 @@ impl Cluster {
                     }
                 }
             }
-            self.zone.handle(message);
+            self.zone.handle(self.mistaken(message));
         }
         broken
     }
 
+    /// What the zone makes of a message.
+    fn mistaken(&self, mut message: ToZone) -> ToZone {
+        if let (ToZone::Input { tick, input, .. }, Some(Planted::InputsMirrored)) = (&mut message, self.planted)
+            && tick.is_multiple_of(3)
+        {
+            (input.move_x, input.move_z) = (input.move_z, 7);
+        }
+        message
+    }
+
+    /// What the zone told to players, on its way to a shard: how often it gets there.
+    fn copies(&self, message: &ToShard, tick: u64) -> usize {
+        match (message, self.planted) {
+            (ToShard::Event { .. }, Some(Planted::EventsLost)) if tick.is_multiple_of(10) => 0,
+            (ToShard::Event { .. }, Some(Planted::EventsRepeated)) if tick.is_multiple_of(10) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Keeps what the zone has logged.
+    fn keep_log(&mut self, digest: u64) {
+        let Some((bytes, digests)) = &mut self.log else { return };
+        let piece = self.zone.take_log();
+        digests.push(digest);
+        if self.planted == Some(Planted::LogCut) && digests.len() == CUT_PIECE {
+            return;
+        }
+        bytes.extend(piece);
+    }
+
+    /// Whether a replay of the log gives the same digests; the number of ticks for which it did.
+    pub(super) fn replay(&self) -> Result<(), u64> {
+        let Some((bytes, digests)) = &self.log else { return Ok(()) };
+        let replayed = sim::replay(bytes).map(|replayed| replayed.digests).unwrap_or_default();
+        let equal = replayed.iter().zip(digests).take_while(|(one, other)| one == other).count();
+        if equal == digests.len() { Ok(()) } else { Err(equal as u64) }
+    }
+
     /// One tick of the zone, told to all shards.
-    pub(super) fn step(&mut self, now: Time) -> Arc<Frame> {
+    pub(crate) fn step(&mut self, now: Time) -> Arc<Frame> {
         let frame = self.zone.step();
+        self.told.clear();
         while let Some((worker, message)) = self.zone.poll() {
             let mut message = message;
             if let ToShard::Spawned { conn, entity } = &mut message {
@@ -221,10 +308,16 @@ impl Cluster {
                     *entity = frame.ids().first().copied().unwrap_or(*entity);
                 }
             }
-            if let Some(shard) = self.shards.get_mut(usize::from(worker)) {
-                shard.handle_zone(now, message);
+            if let ToShard::Event { conn, event } = &message {
+                self.told.push((*conn, *event));
+            }
+            for _ in 0..self.copies(&message, frame.tick) {
+                if let Some(shard) = self.shards.get_mut(usize::from(worker)) {
+                    shard.handle_zone(now, message);
+                }
             }
         }
+        self.keep_log(frame.digest);
         for tie in self.bonds.turn(&frame) {
             self.tie(now, tie);
         }
@@ -282,7 +375,7 @@ impl Cluster {
     }
 
     /// The first contradiction in what the shards keep.
-    pub(super) fn check_replication(&self) -> Option<Inconsistent> {
+    pub(crate) fn check_replication(&self) -> Option<Inconsistent> {
         self.shards.iter().find_map(|shard| shard.check_replication().err())
     }
 
@@ -290,11 +383,11 @@ impl Cluster {
         self.shards.get(shard)
     }
 
-    pub(super) fn tick(&self) -> u64 {
+    pub(crate) fn tick(&self) -> u64 {
         self.zone.tick()
     }
 
-    pub(super) fn digest(&self) -> u64 {
+    pub(crate) fn digest(&self) -> u64 {
         self.zone.digest()
     }
 
@@ -303,7 +396,7 @@ impl Cluster {
     }
 
     /// Player ticks that had no input of their own.
-    pub(super) fn inputs_missing(&self) -> u64 {
+    pub(crate) fn inputs_missing(&self) -> u64 {
         let stats = self.zone.stats();
         stats.inputs_repeated + stats.inputs_neutral
     }
@@ -333,6 +426,6 @@ impl Cluster {
 }
 
 /// Time between two ticks.
-pub(super) fn period(rate: u16) -> Duration {
+pub(crate) fn period(rate: u16) -> Duration {
     Duration::from_micros(1_000_000 / u64::from(rate.max(1)))
 }

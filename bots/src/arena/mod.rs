@@ -15,6 +15,10 @@
 //!   a second, where so much fits the budget;
 //! - what shards keep for replication does not contradict itself;
 //! - nothing is accepted that nobody sealed, and each damaged datagram is counted as dropped;
+//! - the game keeps its own rules from tick to tick: speed, the weapons' pace, ammunition, health;
+//! - what players are told once reaches each client exactly once, as long as its connection stands;
+//! - after the faults what clients predict is what the server makes of their inputs;
+//! - a replay of the zone's log gives the same digests; on a mild path nobody honest is refused for when it saw others;
 //! - the inputs of a connection reach the zone in order;
 //! - honest ends never break the protocol, and over a mild network no connection is given up, whatever addresses its client
 //!   has had and however short datagrams must be;
@@ -28,6 +32,7 @@
 //! The digest folds worlds, plaintexts, times and sizes, never ciphertext: X25519 keys cannot be seeded, and they are
 //! the one thing that [`Arena::new`] takes from outside.
 
+mod agreement;
 mod bonds;
 mod checker;
 mod cluster;
@@ -36,6 +41,7 @@ mod faults;
 mod history;
 mod hostile;
 mod ledger;
+mod mail;
 mod options;
 mod pace;
 mod player;
@@ -45,9 +51,17 @@ mod tight;
 mod totals;
 mod watch;
 
+/// What scenarios are made of, too.
+pub(crate) mod parts {
+    pub(crate) use super::cluster::{Cluster, period, unix_ms};
+    pub(crate) use super::digest::Digest;
+    pub(crate) use super::history::History;
+    pub(crate) use super::player::{client_at, inside};
+}
+
 pub use digest::Digest;
 pub use options::{Drawn, Hostile, Options, Partitions, Planted};
-pub use report::{Broken, Report, Violation};
+pub use report::{Broken, Report, Rule, Violation};
 pub use run::{Arena, LIVENESS_S};
 pub use tight::{Parties, Tight};
 pub use totals::Totals;

@@ -67,6 +67,16 @@ pub enum Planted {
     Impatient,
     /// The server is not told who belongs together.
     PinsLost,
+    /// Weapons are taken to be half as fast as they are.
+    CooldownsLong,
+    /// Some of what players are told once is not passed on.
+    EventsLost,
+    /// Some of it is passed on twice.
+    EventsRepeated,
+    /// The zone takes some inputs for their mirror images.
+    InputsMirrored,
+    /// A piece of the zone's log is lost.
+    LogCut,
 }
 
 /// Partitions: from time to time some clients are cut off for a while.
@@ -104,6 +114,12 @@ pub struct Drawn {
     pub half_extent_m: u16,
     /// Static boxes on it.
     pub boxes: u32,
+    /// Gates on it.
+    pub gates: u32,
+    /// Ramps on it.
+    pub ramps: u32,
+    /// How far the others are set back for a shot at most, in milliseconds.
+    pub max_rewind_ms: u16,
     /// Radius of the area of interest in metres.
     pub aoi_radius_m: u16,
     /// The most bytes of a snapshot.
@@ -130,6 +146,12 @@ pub struct Drawn {
 
 /// Half extent of a map on which all are in one place, in metres.
 const DENSE_HALF_EXTENT_M: u16 = 32;
+/// The most that datagrams may be late for [`Drawn::shows_fairly`].
+const FAIR_JITTER: Duration = Duration::from_millis(50);
+/// The usual limit of how far others are set back for a shot, in milliseconds.
+const MAX_REWIND_MS: u16 = 250;
+/// The most gates, and ramps, on a map.
+const MOST_SCENERY: u64 = 30;
 /// A delay that even a good network has.
 const CALM_DELAY: Duration = Duration::from_millis(10);
 
@@ -165,6 +187,9 @@ impl Drawn {
             npcs,
             half_extent_m,
             boxes,
+            gates: 0,
+            ramps: 0,
+            max_rewind_ms: MAX_REWIND_MS,
             aoi_radius_m,
             snapshot_bytes,
             tight: Tight::default(),
@@ -177,6 +202,7 @@ impl Drawn {
             behaviors: [0.7, 0.3, 0.0],
             restless: [0.0, 0.0],
         };
+        drawn.draw_scenery(&mut root.fork("scenery"));
         if options.faults {
             drawn.draw_faults(&mut root.fork("faults"));
             drawn.draw_mtu(&mut root.fork("mtu"));
@@ -186,6 +212,14 @@ impl Drawn {
             drawn.draw_tight(&mut root.fork("tight"));
         }
         drawn
+    }
+
+    /// Gates and ramps on some of the ground that boxes leave.
+    fn draw_scenery(&mut self, rng: &mut Rng) {
+        let cells = u64::from(self.half_extent_m / 8) * u64::from(self.half_extent_m / 8);
+        let mut some = |taken: u32| rng.below((cells - u64::from(taken)).min(MOST_SCENERY) + 1) as u32;
+        self.gates = some(self.boxes);
+        self.ramps = some(self.boxes + self.gates);
     }
 
     /// A random subset of all faults, each at a rate drawn from a logarithmic scale: mild and terrible ones are equally
@@ -261,7 +295,8 @@ impl Drawn {
         self.tight = Tight::draw(rng);
         if self.tight.dense {
             self.half_extent_m = DENSE_HALF_EXTENT_M;
-            self.boxes = self.boxes.min(4);
+            // A map so small has sixteen cells.
+            (self.boxes, self.gates, self.ramps) = (self.boxes.min(4), self.gates.min(4), self.ramps.min(4));
             self.restless = [0.7, 0.2];
         }
     }
@@ -289,6 +324,15 @@ impl Drawn {
         link.loss <= 0.05 && link.burst_enter == 0.0 && link.corrupt <= 0.02 && link.rate_bytes_per_s.is_none()
     }
 
+    /// Whether acknowledgements come so well that no honest client may be refused for when it saw others.
+    #[must_use]
+    pub fn shows_fairly(&self) -> bool {
+        let late = self.link.jitter > FAIR_JITTER || self.link.reorder > 0.0 && self.link.reorder_delay > FAIR_JITTER;
+        let cut = self.partitions.is_some() || self.rebinds.is_some() || self.mtu_changes.is_some();
+        let strange = self.hostile.is_some() || self.tight.misses > 0.0 || self.tight.possessions.is_some();
+        self.is_mild() && !late && !cut && !strange
+    }
+
     /// How a client plays.
     #[must_use]
     pub fn behavior(&self, rng: &mut Rng) -> Behavior {
@@ -313,11 +357,11 @@ impl Drawn {
 
 impl fmt::Display for Drawn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, shards, npcs, half_extent_m, boxes, aoi_radius_m, snapshot_bytes, .. } = self;
+        let Self { rate, shards, npcs, half_extent_m, boxes, gates, ramps, aoi_radius_m, snapshot_bytes, .. } = self;
         write!(
             f,
             "rate {rate} Hz, shards {shards}, npcs {npcs}, half extent {half_extent_m} m, boxes {boxes}, \
-             aoi {aoi_radius_m} m, snapshot {snapshot_bytes} B, {}; ",
+             gates {gates}, ramps {ramps}, aoi {aoi_radius_m} m, snapshot {snapshot_bytes} B, {}; ",
             self.tight
         )?;
         let LinkConfig { delay, jitter, loss, burst_enter, burst_exit, duplicate, .. } = self.link;

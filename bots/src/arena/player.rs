@@ -12,10 +12,14 @@ use netcode::handshake::{COOKIE_BYTES, HELLO, HELLO_BYTES};
 use netcode::rng::Rng;
 use netcode::stats::Drops;
 use netcode::token::ConnectBundle;
+use sim::Input;
+use sim::game::Ground;
 
+use super::agreement::Agreement;
 use super::digest::Digest;
 use super::pace::Pace;
 use crate::behavior::Pilot;
+use crate::behavior::eyes::ClientEyes;
 
 const PORT: u16 = 5000;
 /// Where the cookie is in a HELLO (SPEC.md, "HELLO").
@@ -28,7 +32,7 @@ const TIME_TO_MOVE: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Where a client is, as itself knows it.
-pub(super) fn inside(client: usize) -> SocketAddr {
+pub(crate) fn inside(client: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, (client >> 8) as u8, client as u8)), PORT)
 }
 
@@ -39,7 +43,7 @@ pub(super) fn outside(client: usize, rebinds: u16) -> SocketAddr {
 }
 
 /// The client at an inside or outside address.
-pub(super) fn client_at(address: SocketAddr) -> Option<usize> {
+pub(crate) fn client_at(address: SocketAddr) -> Option<usize> {
     let IpAddr::V4(ip) = address.ip() else { return None };
     let [_, net, high, low] = ip.octets();
     (net == 1 || net == 2).then_some(usize::from(high) << 8 | usize::from(low))
@@ -109,6 +113,14 @@ pub(super) struct Player {
     /// How they follow each other.
     pub pace: Pace,
     pub welcomed: bool,
+    /// What it predicted, and whether that was right.
+    pub agreement: Agreement,
+    /// What it was told once and nobody has looked at yet.
+    pub heard: Vec<sim::Event>,
+    /// Predictions that were corrected.
+    pub corrections: u64,
+    /// It wants nothing any more.
+    pub rests: bool,
     /// Drops of past connections.
     pub drops: Drops,
     pilot: Pilot,
@@ -143,6 +155,10 @@ impl Player {
             snapshots: 0,
             pace: Pace::default(),
             welcomed: false,
+            agreement: Agreement::default(),
+            heard: Vec::new(),
+            corrections: 0,
+            rests: false,
             drops: Drops::default(),
             pilot,
             rng,
@@ -159,6 +175,7 @@ impl Player {
         self.client = Client::connect(self.config.clone(), bundle, ephemeral, now).ok();
         (self.snapshots, self.chosen_at, self.welcomed, self.leaving) = (0, 0, false, false);
         self.pace = Pace::default();
+        self.agreement = Agreement::default();
         self.turn = Time::NEVER;
     }
 
@@ -188,13 +205,16 @@ impl Player {
     }
 
     /// Timers, and the intent for the next tick.
-    pub(super) fn handle_timeout(&mut self, now: Time) {
+    pub(super) fn handle_timeout(&mut self, now: Time, ground: &Ground) {
         let Some(client) = &mut self.client else { return };
         client.handle_timeout(now);
+        self.agreement.note(client);
         let inputs = client.stats().inputs;
         if inputs != self.chosen_at {
             self.chosen_at = inputs;
-            client.set_intent(self.pilot.next(self.rate));
+            let eyes = ClientEyes { client, now, ground: Some(ground) };
+            let intent = if self.rests { Input::default() } else { self.pilot.next(self.rate, &eyes) };
+            client.set_intent(intent);
         }
     }
 
@@ -220,7 +240,8 @@ impl Player {
                 }
                 Event::Welcome { .. } => self.welcomed = true,
                 Event::Spawned { id, .. } => spawned.push(id),
-                Event::Game(_) | Event::Corrected { .. } => {}
+                Event::Game(event) => self.heard.push(event),
+                Event::Corrected { .. } => self.corrections += 1,
                 Event::Unplayable(_) | Event::Fired { .. } | Event::Despawned { .. } | Event::Notice(_) => {}
                 Event::Disconnected(reason) => change = Some(Change::Ended(reason)),
             }

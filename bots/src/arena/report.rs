@@ -150,6 +150,44 @@ pub enum Broken {
         /// Its tick.
         input: u64,
     },
+    /// The game broke one of its own rules.
+    #[error("entity {id} is beyond the rules: {rule}")]
+    RuleBroken {
+        /// The entity.
+        id: u32,
+        /// The rule.
+        rule: Rule,
+    },
+    /// A client heard something that nobody told it, or heard it twice.
+    #[error("something of tick {told} was heard that was not told, or once too often")]
+    HeardUntold {
+        /// Its tick.
+        told: u64,
+    },
+    /// A client did not hear what it was told.
+    #[error("something told in tick {told} was not heard")]
+    Unheard {
+        /// The tick.
+        told: u64,
+    },
+    /// After the faults, a client does not predict what the server makes of its inputs.
+    #[error("what is predicted for tick {predicted} is not what happens")]
+    PredictionDiffers {
+        /// The tick.
+        predicted: u64,
+    },
+    /// A replay of the zone's log went another way.
+    #[error("the replay of the log differs after tick {after}")]
+    ReplayDiffers {
+        /// The last tick that did not.
+        after: u64,
+    },
+    /// An honest client on a mild path was not believed when it saw others.
+    #[error("{shots} shots of honest clients on a mild path were refused for the time that they claim to have seen")]
+    ViewRefused {
+        /// How many.
+        shots: u64,
+    },
     /// Honest ends found each other breaking the protocol.
     #[error("a connection between honest ends broke the protocol")]
     ProtocolError,
@@ -180,6 +218,26 @@ pub enum Broken {
     },
 }
 
+/// The game's own rules, as far as anybody can see from outside whether they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rule {
+    /// Every field is in its range.
+    #[error("fields in their ranges")]
+    Range,
+    /// Nobody is faster than one can be.
+    #[error("speed")]
+    Speed,
+    /// No weapon fires faster than it can, and nobody dead fires.
+    #[error("the weapon's pace")]
+    Rate,
+    /// Rounds are used by shots, come by loot or with a new life, and there is a most of them.
+    #[error("ammunition")]
+    Ammunition,
+    /// Health and armour are within their bounds, and who has no health is dead.
+    #[error("health")]
+    Health,
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tick {}: ", self.tick)?;
@@ -205,7 +263,7 @@ pub struct Report {
     pub first_violations: Vec<String>,
     /// Worlds, plaintexts, times and sizes in one number, hexadecimal.
     pub digest: String,
-    /// Predictions that were corrected. Nothing is predicted in this version, so it is 0.
+    /// Predictions that were corrected.
     pub corrections: u64,
     /// Virtual seconds after the faults until everything had converged.
     pub converged_after_s: u64,
@@ -251,6 +309,8 @@ pub struct Report {
     pub client_drops: BTreeMap<&'static str, u64>,
     /// Ticks in which a player's input was missing.
     pub inputs_missing: u64,
+    /// What the server did not do for players, by cause.
+    pub refusals: BTreeMap<&'static str, u64>,
 }
 
 /// Violations in words that a report holds.

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use client::{Client, Config};
 use netcode::Time;
@@ -16,15 +17,19 @@ use netcode::crypto::Entropy;
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::{CloseReason, DisconnectReason};
 use netcode::rng::Rng;
-use sim::ConfigError;
+use netcode::packet::ConnId;
+use sim::event::What;
+use sim::game::{Ground, Rulebook};
+use sim::{ConfigError, Frame};
 
-use super::checker::{Allowance, Checker, Subject};
+use super::checker::{Allowance, Checker, Rules, Subject};
 use super::cluster::{Cluster, period};
 use super::digest::Digest;
 use super::faults::{Fault, Faults};
 use super::history::History;
 use super::hostile::{Harm, Hostiles};
 use super::ledger::Ledger;
+use super::mail::Mail;
 use super::options::{Drawn, Options};
 use super::player::{Change, Player, inside, outside};
 use super::report::{Broken, Report, Violation};
@@ -61,9 +66,14 @@ pub struct Arena {
     /// The most bytes that one end's queues of one connection may hold.
     most_queued: u64,
     mtu_changes: u64,
+    deaths: u64,
+    looted: u64,
     delivered_to_server: u64,
     history: History,
     checker: Checker,
+    rules: Rules,
+    mail: Mail,
+    ground: Ground,
     entropy: Seeded,
     digest: Digest,
     report: Report,
@@ -93,12 +103,15 @@ impl Arena {
     /// [`ConfigError`], when no world can be made.
     pub fn with(options: Options, drawn: Drawn, outside: Box<dyn Entropy>) -> Result<Self, ConfigError> {
         let rng = Rng::new(options.seed);
-        let cluster = Cluster::new(&drawn, &options, &rng)?;
+        let book = Rulebook::standard();
+        let cluster = Cluster::new(&drawn, &options, &book, &rng)?;
+        let ground = Ground::new(cluster.map(), drawn.rate, Arc::clone(&book));
+        let rules = Rules::new(Arc::clone(&book), drawn.rate, options.planted);
         let checker = Checker::new(cluster.aoi, &drawn, cluster.max_known, options.planted);
         let mut network = Emulator::new(rng.fork("network").seed());
         network.set_default(drawn.link);
         let now = Time::ZERO;
-        let config = Config { key_limits: drawn.key_limits(1), ..Config::default() };
+        let config = Config { key_limits: drawn.key_limits(1), book, ..Config::default() };
         let mut behaviors = rng.fork("behaviors");
         let players = (0..options.clients).map(|index| {
             let rng = rng.fork(&format!("player {index}"));
@@ -122,9 +135,14 @@ impl Arena {
             ledger: Ledger::default(),
             most_queued: most_queued(&Table::standard()),
             mtu_changes: 0,
+            deaths: 0,
+            looted: 0,
             delivered_to_server: 0,
             history: History::default(),
             checker,
+            rules,
+            mail: Mail::default(),
+            ground,
             entropy: Seeded::new(rng.fork("entropy"), outside),
             digest: Digest::default(),
             report: Report { seed: options.seed, clients: options.clients as u64, hostile, ..Report::default() },
@@ -206,6 +224,7 @@ impl Arena {
         }
         self.now = until;
         let frame = self.cluster.step(self.now);
+        self.check_game(&frame);
         self.history.push(frame);
         self.strict |= !self.options.faults && self.report.ticks > UNSETTLED_S * u64::from(self.drawn.rate);
         self.digest.fold(self.cluster.digest());
@@ -239,7 +258,7 @@ impl Arena {
             self.timers.pop();
             let Some(player) = self.players.get_mut(index).filter(|player| player.scheduled == at) else { continue };
             player.scheduled = Time::NEVER;
-            player.handle_timeout(self.now);
+            player.handle_timeout(self.now, &self.ground);
             if player.turn <= self.now {
                 player.turn = Time::NEVER;
                 if player.client.is_some() {
@@ -268,7 +287,9 @@ impl Arena {
         let churn = self.faulty;
         self.spawned.clear();
         let Some(player) = self.players.get_mut(index) else { return };
-        match player.drain(self.now, churn, &mut self.spawned) {
+        let change = player.drain(self.now, churn, &mut self.spawned);
+        self.hear(index);
+        match change {
             Some(Change::Connected) => self.report.connects += 1,
             Some(Change::Ended(reason)) => self.ended(index, reason),
             None => {}
@@ -281,7 +302,49 @@ impl Arena {
         self.reschedule(index);
     }
 
+    /// A tick was made: does the game keep its rules, and what was predicted for it?
+    fn check_game(&mut self, frame: &Frame) {
+        let told = self.cluster.told();
+        for (conn, event) in told {
+            self.mail.tell(*conn, event, frame.tick);
+            self.deaths += u64::from(matches!(event.what, What::Died { .. }));
+            self.looted += u64::from(matches!(event.what, What::Looted { .. }));
+        }
+        let seat = |conn: ConnId| self.cluster.bonds.seat_of(conn);
+        let told: Vec<_> = told.iter().filter_map(|(conn, event)| Some((seat(*conn)?, *event))).collect();
+        let mut broken = std::mem::take(&mut self.broken);
+        if let Some(before) = self.history.newest() {
+            self.rules.check(before, frame, &told, &mut broken);
+        }
+        for player in &mut self.players {
+            player.agreement.compare(frame);
+        }
+        for what in broken.drain(..) {
+            self.violate(None, what);
+        }
+        self.broken = broken;
+    }
+
+    /// What a client was told once by now.
+    fn hear(&mut self, index: usize) {
+        let Some(player) = self.players.get_mut(index) else { return };
+        let conn = player.client.as_ref().and_then(Client::conn);
+        let heard = std::mem::take(&mut player.heard);
+        for event in &heard {
+            if let Some(what) = conn.and_then(|conn| self.mail.hear(conn, event)) {
+                self.violate(Some(index), what);
+            }
+        }
+        if let Some(player) = self.players.get_mut(index) {
+            player.heard = heard;
+            player.heard.clear();
+        }
+    }
+
     fn ended(&mut self, index: usize, reason: DisconnectReason) {
+        if let Some(conn) = self.players.get(index).and_then(|player| player.client.as_ref()?.conn()) {
+            self.mail.forget(conn);
+        }
         *self.report.ends.entry(reason.to_string()).or_default() += 1;
         let protocol = CloseReason::ProtocolError;
         if reason == DisconnectReason::Local(protocol) || reason == DisconnectReason::ByPeer(protocol) {

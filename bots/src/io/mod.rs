@@ -6,6 +6,7 @@ pub mod echo;
 pub mod error;
 pub mod flood;
 pub mod lines;
+pub mod scenario;
 pub mod sockets;
 pub mod swarm;
 pub mod tokens;

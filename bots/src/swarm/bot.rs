@@ -14,6 +14,7 @@ use netcode::trace::TraceEvent;
 
 use super::tally::Tally;
 use crate::behavior::Pilot;
+use crate::behavior::eyes::ClientEyes;
 
 /// The two ends inside a bot's own emulator.
 const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
@@ -119,7 +120,8 @@ impl Bot {
         let inputs = self.client.stats().inputs;
         if inputs != self.chosen_at {
             self.chosen_at = inputs;
-            let intent = self.pilot.next(self.rate);
+            let eyes = ClientEyes { client: &self.client, now, ground: self.client.ground() };
+            let intent = self.pilot.next(self.rate, &eyes);
             self.client.set_intent(intent);
         }
         if self.next_sample <= now {

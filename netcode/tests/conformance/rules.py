@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import sys
 from collections.abc import Callable
 
@@ -237,9 +238,13 @@ def check_frames(t: Tally, seed: int) -> None:
         lambda: zw.PathChallenge(rng.randbytes(8)),
         lambda: zw.TimeReply(rng.getrandbits(32), rng.getrandbits(64), rng.getrandbits(32)),
         lambda: zw.Message(zw.INPUT_CHANNEL, rng.randbytes(rng.randrange(129))),
-        lambda: zw.Message(zw.SESSION_CHANNEL, rng.randbytes(99), zw.Segment(rng.getrandbits(16), True, rng.random() < 0.5)),
+        lambda: zw.Message(
+            zw.SESSION_CHANNEL, rng.randbytes(99), zw.Segment(rng.getrandbits(16), True, rng.random() < 0.5)
+        ),
         lambda: zw.Message(zw.DATAGRAM_CHANNEL, rng.randbytes(70)),
-        lambda: zw.Message(zw.DATAGRAM_CHANNEL, rng.randbytes(5), zw.Part(rng.getrandbits(16), 7, rng.randrange(8))),
+        lambda: zw.Message(
+            zw.DATAGRAM_CHANNEL, rng.randbytes(5), zw.Part(rng.getrandbits(16), 7, rng.randrange(8))
+        ),
         lambda: zw.Message(
             zw.BLOCK_CHANNEL, rng.randbytes(8), zw.Chunk(rng.getrandbits(16), 1 + rng.getrandbits(24), 16383)
         ),
@@ -267,7 +272,8 @@ def check_inputs(t: Tally, seed: int) -> None:
     for _ in range(2000):
         inputs = [zw.Input()]
         while len(inputs) <= zw.INPUTS_PER_MESSAGE:
-            values = (rng.randint(f.low, f.high) if rng.random() < 0.3 else old for f, old in zip(fields, inputs[-1]))
+            last = zip(fields, inputs[-1], strict=True)
+            values = (rng.randint(f.low, f.high) if rng.random() < 0.3 else old for f, old in last)
             inputs.append(zw.Input(*values))
         inputs = inputs[1 : 2 + rng.randrange(zw.INPUTS_PER_MESSAGE)]
         body = zw.encode_inputs(inputs)
@@ -282,6 +288,41 @@ def check_inputs(t: Tally, seed: int) -> None:
     t.equal("inputs: 2000 messages written and read", wrong, 0)
 
 
+def check_events(t: Tally) -> None:
+    """M-5."""
+    somebody = 7 << 12 | 1
+    good = {
+        struct.pack("<IBBIBBH", 5, 0, 0, somebody, 30, 1, 120): (5, 0, 0, (somebody, 30, 1, 120)),
+        struct.pack("<IBBIBH", 5, 1, 1, 0, 30, 120): (5, 1, 1, (0, 30, 120)),
+        struct.pack("<IBBIH", 0xFFFF_FFFF, 0, 2, somebody, 60): (-1, 0, 2, (somebody, 60)),
+        struct.pack("<IBB", 5, 0, 3): (5, 0, 3, ()),
+        struct.pack("<IBBIB", 5, 0, 4, 9000, 3): (5, 0, 4, (9000, 3)),
+        struct.pack("<IBBIBH", 5, 0, 5, somebody, 2, 10): (5, 0, 5, (somebody, 2, 10)),
+        struct.pack("<IBBB", 5, 0, 6, 8): (5, 0, 6, (8,)),
+    }
+    for data, (tick, *rest) in good.items():
+        near = (1 << 32) + 3
+        t.equal(f"event {data.hex()}", tuple(zw.decode_event(data, near)), ((1 << 32) + tick, *rest))
+        t.equal(f"event {data.hex()}, cut", no_event(data[:-1]), True)
+        t.equal(f"event {data.hex()}, continued", no_event(data + b"\0"), True)
+    for data in (
+        struct.pack("<IBBIBBH", 5, 0, 0, somebody, 30, 2, 120),
+        struct.pack("<IBBIBH", 5, 0, 5, 0, 2, 10),
+        struct.pack("<IBBB", 5, 0, 6, 9),
+        struct.pack("<IBB", 5, 0, 7),
+    ):
+        t.equal(f"no event {data.hex()}", no_event(data), True)
+
+
+def no_event(data: bytes) -> bool:
+    """Whether these bytes are none."""
+    try:
+        zw.decode_event(data, 0)
+    except zw.MessageError:
+        return True
+    return False
+
+
 def check_all(t: Tally, seed: int = 1) -> None:
     """All of them."""
     check_key_phases(t)
@@ -291,6 +332,7 @@ def check_all(t: Tally, seed: int = 1) -> None:
     check_attempt(t)
     check_frames(t, seed)
     check_inputs(t, seed)
+    check_events(t)
 
 
 def main() -> int:

@@ -1969,7 +1969,9 @@ def _body_fields(velocity_bits: int = 12) -> tuple[Field, ...]:
     )
 
 
-def _count(name: str, bits: int, group: int, unit: str = "number", scale: int = 1, owners: bool = False) -> Field:
+def _count(
+    name: str, bits: int, group: int, unit: str = "number", scale: int = 1, owners: bool = False
+) -> Field:
     """What seldom changes."""
     return Field(name, bits, False, False, scale, unit, group, 0, owners=owners)
 
@@ -2542,6 +2544,33 @@ def decode_message(body: bytes) -> Welcome | Notice | TablesPart | TablesReady:
     raise MessageError("an unknown kind or a wrong length")
 
 
+class GameEvent(NamedTuple):
+    """What the game tells its player once (M-5)."""
+
+    tick: int
+    ordinal: int
+    tag: int
+    body: tuple[int, ...]
+
+
+EVENT_BODIES = ("<IBBH", "<IBH", "<IH", "<", "<IB", "<IBH", "<B")
+EVENT_CAUSES = 9
+
+
+def decode_event(body: bytes, near_tick: int) -> GameEvent:
+    """Reads an event (M-5), heard about that tick."""
+    try:
+        low, ordinal, tag = struct.unpack_from("<IBB", body)
+        values = struct.unpack(EVENT_BODIES[tag], body[6:])
+    except (struct.error, IndexError):
+        raise MessageError("no event") from None
+    wrong_flag, nobody = tag == 0 and values[2] > 1, tag == 5 and values[0] == 0
+    if wrong_flag or nobody or tag == 6 and values[0] >= EVENT_CAUSES:
+        raise MessageError("an event that says what cannot be")
+    tick = near_tick + (low - near_tick + 2**31) % 2**32 - 2**31
+    return GameEvent(tick, ordinal, tag, values)
+
+
 # --- 8 to 12 The connection -----------------------------------------------------------------------
 
 
@@ -3058,6 +3087,7 @@ class Connection(Peer):
         self.server_tick = accepted.tick
         self.welcome: Welcome | None = None
         self.notices: list[str] = []
+        self.events: list[GameEvent] = []
         self.parts = TablesParts()
         self.compact_snapshots = 0
         self.on_snapshot: Callable[[Applied], None] = lambda applied: None
@@ -3092,12 +3122,15 @@ class Connection(Peer):
             self.must_close = CloseReason.PROTOCOL_ERROR
 
     def _deliver(self, channel: int, body: bytes) -> None:
-        """M-1 to M-3; an input that goes the wrong way is ignored (C-13)."""
-        if channel != SESSION_CHANNEL:
+        """M-1 to M-5; an input that goes the wrong way is ignored (C-13)."""
+        if channel not in (SESSION_CHANNEL, EVENT_CHANNEL) or self.terms.channels != STANDARD_CHANNELS:
             super()._deliver(channel, body)
             return
         try:
-            self._take_message(decode_message(body))
+            if channel == EVENT_CHANNEL:
+                self.events.append(decode_event(body, self.server_tick))
+            else:
+                self._take_message(decode_message(body))
         except MessageError as error:
             self.drops[f"message: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR

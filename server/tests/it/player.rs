@@ -15,18 +15,18 @@ use signal_hook::consts::SIGTERM;
 
 use crate::running::{PATIENCE, Running};
 
-struct Player {
+pub struct Player {
     endpoint: ClientEndpoint,
     socket: UdpSocket,
     start: Instant,
     welcomed: bool,
-    snapshots: usize,
+    pub snapshots: usize,
     ended: Option<DisconnectReason>,
     last_sent: Vec<u8>,
 }
 
 impl Player {
-    fn connect(running: &Running) -> Self {
+    pub fn connect(running: &Running) -> Self {
         Self::connect_as(running, "{}")
     }
 
@@ -73,7 +73,7 @@ impl Player {
         }
     }
 
-    fn play_until(&mut self, done: impl Fn(&Self) -> bool) {
+    pub fn play_until(&mut self, done: impl Fn(&Self) -> bool) {
         while !done(self) {
             assert!(
                 self.start.elapsed() < PATIENCE,

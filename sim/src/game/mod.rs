@@ -247,15 +247,21 @@ impl Skirmish {
     fn free_place(&mut self, tick: u64) -> Option<[i32; 2]> {
         let area = i32::from(self.config.spawn_half_extent_m) * QUANTA_PER_M;
         let half = area.min(self.map.half_extent()) - RADIUS;
-        for number in (0..SPAWN_TRIES).map(|attempt| self.spawned.wrapping_add(attempt)) {
+        for attempt in 0..SPAWN_TRIES {
+            let number = self.spawned.wrapping_add(attempt);
             let [x, z] = spread(self.config.seed, number, half);
-            self.ground.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], tick, &mut self.near);
-            if self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], solid)) {
+            if self.is_free([x, z], tick) {
                 self.spawned = number.wrapping_add(1);
                 return Some([x, z]);
             }
         }
         None
+    }
+
+    /// Whether nothing stands on that place of the ground.
+    fn is_free(&mut self, [x, z]: [i32; 2], tick: u64) -> bool {
+        self.ground.statics.near([x - RADIUS, z - RADIUS], [x + RADIUS, z + RADIUS], tick, &mut self.near);
+        self.near.iter().all(|solid| !deeper_than(0, [x, 0, z], solid))
     }
 
     /// Puts inputs into the rows of their players.
@@ -314,6 +320,10 @@ impl Skirmish {
                 }
                 Hidden::Npc(mind) if flags & DEAD != 0 && tick >= mind.until => {
                     let home = mind.home;
+                    // A gate may stand there.
+                    if !self.is_free(home, tick) {
+                        continue;
+                    }
                     stage.hidden[row] = Hidden::Npc(Mind::at(home));
                     let mut state = State::default();
                     (state[X], state[Z], state[FLAGS]) = (home[0], home[1], GROUNDED);

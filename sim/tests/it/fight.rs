@@ -164,7 +164,7 @@ fn alone_a_player_is_what_its_own_prediction_says_bit_for_bit() {
     let mut flying: Vec<State> = Vec::new();
     let (mut shots, mut corrections) = (0, 0);
     for tick in 1..=2000u64 {
-        let word = mix(tick / 10 ^ 77);
+        let word = mix((tick / 10) ^ 77);
         let input = Input { view: 90, ..wild(word, &world.frame()) };
         world.step(&[(id, input)]);
         flying = flying.iter().filter_map(|state| fly(world.ground(), tick, state)).collect();

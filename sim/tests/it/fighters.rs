@@ -37,12 +37,12 @@ impl Fighters {
 
     fn one(&mut self, world: &World, frame: &Frame, id: EntityId, row: usize) -> Input {
         let (tick, state) = (world.tick() + 1, frame.state(row));
-        let leg = mix(u64::from(id.raw()) << 32 | (tick + u64::from(id.index())) / 30);
+        let leg = mix(u64::from(id.raw()) << 32 | ((tick + u64::from(id.index())) / 30));
         let now = mix(leg ^ tick);
         let mut input = Input {
             move_x: (leg >> 16 & 31) as i8 - 16,
             move_z: (leg >> 24 & 31) as i8 - 16,
-            buttons: (leg >> 40 & 1) as u8 * SPRINT | u8::from(now & 63 == 0) * JUMP,
+            buttons: ((leg >> 40 & 1) as u8 * SPRINT) | (u8::from(now & 63 == 0) * JUMP),
             view: VIEW,
             instant: (now >> 8 & 15) as u8,
             ..Input::default()

@@ -9,7 +9,8 @@ use sim::gate::{Axis, MAX_GATE_SPEED};
 use sim::movement::{MAX_DEPTH, MAX_FALL_SPEED_MPS, MAX_HORIZONTAL_SPEED_MPS, MAX_SHOVE};
 use sim::ramp::{MAX_RUN, Side};
 use sim::schema::{FLAGS, GROUNDED, PLAYER, QUANTA_PER_M, VELOCITY_QUANTA, VX, VY, VZ, X, Y, Z, in_range};
-use sim::{EntityId, Gate, Input, Map, Ramp, StaticBox, WorldConfig};
+use sim::statics::Solid;
+use sim::{EntityId, Gate, Input, Map, MapConfig, Ramp, StaticBox, WorldConfig};
 
 fn check_range(state: &State, half_extent: i32) -> Result<(), TestCaseError> {
     prop_assert!(in_range(PLAYER, state), "{:?}", state);
@@ -121,7 +122,12 @@ proptest! {
 fn a_world_of_hostile_inputs_keeps_every_rule() {
     let extremes = [i8::MIN, -16, -1, 0, 15, i8::MAX];
     for rate_hz in [10, 20, 30, 64, 128] {
-        let (mut world, players) = world(WorldConfig { rate_hz, ..CROWDED }, 36);
+        let map = MapConfig { boxes: 14, gates: 10, ramps: 10, ..CROWDED.map };
+        let (mut world, players) = world(WorldConfig { rate_hz, map, ..CROWDED }, 36);
+        let fixed: Vec<Solid> = {
+            let (boxes, ramps) = (world.map().boxes().iter(), world.map().ramps().iter());
+            boxes.map(|solid| (*solid).into()).chain(ramps.map(|ramp| (*ramp).into())).collect()
+        };
         let stranger = EntityId::from_raw(u32::MAX).unwrap();
         for tick in 0..200u16 {
             let mut wanted: Vec<_> = players
@@ -140,10 +146,13 @@ fn a_world_of_hostile_inputs_keeps_every_rule() {
                 assert!(in_range(frame.kind(row), state));
                 if frame.kind(row) == PLAYER {
                     check_range(state, world.map().half_extent()).unwrap();
-                    check_speed(state, &[]).unwrap();
+                    check_speed(state, world.map().gates()).unwrap();
                 }
                 let feet = [state[X], state[Y], state[Z]];
-                assert!(world.map().boxes().iter().all(|solid| !deeper_than(MAX_DEPTH, feet, &(*solid).into())));
+                assert!(fixed.iter().all(|solid| !deeper_than(MAX_DEPTH, feet, solid)));
+                for gate in world.map().gates() {
+                    assert!(!deeper_than(MAX_DEPTH, feet, &gate.place(world.tick(), rate_hz).into()));
+                }
             }
         }
     }

@@ -2,9 +2,11 @@
 
 use client::Client;
 use netcode::stats::Drops;
+use sim::Refusal;
 
 use super::super::report::{Broken, Report};
 use super::Arena;
+use crate::tell::causes;
 
 impl Arena {
     /// Brings the counters together.
@@ -17,6 +19,14 @@ impl Arena {
             self.violate(None, Broken::Accounting);
         }
         self.check_books();
+        if let Err(after) = self.cluster.replay() {
+            self.violate(None, Broken::ReplayDiffers { after });
+        }
+        let refusals = self.cluster.zone_stats().refusals;
+        let shots = u64::from(refusals.of(Refusal::ViewTime));
+        if shots > 0 && self.drawn.shows_fairly() {
+            self.violate(None, Broken::ViewRefused { shots });
+        }
         let done = self.hostiles.done;
         let faults = [
             ("lost", stats.lost),
@@ -53,6 +63,8 @@ impl Arena {
         self.digest.fold(roams);
         self.digest.fold(key_rolls);
         let counts = self.checker.counts;
+        let corrections = self.players.iter().map(|player| player.corrections).sum();
+        let agreed = self.players.iter().map(|player| player.agreement.equal).sum();
         let reached = [
             ("crowded", counts.crowded),
             ("cut", self.cluster.sum(|stats| stats.replica.cut)),
@@ -65,8 +77,16 @@ impl Arena {
             ("frames_missed", self.cluster.frames_missed),
             ("held", counts.held),
             ("fed", counts.fed),
+            ("shots", self.rules.seen),
+            ("heard", self.mail.heard),
+            ("corrections", corrections),
+            ("agreed", agreed),
+            ("deaths", self.deaths),
+            ("looted", self.looted),
         ];
         Report {
+            corrections,
+            refusals: causes(&refusals),
             roams,
             key_rolls,
             digest: format!("{:016x}", self.digest.get()),

@@ -4,10 +4,13 @@ use super::super::checker::UNKNOWN_CALM_S;
 use super::super::options::calm;
 use super::super::report::Broken;
 use super::{Arena, FAREWELL_S, LIVENESS_S, allowance, subject};
+use client::Client;
 use netcode::Time;
 
 /// After all has converged, so many virtual seconds are played on.
 const STRICT_S: u64 = 3;
+/// Then, for so many, nobody wants anything.
+const REST_S: u64 = 2;
 /// More bytes than any record has.
 const LONGEST_RECORD: usize = 48;
 
@@ -58,6 +61,32 @@ impl Arena {
             self.step_tick();
         }
         self.strict = false;
+        self.rest();
+    }
+
+    /// Nobody wants anything any more: what was told is heard by now, and what is predicted is what happens.
+    fn rest(&mut self) {
+        let rate = u64::from(self.drawn.rate);
+        self.players.iter_mut().for_each(|player| player.rests = true);
+        for _ in 0..REST_S * rate {
+            self.step_tick();
+        }
+        let tick = self.cluster.tick();
+        let mut broken = Vec::new();
+        for (index, player) in self.players.iter().enumerate() {
+            let conn = player.client.as_ref().filter(|_| player.is_connected()).and_then(Client::conn);
+            let Some(conn) = conn else { continue };
+            broken.extend(self.mail.lost(conn, tick.saturating_sub(rate)).map(|what| (index, what)));
+            let agreed = player.agreement.agreed.is_some_and(|agreed| agreed + rate / 2 >= tick);
+            if !agreed {
+                let predicted = player.agreement.differed.unwrap_or(0);
+                broken.push((index, Broken::PredictionDiffers { predicted }));
+            }
+        }
+        for (index, what) in broken {
+            self.violate(Some(index), what);
+        }
+        self.players.iter_mut().for_each(|player| player.rests = false);
     }
 
     /// The first thing that has not converged.
