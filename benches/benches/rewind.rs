@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use benches::rig::RigConfig;
+use bots::behavior::eyes::Blind;
 use bots::behavior::{Behavior, Pilot};
 use criterion::{Criterion, criterion_group, criterion_main};
 use netcode::rng::Rng;
@@ -28,7 +29,7 @@ fn past(players: u16, half_extent_m: u16) -> (World, Vec<EntityId>, History) {
     let mut bodies: Vec<_> = (0..players).map(|at| (world.spawn_player().expect("there is room"), pilot(at))).collect();
     let mut history = History::new(RATE);
     for _ in 0..3 * RATE {
-        let inputs: Vec<_> = bodies.iter_mut().map(|(id, pilot)| (*id, pilot.next(RATE))).collect();
+        let inputs: Vec<_> = bodies.iter_mut().map(|(id, pilot)| (*id, pilot.next(RATE, &Blind))).collect();
         world.step(&inputs);
         history.push(Arc::new(world.frame()));
     }

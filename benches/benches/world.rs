@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use benches::rig::RigConfig;
+use bots::behavior::eyes::Blind;
 use bots::behavior::{Behavior, Pilot};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use netcode::rng::Rng;
@@ -25,7 +26,7 @@ fn world(players: u16) -> (World, Vec<(EntityId, Pilot)>) {
 
 fn inputs(bodies: &mut [(EntityId, Pilot)], out: &mut Vec<(EntityId, Input)>) {
     out.clear();
-    out.extend(bodies.iter_mut().map(|(id, pilot)| (*id, pilot.next(RATE))));
+    out.extend(bodies.iter_mut().map(|(id, pilot)| (*id, pilot.next(RATE, &Blind))));
 }
 
 fn steps(c: &mut Criterion) {

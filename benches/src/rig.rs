@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bots::behavior::eyes::Blind;
 use bots::behavior::{Behavior, Pilot};
 use client::{Client, ClientState, Config, Event};
 use netcode::Time;
@@ -254,7 +255,7 @@ impl Rig {
         let inputs = client.stats().inputs;
         if inputs != *chosen_at {
             *chosen_at = inputs;
-            client.set_intent(pilot.next(self.config.rate));
+            client.set_intent(pilot.next(self.config.rate, &Blind));
         }
         while let Some(event) = client.poll_event() {
             match event {

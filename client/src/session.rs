@@ -165,7 +165,11 @@ impl Session {
             }
         }
         if let Some(own) = self.own.and_then(|own| view.entity(own.raw())).filter(snapshot::Entity::owner) {
-            body.tell(own.confirmed(), &own.state());
+            // Without a record it is on its course, also where a snapshot is not complete: its own goes first.
+            let tick = view.tick().unwrap_or(0).max(own.confirmed());
+            if let Some(state) = own.state_at(tick) {
+                body.tell(tick, &state);
+            }
         }
     }
 

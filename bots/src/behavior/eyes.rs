@@ -3,10 +3,11 @@
 use client::Client;
 use netcode::Time;
 use netcode::schema::State;
-use sim::game::ground::Ground;
+use sim::game::{Ground, can_fire};
+use sim::input::FIRE;
 use sim::rewind::Moment;
 use sim::schema::{DEAD, FLAGS, HEALTH, LOOT, NPC, PLAYER, QUANTA_PER_M, position_m};
-use sim::{EntityId, Frame};
+use sim::{EntityId, Frame, Input};
 
 use super::aim::flat2;
 
@@ -133,6 +134,17 @@ pub struct FrameEyes<'a> {
     pub ground: &'a Ground,
     /// Whose eyes they are.
     pub id: EntityId,
+}
+
+impl FrameEyes<'_> {
+    /// The intent as an honest client sends it in the tick that follows the frame: a trigger that is held goes into those
+    /// ticks only in which the weapon fires.
+    #[must_use]
+    pub fn gate(&self, input: Input) -> Input {
+        let state = self.frame.row(self.id).map(|row| self.frame.state(row));
+        let fires = state.is_some_and(|state| can_fire(self.ground, self.frame.tick + 1, state, &input));
+        if fires { input } else { Input { buttons: input.buttons & !FIRE, ..input } }
+    }
 }
 
 impl Eyes for FrameEyes<'_> {

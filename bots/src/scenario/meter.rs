@@ -2,6 +2,7 @@
 
 use client::Event;
 use sim::event::What;
+use sim::schema::PLAYER;
 
 use super::outcome::Outcome;
 use super::rig::{Rig, Scene, Seat};
@@ -54,7 +55,8 @@ impl Meter {
             self.delays.1 += 1;
         }
         let own = seat.client.own().map_or(0, |own| own.raw());
-        for entity in seat.client.view().entities().filter(|entity| entity.id() != own) {
+        let others = seat.client.view().entities();
+        for entity in others.filter(|entity| entity.id() != own && entity.kind() == PLAYER) {
             self.looks += 1;
             let pose = seat.client.interpolate(scene.now, entity.id());
             self.starved += u64::from(pose.is_some_and(|pose| pose.starved));

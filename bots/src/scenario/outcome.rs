@@ -90,10 +90,13 @@ pub struct Outcome {
     pub rewound_ms_mean: f64,
     /// And at the most.
     pub rewound_ms_max: u64,
-    /// Shots at a body behind a wall or a gate, as the shooter's screen showed them.
+    /// Of the shots inside: such at a body behind a wall or a gate, as the shooter's screen showed them.
     pub walled: u64,
     /// Of these, such that hit that body.
     pub through_walls: u64,
+    /// The same of the shots outside, which are judged by a later moment than they claim: who was behind a wall when it was
+    /// seen may have come out by then.
+    pub outside_through_walls: u64,
     /// Players that died.
     pub deaths: u64,
     /// Damage that players did.
@@ -166,7 +169,7 @@ impl Outcome {
             name if name == Scenario::Fight.name() => self.correction_m_max < CAPSULE_M,
             name if name == Scenario::Hits.name() => {
                 let enough = self.hits_confirmed as f64 >= CONFIRMED * self.hits_seen as f64;
-                self.through_walls == 0 && (enough || self.max_rewind_ms == 0)
+                self.max_rewind_ms == 0 || self.through_walls == 0 && enough
             }
             _ => self.too_fast == 0,
         };
@@ -247,8 +250,8 @@ impl Outcome {
             )?;
             writeln!(
                 f,
-                "               outside: seen {}, confirmed {}; behind walls {}, of which hit {}",
-                self.outside_seen, self.outside_confirmed, self.walled, self.through_walls
+                "               behind walls {}, of which hit {}; outside: seen {}, confirmed {}, through walls {}",
+                self.walled, self.through_walls, self.outside_seen, self.outside_confirmed, self.outside_through_walls
             )?;
             writeln!(f, "rewound        {:.1} ms in the mean, {} at most", self.rewound_ms_mean, self.rewound_ms_max)?;
         } else {

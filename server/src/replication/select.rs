@@ -362,7 +362,9 @@ fn rank(replica: &Replica, choice: &mut Choice<'_>, candidates: &mut [Candidate]
                 let facts = facts(known, replica.relation(known.id), candidate, frame.kind(row), now);
                 choice.weights.terms(&Facts { distance2, radius2: radius * radius, followed, patient, ..facts })
             }
-            _ => Terms { tier: Tier::First, ..Terms::default() },
+            // Its own before all else, so that it is in every snapshot until acknowledged: the client relies on it.
+            Some(_) => Terms { tier: Tier::First, score: u32::MAX, ..Terms::default() },
+            None => Terms { tier: Tier::First, ..Terms::default() },
         };
         candidate.bucket = bucket(&terms);
         if let Some(explained) = choice.explained.as_deref_mut() {

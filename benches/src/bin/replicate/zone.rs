@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bots::behavior::Pilot;
+use bots::behavior::eyes::FrameEyes;
 use netcode::rng::Rng;
 use sim::{EntityId, Frame, Input, World};
 
@@ -36,8 +37,10 @@ impl Zone {
 
     /// The players choose what they do next; no work of the server's.
     pub fn plan(&mut self) {
-        for ((_, input), pilot) in self.inputs.iter_mut().zip(&mut self.pilots) {
-            *input = pilot.next(self.rate);
+        let (frame, ground) = (self.world.frame(), self.world.ground());
+        for ((id, input), pilot) in self.inputs.iter_mut().zip(&mut self.pilots) {
+            let eyes = FrameEyes { frame: &frame, ground, id: *id };
+            *input = eyes.gate(pilot.next(self.rate, &eyes));
         }
     }
 

@@ -1,16 +1,15 @@
 //! What cheaters do that honest players do not.
 
 use netcode::rng::Rng;
-use sim::game::can_fire;
-use sim::input::{FIRE, SPRINT, VIEW_PARTS};
+use sim::game::aim::EYE_M;
+use sim::game::{Ground, can_fire};
+use sim::input::{FIRE, VIEW_PARTS};
 use sim::schema::LOOT;
 use sim::{EntityId, Frame, Input};
 
 use super::super::rig::{Scene, Seat};
 use crate::behavior::aim::toward;
 use crate::behavior::eyes::{ClientEyes, Eyes, Own, Prey};
-use sim::game::Ground;
-use sim::game::aim::EYE_M;
 
 /// A way to cheat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +79,7 @@ impl Cheat {
             }
             Self::Oversize => seat.client.set_intent_at(
                 scene.now,
-                Input { move_x: extreme(input.move_x), move_z: extreme(input.move_z), buttons: input.buttons, ..input },
+                Input { move_x: extreme(input.move_x), move_z: extreme(input.move_z), ..input },
             ),
             Self::Teleport => {
                 let [move_x, move_z] = [(); 2].map(|()| if rng.chance(0.5) { i8::MAX } else { i8::MIN });
@@ -120,7 +119,7 @@ const fn extreme(share: i8) -> i8 {
 /// Sends inputs for so many ticks, the first of them so far after the newest of its own.
 fn forge(scene: &Scene<'_>, seat: &mut Seat, input: Input, after: u64, ticks: u64) {
     let Some((tick, _)) = seat.client.predicted() else { return };
-    let inputs: Vec<Input> = (0..ticks).map(|_| Input { buttons: input.buttons | SPRINT, ..input }).collect();
+    let inputs = vec![input; ticks as usize];
     seat.client.forge_inputs(scene.now, tick + after + ticks - 1, &inputs);
 }
 

@@ -20,7 +20,7 @@ use cheat::{Cheat, XRay};
 use gains::{Gains, advantage};
 
 /// Pairs of a cheater and a twin, for each cheat.
-const PAIRS: usize = 3;
+const PAIRS: usize = 5;
 /// A gate pushes a body by so much beside what it walks.
 const PUSH_MPS: f32 = 2.0;
 /// Rounding to position quanta, twice.

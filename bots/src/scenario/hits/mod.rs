@@ -127,7 +127,7 @@ impl Range {
         let inside = (tick as f64 - render) * self.tick_ms <= self.window_ms;
         marksman.pending.insert((tick, ordinal), Pending { aimed, inside });
         self.counts.shots_inside += u64::from(inside);
-        self.counts.walled += u64::from(matches!(aimed.sight, Sight::Walled { .. }));
+        self.counts.walled += u64::from(inside && matches!(aimed.sight, Sight::Walled { .. }));
         match (aimed.sight, inside) {
             (Sight::Hits(_), true) => self.counts.hits_seen += 1,
             (Sight::Hits(_), false) => self.counts.outside_seen += 1,
@@ -152,7 +152,9 @@ impl Range {
             }
             Sight::Hits(_) => {}
             Sight::Walled { firm } => {
-                counts.through_walls += u64::from(firm && target == Some(pending.aimed.target));
+                let through = u64::from(firm && target == Some(pending.aimed.target));
+                *(if pending.inside { &mut counts.through_walls } else { &mut counts.outside_through_walls }) +=
+                    through;
             }
             Sight::Misses => counts.hits_unseen += u64::from(pending.inside && target.is_some()),
         }
@@ -178,6 +180,7 @@ impl Range {
         outcome.outside_seen = counts.outside_seen - open(false);
         outcome.outside_confirmed = counts.outside_confirmed;
         (outcome.walled, outcome.through_walls) = (counts.walled, counts.through_walls);
+        outcome.outside_through_walls = counts.outside_through_walls;
         outcome.rewound_ms_mean = round(rewound.0 as f64 / rewound.1.max(1) as f64);
         outcome.rewound_ms_max = counts.rewound_ms_max;
     }
