@@ -120,7 +120,8 @@ impl Replication {
         }
         let vacant = known.phase == Phase::Vacant;
         let near = replica.near.contains(&(known.id, slot));
-        let by_rule = if replica.crowded { (near || known.still) == known.followed || near } else { known.followed != vacant };
+        let by_rule =
+            if replica.crowded { (near || known.still) == known.followed || near } else { known.followed != vacant };
         if !by_rule || vacant && known.followed {
             return Err(Inconsistent::Following { client, slot });
         }
