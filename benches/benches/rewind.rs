@@ -1,7 +1,6 @@
 //! A shot into the past: where everybody was between two ticks, what stood in between, who is hit.
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use benches::rig::RigConfig;
 use bots::behavior::eyes::Blind;
@@ -27,11 +26,11 @@ fn past(players: u16, half_extent_m: u16) -> (World, Vec<EntityId>, History) {
     let rng = Rng::new(1);
     let pilot = |at: u16| Pilot::new(Behavior::Wander, rng.fork(&format!("pilot {at}")));
     let mut bodies: Vec<_> = (0..players).map(|at| (world.spawn_player().expect("there is room"), pilot(at))).collect();
-    let mut history = History::new(RATE);
+    let mut history = History::new(RATE, [7.5, 30.0]);
     for _ in 0..3 * RATE {
         let inputs: Vec<_> = bodies.iter_mut().map(|(id, pilot)| (*id, pilot.next(RATE, &Blind))).collect();
         world.step(&inputs);
-        history.push(Arc::new(world.frame()));
+        history.push(world.frame());
     }
     (world, bodies.into_iter().map(|(id, _)| id).collect(), history)
 }

@@ -80,7 +80,7 @@ fn moves(c: &mut Criterion) {
                     let leg = mix((u64::from(at) << 32) | ((tick + u64::from(at)) / u64::from(RATE)));
                     let share = |from: u32| ((leg >> from) & 31) as i8 - 16;
                     let (buttons, yaw) = ((leg & (leg >> 8) & 3) as u8, 0);
-                    let input = Input { move_x: share(16), move_z: share(24), yaw, buttons };
+                    let input = Input { move_x: share(16), move_z: share(24), yaw, buttons, ..Input::default() };
                     let intent = Intent::from_input(input, state);
                     *state = advance(state, &intent, &statics, &rules, tick, &mut near);
                 }

@@ -32,8 +32,8 @@ pub struct Config {
     /// The rules that the game is played by: what is predicted follows them, and a server that plays by others is left
     /// ([`Event::Unplayable`](crate::Event::Unplayable)). Default: those of the shipped game.
     pub book: Arc<Rulebook>,
-    /// The most boxes, gates and ramps of a map; one that has more is not even made. Default 65,536, which take about
-    /// 50 ms and 16 MB.
+    /// The most boxes, gates and ramps of a map; a server with a fuller one is left before it is made. Default 65,536, which
+    /// take about 50 ms to make.
     pub max_solids: u32,
 }
 

@@ -10,16 +10,19 @@
 //!    records one input per tick, at a tick that is ahead of the server's by just what the way there takes;
 //! 4. [`poll_transmit`](Client::poll_transmit) until `None`, sending each datagram;
 //! 5. [`poll_event`](Client::poll_event) until `None`;
-//! 6. draw: [`view`](Client::view) knows who is there, [`interpolate`](Client::interpolate) where to show them.
+//! 6. draw: [`own_pose`](Client::own_pose) shows the player, [`projectiles`](Client::projectiles) what flies,
+//!    [`view`](Client::view) knows who else is there, [`interpolate`](Client::interpolate) where to show them.
 //!
 //! ```
 //! use client::{Client, Config, Event};
 //! use netcode::crypto::{CryptoError, Entropy};
 //! use netcode::{Time, token::ConnectBundle};
 //! use sim::Input;
+//! use sim::input::FIRE;
+//! use sim::schema::PROJECTILE;
 //! use std::net::UdpSocket;
 //!
-//! /// Walks east until the server ends it. `clock` counts from any fixed moment.
+//! /// Walks east and fires until the server ends it. `clock` counts from any fixed moment.
 //! fn play(
 //!     bundle: &ConnectBundle,
 //!     socket: &UdpSocket,
@@ -28,12 +31,14 @@
 //! ) -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut client = Client::connect(Config::default(), bundle, entropy.ephemeral()?, clock())?;
 //!     let mut datagram = [0; 2048];
+//!     let mut drawn_at = clock();
 //!     loop {
 //!         // The socket is connected to one of `bundle.servers` and does not block for longer than a few ms.
 //!         while let Ok(len) = socket.recv(&mut datagram) {
 //!             client.handle_datagram(clock(), &mut datagram[..len]);
 //!         }
-//!         client.set_intent(Input { move_x: 15, ..Input::default() });
+//!         // The player answers to the last frame that was drawn.
+//!         client.set_intent_at(drawn_at, Input { move_x: 15, yaw: 16384, buttons: FIRE, ..Input::default() });
 //!         client.handle_timeout(clock());
 //!         while let Some(len) = client.poll_transmit(clock(), &mut datagram) {
 //!             // What the system does not take is lost, as on any network.
@@ -42,12 +47,23 @@
 //!         while let Some(event) = client.poll_event() {
 //!             match event {
 //!                 Event::Spawned { id, .. } => println!("{id} came into view"),
+//!                 Event::Fired { weapon, .. } => println!("the flash and the sound of weapon {weapon}"),
+//!                 Event::Game(event) => println!("told by the server: {event:?}"),
+//!                 Event::Unplayable(why) => println!("{why}"),
 //!                 Event::Disconnected(reason) => return Err(reason.into()),
 //!                 _ => {}
 //!             }
 //!         }
-//!         for entity in client.view().entities() {
-//!             if let Some(pose) = client.interpolate(clock(), entity.id()) {
+//!         drawn_at = clock();
+//!         if let Some(pose) = client.own_pose(drawn_at) {
+//!             println!("I am at {:?}", pose.position);
+//!         }
+//!         for projectile in client.projectiles(drawn_at) {
+//!             println!("something flies at {:?}", projectile.pose.position);
+//!         }
+//!         let own = client.own().map_or(0, |own| own.raw());
+//!         for entity in client.view().entities().filter(|entity| entity.id() != own && entity.kind() != PROJECTILE) {
+//!             if let Some(pose) = client.interpolate(drawn_at, entity.id()) {
 //!                 println!("{} at {:?}", entity.id(), pose.position);
 //!             }
 //!         }
@@ -55,10 +71,25 @@
 //! }
 //! ```
 //!
-//! # Own entity
+//! # The player's own body
 //!
-//! [`own_entity`](Client::own_entity) is the player's entity as the server last told it. It is not predicted: what the
-//! latest inputs will do to it shows a round trip later.
+//! It is predicted ([`mod@prediction`]): each input is played at once by the very function that the server steps the world
+//! with, on the map of the Welcome and by the rules of [`Config::book`], and the server's word, a round trip later, is
+//! compared with it bit for bit. Where nobody else has a hand in it the two are the same. Wounds, loot and levels are taken
+//! over; deaths and returns are cuts. A real difference is replayed from the server's state, in a bounded number of steps a
+//! call, and what it moves the body by is told ([`Event::Corrected`]) and fades within a fraction of a second.
+//!
+//! [`set_intent_at`](Client::set_intent_at) takes what the player wants *and when it looked*. The trigger may be held: the
+//! SDK lets a shot through in those ticks only in which the weapon fires, tells it once ([`Event::Fired`]), and stamps it
+//! with what was on the screen, so that the server judges it by that. What the shot did is told by the server
+//! ([`Event::Game`]). A projectile flies from the shot on, ahead of the server's, which then is not shown beside it.
+//!
+//! [`own_entity`](Client::own_entity) is the same body as the server last told it.
+//!
+//! # Slow frames
+//!
+//! A call makes up at most an eighth of a second of ticks. Whoever draws ten frames a second misses nothing; below eight
+//! some ticks have no input of their own (the server repeats the last one), and no frame gets slower for those before.
 //!
 //! # The network
 //!

@@ -23,6 +23,9 @@ use netcode::rng::Rng;
 use netcode::snapshot::compact::Tables;
 use netcode::snapshot::predict::Plans;
 use netcode::snapshot::{Ages, Header};
+use sim::config::{MAX_RATE_HZ, MIN_RATE_HZ};
+use sim::event::{Refusal, What};
+use sim::game::Rulebook;
 use sim::{EntityId, Input, SCHEMA};
 
 use super::fixture::{self, FuzzEntropy};
@@ -48,6 +51,11 @@ features! {
     ProtocolError => "closed for a protocol error",
     ByPeer => "closed by the server",
     IdleTimeout => "an idle timeout",
+    Unplayable => "other rules",
+    Predicted => "the own body predicted",
+    Corrected => "a correction",
+    Fired => "a shot",
+    Told => "an event of the game",
 }
 
 const MAX_STEPS: usize = 32;
@@ -86,7 +94,7 @@ pub fn run(input: &[u8]) {
             }
             4 => {
                 let message = program.sized(300).to_vec();
-                world.say(&message);
+                if op >> 5 & 1 != 0 { world.tell(&message) } else { world.say(&message) }
             }
             5 => world.jump(program.u64() >> (op >> 3 << 1)),
             6 => world.wait(u64::from(program.u16()) >> (op >> 4)),
@@ -95,6 +103,7 @@ pub fn run(input: &[u8]) {
                 move_z: program.u8() as i8,
                 yaw: program.u16(),
                 buttons: program.u8(),
+                weapon: op >> 3,
                 ..Input::default()
             }),
         }
@@ -146,6 +155,8 @@ struct World {
     next_pn: u64,
     next_from_client: u64,
     next_number: u16,
+    /// Number of the next message on the channel of events.
+    next_event: u16,
     scratch: Parsed,
     ids: BTreeSet<u32>,
     over: Option<DisconnectReason>,
@@ -156,7 +167,8 @@ struct World {
 impl World {
     fn connected(program: &mut Program<'_>) -> Self {
         let flags = program.u8();
-        let rate = if flags & 1 == 0 { fixture::RATE } else { program.u16().max(1) };
+        let rates = MAX_RATE_HZ - MIN_RATE_HZ + 1;
+        let rate = if flags & 1 == 0 { fixture::RATE } else { MIN_RATE_HZ + program.u16() % rates };
         let tick = if flags & 2 == 0 { 1000 } else { program.u64() % MAX_TICK };
         let config = Config { max_entities: MAX_ENTITIES, ..Config::default() };
         let mut entropy = FuzzEntropy::new();
@@ -192,6 +204,7 @@ impl World {
             next_pn: 0,
             next_from_client: 0,
             next_number: 0,
+            next_event: 0,
             scratch: Parsed::default(),
             ids: BTreeSet::new(),
             over: None,
@@ -230,6 +243,18 @@ impl World {
         let number = self.next_number;
         let plaintext = self.plaintext(|w| assert!(fixture::write_segment(w, number, message)));
         self.next_number += 1;
+        self.packet(&plaintext);
+    }
+
+    /// A message on the channel of events.
+    fn tell(&mut self, message: &[u8]) {
+        let number = self.next_event;
+        let plaintext = self.plaintext(|w| {
+            if message.len() <= 64 {
+                assert!(fixture::write_event(w, number, message));
+            }
+        });
+        self.next_event += 1;
         self.packet(&plaintext);
     }
 
@@ -346,6 +371,13 @@ impl World {
             match event {
                 Event::Connected { .. } => panic!("connected twice"),
                 Event::Welcome { .. } => reach(Feature::Welcomed),
+                Event::Unplayable(_) => reach(Feature::Unplayable),
+                Event::Fired { .. } => reach(Feature::Fired),
+                Event::Corrected { metres } => {
+                    reach(Feature::Corrected);
+                    assert!(metres.is_finite());
+                }
+                Event::Game(_) => reach(Feature::Told),
                 Event::Notice(_) => reach(Feature::Noticed),
                 Event::Spawned { id, .. } => {
                     reach(Feature::Spawned);
@@ -358,6 +390,7 @@ impl World {
                 Event::Disconnected(reason) => {
                     reach(match reason {
                         DisconnectReason::Local(CloseReason::ProtocolError) => Feature::ProtocolError,
+                        DisconnectReason::Local(CloseReason::Requested) => Feature::Unplayable,
                         DisconnectReason::ByPeer(_) => Feature::ByPeer,
                         DisconnectReason::IdleTimeout => Feature::IdleTimeout,
                         other => panic!("a connection cannot end with {other:?}"),
@@ -387,6 +420,13 @@ impl World {
                 assert!(pose.position.iter().all(|value| value.is_finite() && value.abs() <= 4096.5), "{pose:?}");
                 assert!(pose.yaw.is_finite());
             }
+        }
+        let own = self.client.own_pose(self.now);
+        if own.is_some() {
+            reach(Feature::Predicted);
+        }
+        for pose in own.into_iter().chain(self.client.projectiles(self.now).map(|one| one.pose)) {
+            assert!(pose.position.iter().all(|value| value.is_finite()) && pose.yaw.is_finite(), "{pose:?}");
         }
         assert_eq!(
             self.client.own_entity().map(|own| own.id()),
@@ -419,7 +459,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     };
     let tick = |script: Script, count: u8, margin: i8, op: u8| tick_in(2, script, count, margin, op);
     let stream = |script: Script| (0..12u8).fold(script, |script, at| tick(script, 1 + at % 5, 1, at & 3));
-    let welcome_of = |entity| Message::Welcome {
+    let welcome_of = |entity, rules| Message::Welcome {
         entity,
         zone: 1,
         map_seed: 2,
@@ -428,12 +468,22 @@ pub fn seeds() -> Vec<Vec<u8>> {
         boxes: 3,
         gates: 4,
         ramps: 5,
-        rules: 6,
+        rules,
     };
-    let (welcome, nobody) = (welcome_of(1 << 12 | 1), welcome_of(0));
+    let book = Rulebook::standard().hash();
+    let (welcome, nobody) = (welcome_of(1, book), welcome_of(0, book));
+    let told = |script: Script, what| {
+        let event = sim::Event { tick: 1000, ordinal: 0, what };
+        script.u8(4 | 1 << 5).sized(&event.write())
+    };
     let mut scripts = vec![
         stream(start()),
         stream(message(start(), &welcome)),
+        stream(stream(message(start(), &welcome)).u8(7 | 3 << 3).u8(15).u8(200).u16(4095).u8(7)),
+        stream(stream(message(start(), &welcome)).u8(7).u8(15).u8(200).u16(4095).u8(4)),
+        message(start(), &welcome_of(1, 6)),
+        told(told(stream(message(start(), &welcome)), What::Refused { cause: Refusal::Ammo }), What::Respawned),
+        start().u8(4 | 1 << 5).sized(&[9, 9]),
         stream(start().u8(7).u8(15).u8(200).u16(4095).u8(3)),
         message(start(), &Message::Notice { text: "hello" }),
         message(start(), &nobody),

@@ -146,6 +146,12 @@ pub fn write_segment(w: &mut BitWriter<'_>, number: u16, message: &[u8]) -> bool
     write_message(w, SESSION, Kind::ReliableOrdered, head, message)
 }
 
+/// Writes a message of the game's events if there is room for it.
+#[must_use]
+pub fn write_event(w: &mut BitWriter<'_>, number: u16, message: &[u8]) -> bool {
+    write_message(w, EVENT, Kind::ReliableUnordered, Head::Segment { number, first: true, last: true }, message)
+}
+
 /// Writes a message of the input channel if there is room for it.
 #[must_use]
 pub fn write_input(w: &mut BitWriter<'_>, message: &[u8]) -> bool {

@@ -9,6 +9,7 @@
 
 use core::cmp::Ordering;
 
+use sim::schema::STILL_KINDS;
 use sim::{EntityId, Frame};
 
 use super::replica::{MAX_TURNS, Phase, Place, Replica};
@@ -39,8 +40,10 @@ pub struct Aoi {
     pub grace_ticks: u64,
     /// Ticks between two looks at the area.
     pub refresh_ticks: u64,
-    /// A client that knows more entities than this is in a crowd.
+    /// A client that knows more entities than this is in a crowd; [`Aoi::still_kinds`] do not count.
     pub crowd: u16,
+    /// The kinds that do not count in a crowd, and are always followed, since they lie still: a bit for each number.
+    pub still_kinds: u16,
     /// How many of the nearest a client in a crowd follows, at most `crowd`.
     pub follow: u16,
     /// Every entity of a crowd has its turn once in so many ticks.
@@ -59,9 +62,15 @@ impl Aoi {
             grace_ticks: rate.div_ceil(2),
             refresh_ticks: (rate / 5).max(1),
             crowd: DEFAULT_CROWD,
+            still_kinds: STILL_KINDS,
             follow: DEFAULT_FOLLOW,
             turn_ticks: (rate * 19 / 20).clamp(1, MAX_TURNS),
         }
+    }
+
+    /// Whether an entity of a frame is of a kind that lies still.
+    pub(super) fn is_still(&self, frame: &Frame, row: usize) -> bool {
+        self.still_kinds >> frame.kind(row).min(15) & 1 == 1
     }
 
     /// Ticks between two looks at the whole area from within a crowd.
@@ -92,10 +101,10 @@ pub(super) fn refresh(replica: &mut Replica, look: &mut Look<'_>) {
     if !crowded || replica.whole_look_due(look.frame.tick, look.aoi) {
         replica.looked_at_all = look.frame.tick;
         look_at_all(replica, look, [x, z]);
-        if !crowded && replica.known() > usize::from(look.aoi.crowd) {
+        if !crowded && replica.restless() > usize::from(look.aoi.crowd) {
             replica.crowded = true;
             replica.turn = look.frame.tick % look.aoi.turn_ticks;
-        } else if crowded && replica.known() * 4 < usize::from(look.aoi.crowd) * 3 {
+        } else if crowded && replica.restless() * 4 < usize::from(look.aoi.crowd) * 3 {
             replica.crowded = false;
             follow_all(replica, look);
         }
@@ -170,7 +179,8 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
         return;
     }
     let crowd = usize::from(look.aoi.crowd);
-    let expected = replica.known() + newcomers.len();
+    let restless = |(_, row): &&(f32, u32)| !look.aoi.is_still(look.frame, *row as usize);
+    let expected = replica.restless() + newcomers.iter().filter(restless).count();
     let coming = expected > crowd && expected as u64 > SHARED_A_TURN * look.aoi.turn_ticks;
     let spawning = replica.slots.iter().filter(|known| known.phase == Phase::Spawning).count();
     let places = look.max_known.saturating_sub(replica.known());
@@ -187,13 +197,14 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
     }
     for (_, row) in newcomers.iter() {
         let id = look.frame.id(*row as usize);
-        let far = replica.crowded || replica.known() > crowd;
+        let still = look.aoi.is_still(look.frame, *row as usize);
+        let far = !still && (replica.crowded || replica.restless() > crowd);
         let place = match (far, coming) {
             (true, _) => Place::Crowd,
             (false, true) => Place::Coming,
             (false, false) => Place::Any,
         };
-        let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, place) else { break };
+        let Some(slot) = replica.insert(id, look.frame.tick, look.aoi.turn_ticks, place, still) else { break };
         if !far {
             look.viewers.add(id, Viewer { client: look.client, slot });
         }
@@ -217,11 +228,14 @@ fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
 /// In a crowd: the nearest are followed, and those who are so no longer are not. Nothing of those who stay is touched.
 fn follow_nearest(replica: &mut Replica, look: &mut Look<'_>, centre: [f32; 2]) {
     let Scratch { nearest, ids, near: fresh, was_near, .. } = &mut *look.scratch;
-    look.frame.nearest(centre, look.aoi.enter_m, usize::from(look.aoi.follow), nearest);
+    let most = usize::from(look.aoi.follow);
+    look.frame.nearest(centre, look.aoi.enter_m, most + replica.still().min(most), nearest);
     ids.clear();
     ids.push(replica.own);
     ids.extend(replica.pins.iter().map(|(id, _)| *id).filter(|id| look.frame.row(*id).is_some()));
-    ids.extend(nearest.iter().map(|near| look.frame.id(near.row() as usize)));
+    let rows = nearest.iter().map(|near| near.row() as usize);
+    let restless = rows.filter(|row| !look.aoi.is_still(look.frame, *row));
+    ids.extend(restless.take(most).map(|row| look.frame.id(row)));
     ids.sort_unstable();
     ids.dedup();
     // The first time everybody is followed; afterwards those of the last look are.
@@ -268,6 +282,7 @@ fn follow(replica: &mut Replica, viewers: &mut Viewers, client: u16, id: EntityI
 
 fn unfollow(replica: &mut Replica, viewers: &mut Viewers, client: u16, id: EntityId, slot: u16) {
     if let Some(known) = replica.slots.get_mut(usize::from(slot))
+        && !known.still
         && core::mem::replace(&mut known.followed, false)
     {
         viewers.remove(id, Viewer { client, slot });

@@ -72,7 +72,7 @@ pub enum Inconsistent {
         /// The slot.
         slot: u16,
     },
-    /// Outside a crowd everybody is followed; in one exactly those of the last look.
+    /// Outside a crowd everybody is followed; in one exactly those of the last look, and who lies still.
     #[error("client {client}: slot {slot} is followed, or is not, against the rule")]
     Following {
         /// The client's place.
@@ -120,7 +120,8 @@ impl Replication {
         }
         let vacant = known.phase == Phase::Vacant;
         let near = replica.near.contains(&(known.id, slot));
-        let by_rule = if replica.crowded { near || !known.followed } else { known.followed != vacant };
+        let by_rule =
+            if replica.crowded { (near || known.still) == known.followed || near } else { known.followed != vacant };
         if !by_rule || vacant && known.followed {
             return Err(Inconsistent::Following { client, slot });
         }

@@ -73,6 +73,8 @@ pub(super) struct Known {
     pub losses: u8,
     /// Whether this client is among the entity's viewers.
     pub followed: bool,
+    /// Of a kind that lies still: always followed.
+    pub still: bool,
 }
 
 const _: () = assert!(size_of::<Known>() == 16);
@@ -212,6 +214,8 @@ pub struct Replica {
     pub(super) looked_at_all: u64,
     /// Whether it knows so many that only the nearest are followed.
     pub(super) crowded: bool,
+    /// How many are of kinds that lie still.
+    still: usize,
     /// In a crowd: whose turn is next, below [`Aoi::turn_ticks`].
     pub(super) turn: u64,
     /// Who is followed in a crowd, in which slot, by ascending id.
@@ -241,6 +245,7 @@ impl Replica {
             looked: None,
             looked_at_all: 0,
             crowded: false,
+            still: 0,
             turn: 0,
             near: Vec::new(),
             outside: Vec::new(),
@@ -281,6 +286,16 @@ impl Replica {
         self.order.len()
     }
 
+    /// Of these, such as lie still.
+    pub(super) fn still(&self) -> usize {
+        self.still
+    }
+
+    /// Of these, such as may move: what makes a crowd.
+    pub(super) fn restless(&self) -> usize {
+        self.known().saturating_sub(self.still)
+    }
+
     /// Slots that wait to be filled.
     pub(super) fn vacant(&self) -> usize {
         self.vacant.len()
@@ -316,16 +331,17 @@ impl Replica {
 
     /// Gives an entity that is not known a slot. In a crowd one whose turn is the entity's own, the same for every
     /// client: then all of them look at it in the same tick and want the same bits.
-    pub(super) fn insert(&mut self, id: EntityId, tick: u64, turns: u64, place: Place) -> Option<u16> {
+    pub(super) fn insert(&mut self, id: EntityId, tick: u64, turns: u64, place: Place, still: bool) -> Option<u16> {
         let at = self.order.binary_search_by_key(&id, |(id, _)| *id).err()?;
         let now = self.stamp(tick);
         let (crowd, followed) = (place != Place::Any, place != Place::Crowd);
-        let known = Known { id, acked: now, sent: now, phase: Phase::Spawning, losses: 0, followed };
+        let known = Known { id, acked: now, sent: now, phase: Phase::Spawning, losses: 0, followed, still };
         let turns = turns.max(1);
         let of_turn = crowd.then(|| self.vacant_of_turn(turns, id)).flatten();
         let slot = of_turn.or_else(|| self.first_vacant(id))?;
         self.vacant.remove(slot);
         *self.slots.get_mut(usize::from(slot))? = known;
+        self.still += usize::from(still);
         self.order.insert(at, (id, slot));
         self.pending.insert(slot);
         Some(slot)
@@ -333,7 +349,7 @@ impl Replica {
 
     /// The same, unless as many are known as may be. It is not followed yet.
     pub(super) fn insert_if(&mut self, id: EntityId, tick: u64, turns: u64, max_known: usize) -> Option<u16> {
-        if self.known() < max_known { self.insert(id, tick, turns, Place::Crowd) } else { None }
+        if self.known() < max_known { self.insert(id, tick, turns, Place::Crowd, false) } else { None }
     }
 
     /// The lowest vacant slot.
@@ -386,14 +402,23 @@ impl Replica {
     fn extend_to(&mut self, slot: u16, id: EntityId) {
         while self.slots.len() <= usize::from(slot) {
             self.vacant.insert(self.slots.len() as u16);
-            self.slots.push(Known { id, acked: NEVER, sent: NEVER, phase: Phase::Vacant, losses: 0, followed: false });
+            self.slots.push(Known {
+                id,
+                acked: NEVER,
+                sent: NEVER,
+                phase: Phase::Vacant,
+                losses: 0,
+                followed: false,
+                still: false,
+            });
         }
     }
 
     /// The client has the despawn of what was in that slot.
     fn vacate(&mut self, slot: u16) -> Option<Known> {
         let known = self.slots.get_mut(usize::from(slot))?;
-        let former = core::mem::replace(known, Known { phase: Phase::Vacant, followed: false, ..*known });
+        let former = core::mem::replace(known, Known { phase: Phase::Vacant, followed: false, still: false, ..*known });
+        self.still -= usize::from(former.still);
         if let Ok(at) = self.order.binary_search_by_key(&former.id, |(id, _)| *id) {
             self.order.remove(at);
         }

@@ -98,6 +98,11 @@ impl Player {
         flowing.min((self.newest * TICK_MS) as i64 + 250)
     }
 
+    /// Its path carries nothing until then.
+    pub fn stall(&mut self, until: Time) {
+        (self.up.blocked_until, self.down.blocked_until) = (until, until);
+    }
+
     fn receive(&mut self, now: Time) {
         while let Some(mut datagram) = self.down.pop(now) {
             self.endpoint.handle_datagram(now, &mut datagram);
@@ -176,7 +181,7 @@ impl Cluster {
         };
         Self {
             now: Time::ZERO,
-            zone: Zone::new(config.zone()).unwrap(),
+            zone: Zone::new(config.zone()).unwrap().with_log(true).unwrap(),
             shards: (0..workers).map(shard).collect(),
             players: (0..players).map(|index| Player::new(index, index % usize::from(workers), delay_ms)).collect(),
             digests: Vec::new(),

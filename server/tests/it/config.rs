@@ -49,6 +49,24 @@ fn more_boxes_than_the_map_has_room_for_are_refused_with_the_number_that_fits() 
 }
 
 #[test]
+fn gates_and_ramps_share_the_room_with_boxes() {
+    let text = refusal("[world]\nhalf_extent_m = 32\nboxes = 10\ngates = 4\nramps = 3\n");
+    assert_names(&text, &["world.ramps = 3", "at most 2", "half_extent_m = 32"]);
+    assert_names(&refusal("[world]\nhalf_extent_m = 32\nboxes = 10\ngates = 7\n"), &["world.gates = 7", "at most 6"]);
+    let config = "[world]\nhalf_extent_m = 32\nboxes = 10\ngates = 4\nramps = 2\n[combat]\nmax_rewind_ms = 0\n";
+    let config = ServerConfig::from_toml(config).unwrap();
+    config.check().unwrap();
+    let world = config.zone().world;
+    assert_eq!((world.map.boxes, world.map.gates, world.map.ramps, world.max_rewind_ms), (10, 4, 2, 0));
+    world.validate().unwrap();
+}
+
+#[test]
+fn a_rewind_longer_than_frames_are_kept_is_refused() {
+    assert_names(&refusal("[combat]\nmax_rewind_ms = 401\n"), &["combat.max_rewind_ms = 401", "0 to 400 ms"]);
+}
+
+#[test]
 fn a_spawn_area_larger_than_the_map_is_refused() {
     let text = refusal("[world]\nhalf_extent_m = 300\nspawn_half_extent_m = 301\n");
     assert_names(&text, &["world.spawn_half_extent_m = 301", "300"]);

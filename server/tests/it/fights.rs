@@ -1,13 +1,16 @@
 //! Players on virtual time: equal worlds with any number of workers, honest and forged view times, events.
 
+use std::time::Duration;
+
+use netcode::Time;
 use server::config::ServerConfig;
+use server::zone::ToShard;
 use sim::event::What;
 use sim::input::{FIRE, JUMP, RELOAD, SPRINT};
 use sim::rng::mix;
-use sim::{Input, Refusal};
+use sim::{Event, Input, Refusal};
 
 use crate::cluster::{Cluster, Player, TICK_MS};
-use netcode::Time;
 
 fn config() -> ServerConfig {
     let mut config = ServerConfig::default();
@@ -24,7 +27,7 @@ fn view(tick: u64, server_ms: i64) -> u16 {
 
 /// Runs about, looks around, shoots and reloads at times.
 fn brawl(index: usize, tick: u64, now: Time, player: &Player) -> Input {
-    let leg = mix((index as u64) << 32 | tick / 16);
+    let leg = mix((index as u64) << 32 | (tick / 16));
     let at = mix(leg ^ tick);
     let fires = if at.is_multiple_of(3) { FIRE } else { 0 } | if at & 63 == 0 { RELOAD } else { 0 };
     Input {
@@ -46,15 +49,18 @@ fn worlds_are_the_same_with_1_2_and_8_workers() {
         cluster.run(300, brawl);
         assert!(cluster.players.iter().all(|player| player.entity.is_some()));
         let counted = cluster.shards.iter().map(|shard| shard.stats().events + shard.stats().events_dropped);
-        (cluster.digests, *cluster.zone.stats(), counted.sum::<u64>())
+        let log = cluster.zone.take_log();
+        (cluster.digests, *cluster.zone.stats(), counted.sum::<u64>(), log)
     };
-    let (digests, stats, events) = fight(1);
+    let (digests, stats, events, log) = fight(1);
+    assert_eq!(sim::replay(&log).unwrap().digests, digests);
     assert!(stats.events > 500 && stats.inputs_held > 24 * 250, "{stats:?}");
     assert_eq!(events, stats.events);
     for workers in [2, 8] {
-        let (same, stats_too, _) = fight(workers);
+        let (same, stats_too, _, log_too) = fight(workers);
         let apart = digests.iter().zip(&same).position(|(one, other)| one != other);
         assert_eq!((apart, digests.len(), stats), (None, same.len(), stats_too), "{workers} workers");
+        assert!(log == log_too, "the same is logged");
     }
 }
 
@@ -122,4 +128,24 @@ fn what_a_packet_acknowledges_counts_for_the_inputs_in_it() {
     // Each input is compared with what its packet, too, acknowledged.
     cluster.run(100, brawl);
     assert!(cluster.seen_with_its_packet > 3 * 60, "{}", cluster.seen_with_its_packet);
+}
+
+#[test]
+fn who_cannot_be_told_more_misses_events_and_plays_on() {
+    let mut cluster = Cluster::new(&config(), 1, 2, 10);
+    cluster.run(20, |_, _, _, _| Input::default());
+    cluster.players[0].stall(cluster.now + Duration::from_secs(1));
+    let told = cluster.shards[0].stats().events;
+    let conn = cluster.players[0].conn.unwrap();
+    let event = Event { tick: cluster.zone.tick(), ordinal: 0, what: What::Respawned };
+    for _ in 0..5000 {
+        cluster.shards[0].handle_zone(cluster.now, ToShard::Event { conn, event });
+    }
+    let stats = cluster.shards[0].stats();
+    assert!(stats.events_dropped > 0);
+    assert_eq!(stats.events - told + stats.events_dropped, 5000);
+    cluster.run(100, |_, _, _, _| Input::default());
+    assert_eq!(cluster.shards[0].stats().players, 2);
+    let came = cluster.players[0].events.iter().filter(|told| told.what == What::Respawned).count();
+    assert!(came as u64 >= stats.events - told, "what was taken arrives: {came}");
 }

@@ -20,6 +20,8 @@ pub const NPC: u8 = 1;
 pub const PROJECTILE: u8 = 2;
 /// Kind number of something to pick up.
 pub const LOOT: u8 = 3;
+/// The kinds that lie still from when they come until they go: a bit for each number.
+pub const STILL_KINDS: u16 = 1 << LOOT;
 
 /// Velocity quanta in a metre a second.
 pub const VELOCITY_QUANTA: i32 = 64;

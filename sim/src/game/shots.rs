@@ -16,7 +16,7 @@ use crate::entity::EntityId;
 use crate::frame::Frame;
 use crate::movement::MAX_HORIZONTAL_SPEED_MPS;
 use crate::ray::Ray;
-use crate::rewind::{Moment, Struck};
+use crate::rewind::{Hit, Moment, Struck};
 use arrayvec::ArrayVec;
 use core::f32::consts::TAU;
 use glam::{Vec2, Vec3};
@@ -40,8 +40,10 @@ pub struct Fired {
 /// How far the others are set back for a shot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewind {
-    /// What the shooter saw.
+    /// What the shooter saw, or the oldest that it may be.
     pub moment: Moment,
+    /// What it says it saw; without any compensation the same as `moment`.
+    pub seen: Moment,
     /// How long before the tick of its input that was, ms.
     pub ms: u16,
 }
@@ -52,8 +54,10 @@ impl Rewind {
     pub fn new(tick: u64, view: u16, rate_hz: u16, max_ms: u16) -> Self {
         let a_second = u32::from(rate_hz) * u32::from(VIEW_PARTS);
         let parts = u32::from(view).min(u32::from(max_ms) * a_second / 1000) as u16;
+        let moment = Moment::before(tick, parts);
+        let seen = if max_ms == 0 { moment } else { Moment::before(tick, view) };
         // Below `max_ms`, or the 100 ms and more that 2047 parts are.
-        Self { moment: Moment::before(tick, parts), ms: (u32::from(parts) * 1000 / a_second) as u16 }
+        Self { moment, seen, ms: (u32::from(parts) * 1000 / a_second) as u16 }
     }
 }
 
@@ -136,7 +140,10 @@ impl Stroke {
             let reach = (attack.range_m * QUANTA_PER_M as f32).min(ground_at.max(0.0));
             let ray = Ray { from: self.from, direction, reach };
             let hit = stage.past.cast(self.rewind.moment, &ray, &ground.statics, self.id, may_hit);
-            let Some(Struck::Body(victim)) = hit.map(|hit| hit.what) else { continue };
+            let Some(Hit { what: Struck::Body(victim), at }) = hit else { continue };
+            if self.was_hidden(ground, &Ray { reach: at, ..ray }) {
+                continue;
+            }
             // Who has left since is missed.
             let Some(victim) = stage.row(victim) else { continue };
             match hits.iter_mut().find(|(other, _)| *other == victim) {
@@ -145,6 +152,13 @@ impl Stroke {
                 None => drop(hits.try_push((victim, damage))),
             }
         }
+    }
+
+    /// Whether a solid was in the way when the shooter looked, if others are not set back as far as that: nobody hits
+    /// through a gate that it saw closed.
+    fn was_hidden(&self, ground: &Ground, ray: &Ray) -> bool {
+        self.rewind.seen != self.rewind.moment
+            && ground.statics.cast(ray, self.rewind.seen).is_some_and(|at| at < ray.reach)
     }
 
     /// The row of the nearest body that a blade reaches.
@@ -177,7 +191,8 @@ impl Stroke {
             if distance > reach || !before || nearest.is_some_and(|(least, _)| least <= distance) {
                 continue;
             }
-            if ground.sees(self.from, point, self.rewind.moment) {
+            let hidden = self.was_hidden(ground, &Ray::between(self.from, point));
+            if !hidden && ground.sees(self.from, point, self.rewind.moment) {
                 nearest = stage.row(id).map(|row| (distance, row)).or(nearest);
             }
         }
@@ -202,7 +217,7 @@ mod tests {
     #[test]
     fn a_rewind_is_clamped_and_says_how_far_it_went() {
         let at = |view, max| {
-            let Rewind { moment, ms } = Rewind::new(100, view, 20, max);
+            let Rewind { moment, ms, .. } = Rewind::new(100, view, 20, max);
             (moment.tick, moment.share, ms)
         };
         assert_eq!(at(80, 250), (97, 16, 125));

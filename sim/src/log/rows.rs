@@ -27,8 +27,8 @@ pub(super) struct Rows {
     rate_hz: u16,
     /// By the entities' indices.
     known: Vec<Option<Known>>,
-    /// Scratch: the rows to write.
-    turned: Vec<usize>,
+    /// Scratch: the rows to write, and what they were taken to become.
+    turned: Vec<(usize, Option<State>)>,
 }
 
 impl Rows {
@@ -53,26 +53,30 @@ impl Rows {
         }
         let mut turned = core::mem::take(&mut self.turned);
         turned.clear();
-        turned.extend((0..frame.len()).filter(|row| self.guess(frame, *row).as_ref() != Some(frame.state(*row))));
+        for ((row, id), state) in frame.ids().iter().enumerate().zip(frame.states()) {
+            let guess = self.guess(*id, frame.kind(row), frame.tick);
+            if guess.as_ref() != Some(state) {
+                turned.push((row, guess));
+            }
+        }
         put(out, turned.len() as u64);
         let mut ids = Ids::default();
-        for row in &turned {
-            let guess = self.guess(frame, *row);
+        for (row, guess) in &turned {
             let now = Known { id: frame.id(*row), kind: frame.kind(*row), tick: frame.tick, state: *frame.state(*row) };
             ids.put(out, now.id, guess.is_none());
             if guess.is_none() {
                 out.push(now.kind);
             }
-            put_difference(out, &guess.unwrap_or_default(), &now.state);
+            put_difference(out, guess.as_ref().unwrap_or(&State::default()), &now.state);
             self.keep(now);
         }
         self.turned = turned;
     }
 
-    /// What follows from the last row of whoever is in that row.
-    fn guess(&self, frame: &Frame, row: usize) -> Option<State> {
-        let known = self.find(frame.id(row)).filter(|known| known.kind == frame.kind(row))?;
-        self.state(known, frame.tick)
+    /// What follows from the last row of an entity.
+    fn guess(&self, id: EntityId, kind: u8, tick: u64) -> Option<State> {
+        let known = self.find(id).filter(|known| known.kind == kind)?;
+        self.state(known, tick)
     }
 
     /// Takes what [`Rows::put`] wrote for a tick; `None` for what it never writes.

@@ -1,13 +1,14 @@
 //! The rules of combat, one by one: pace, ammunition, range, walls, blades, splash, friends, death, levels, the past.
 
-use crate::duel::{BLADE, Duel, M, MORTAR, RIFLE, ROCKET, SCATTER, solid};
+use crate::duel::{BLADE, Duel, HALF_EXTENT_M, M, MORTAR, RIFLE, ROCKET, SCATTER, solid};
 use crate::script::{CROWDED, book};
 use sim::event::{Refusal, What};
 use sim::game::hands::rounds;
 use sim::game::rulebook::Slot;
+use sim::gate::Axis;
 use sim::input::{FIRE, RELOAD};
-use sim::schema::{ARMOUR, DEAD, FLAGS, HEALTH, LEVEL, PROJECTILE, READY, SHIELDED, X, Z};
-use sim::{Input, WorldConfig};
+use sim::schema::{AMMO_A, ARMOUR, DEAD, FLAGS, HEALTH, LEVEL, PROJECTILE, READY, SHIELDED, X, Z};
+use sim::{Gate, Input, Map, WorldConfig};
 
 const ALONE: WorldConfig = WorldConfig { npcs: 0, ..CROWDED };
 
@@ -359,6 +360,36 @@ fn beyond_the_limit_and_without_compensation_such_a_shot_misses() {
     assert_eq!(shoot_at_a_runner(250, 250).0, None);
     assert_eq!(shoot_at_a_runner(0, 100).0, None);
     assert_eq!(shoot_at_a_runner(50, 100).0, None);
+}
+
+#[test]
+fn a_gate_that_the_shooter_saw_closed_stops_the_shot_however_long_ago_that_was() {
+    /// How far back the shooter sees, ticks, and how far the others are set back at most.
+    const SEEN: u64 = 10;
+    const LIMIT: u64 = 5;
+    let gate = Gate { home: solid([5, 0, -2], [6, 3, 0]), along: Axis::Z, travel: 4 * M, speed: 128, ahead_ms: 0 };
+    let map = Map::from_parts(HALF_EXTENT_M, &[], &[], &[gate]);
+    let mut duel = Duel::on(map, sim::game::Rulebook::standard(), ALONE, &[[0; 3], [10 * M, 0, 0]]);
+    let closed = |tick: u64| {
+        let at = gate.place(tick, 20);
+        (at.min[2]..=at.max[2]).contains(&0)
+    };
+    let (mut opened_since, mut open_all_along) = (0, 0);
+    for _ in 0..400 {
+        duel.edit(0, |state| (state[READY], state[AMMO_A]) = (0, 30));
+        duel.edit(1, |state| state[HEALTH] = 100);
+        let shot = Input { view: SEEN as u16 * 32, ..duel.shot(0, 1) };
+        duel.take_events(0);
+        duel.step(&[(0, shot)]);
+        let told = duel.take_events(0);
+        let hit = told.iter().any(|what| matches!(what, What::Shot { target: Some(_), .. }));
+        let tick = duel.world.tick();
+        let (seen, then) = (closed(tick - SEEN), closed(tick - LIMIT));
+        assert_eq!(hit, !seen && !then, "tick {tick}: {told:?}");
+        opened_since += u32::from(seen && !then);
+        open_all_along += u32::from(!seen && !then);
+    }
+    assert!(opened_since > 10 && open_all_along > 50, "{opened_since} {open_all_along}");
 }
 
 #[test]

@@ -38,9 +38,14 @@ impl Duel {
 
     /// The same by other rules.
     pub fn by(book: Arc<Rulebook>, config: WorldConfig, boxes: &[StaticBox], places: &[[i32; 3]]) -> Self {
-        let map = MapConfig { half_extent_m: HALF_EXTENT_M, boxes: 0, gates: 0, ramps: 0 };
-        let config = WorldConfig { map, ..config };
-        let mut world = World::with_map_and_book(config, Map::from_boxes(HALF_EXTENT_M, boxes), book).unwrap();
+        Self::on(Map::from_boxes(HALF_EXTENT_M, boxes), book, config, places)
+    }
+
+    /// The same on any map.
+    pub fn on(map: Map, book: Arc<Rulebook>, config: WorldConfig, places: &[[i32; 3]]) -> Self {
+        let nothing = MapConfig { half_extent_m: HALF_EXTENT_M, boxes: 0, gates: 0, ramps: 0 };
+        let config = WorldConfig { map: nothing, ..config };
+        let mut world = World::with_map_and_book(config, map, book).unwrap();
         let ids: Vec<_> = places.iter().map(|_| world.spawn_player().unwrap()).collect();
         let mut duel = Self { world, ids, events: Vec::new() };
         for (n, place) in places.iter().enumerate() {

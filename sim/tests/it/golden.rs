@@ -50,7 +50,12 @@ fn the_order_of_inputs_does_not_matter() {
 
 /// Fights of 40 players and 40 NPCs with every weapon, among boxes, gates and ramps: seed, ticks a second, and the digest
 /// after 400 ticks.
-const FIGHTS: [(u64, u16, u64); 4] = [(1, 20, 0xb62d_8791_f69e_000c), (2, 30, 0xdc4a_c0ad_5b29_f96e), (3, 60, 0xecdf_79c1_d1be_809a), (4, 128, 0x4366_0073_38d9_1968)];
+const FIGHTS: [(u64, u16, u64); 4] = [
+    (1, 20, 0xb62d_8791_f69e_000c),
+    (2, 30, 0xdc4a_c0ad_5b29_f96e),
+    (3, 60, 0xecdf_79c1_d1be_809a),
+    (4, 128, 0x4366_0073_38d9_1968),
+];
 
 /// The log of a fight, and its digest at the end.
 fn recorded_fight(seed: u64, rate_hz: u16) -> (Vec<u8>, u64) {

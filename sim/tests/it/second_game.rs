@@ -6,6 +6,8 @@ use netcode::schema::{Audience, Field, Kind, Predictor, Schema, State};
 use sim::EntityId;
 use sim::engine::{Game, Setup, SpawnError, Stage, World};
 use sim::grid::{QUANTA_PER_M, X, Z};
+use sim::log::{InputLog, Next};
+use sim::replay::{Recorded, Replay, header};
 use sim::rng::{Stream, below, draw};
 
 const VX: usize = 3;
@@ -163,6 +165,19 @@ impl Ice {
     }
 }
 
+impl Recorded for Ice {
+    type Refused = std::array::TryFromSliceError;
+
+    fn origin(&self) -> (Vec<u8>, String) {
+        (self.seed.to_le_bytes().to_vec(), "flames spread".into())
+    }
+
+    fn remake(config: &[u8], rules: &str) -> Result<World<Self>, Self::Refused> {
+        assert_eq!(rules, "flames spread");
+        Ok(Self::world(u64::from_le_bytes(config.try_into()?)))
+    }
+}
+
 fn pushes(world: &World<Ice>, players: &[EntityId]) -> Vec<(EntityId, Push)> {
     let push = |id: &EntityId| {
         let bits = draw(9, Stream::Wander, world.tick() / 8, id.raw());
@@ -238,4 +253,36 @@ fn a_puck_that_slides_on_is_on_course() {
     let frame = world.frame();
     let row = frame.row(id).expect("it is there");
     assert!(frame.course(row) < world.tick());
+}
+
+#[test]
+fn another_game_is_recorded_and_replayed() {
+    let mut world = Ice::world(5);
+    let mut log = InputLog::new(&SCHEMA, &header(&world, true)).expect("it fits");
+    let mut players = Vec::new();
+    let mut digests = Vec::new();
+    for tick in 0..200 {
+        if tick < 40 {
+            let id = world.spawn_player().expect("there is room");
+            players.push(id);
+            log.join(id);
+        } else if tick % 9 == 0 {
+            let id = players.remove(tick % players.len());
+            assert!(world.despawn(id));
+            log.leave(id);
+        }
+        let wanted = pushes(&world, &players);
+        world.step(&wanted);
+        log.tick(wanted.iter().map(|(id, push)| (*id, Ice::pack(push))), &world.frame());
+        digests.push(world.digest());
+    }
+    let mut replay = Replay::<Ice>::new();
+    replay.push(log.bytes());
+    replay.finish();
+    let mut replayed = Vec::new();
+    while let Next::Got(_) = replay.peek().expect("a whole log") {
+        replay.step().expect("the same world");
+        replayed.extend(replay.world().map(World::digest));
+    }
+    assert_eq!(replayed, digests);
 }

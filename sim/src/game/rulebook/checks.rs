@@ -106,7 +106,7 @@ fn check_weapon(row: Row, weapon: &Weapon, rules: &Rules) -> Result<(), Rulebook
     row.range("cooldown_ms", weapon.cooldown_ms, 1.0, f64::from(MAX_BUSY_MS))?;
     row.range("draw_ms", weapon.draw_ms, 1.0, f64::from(MAX_BUSY_MS))?;
     if let Some(slot) = weapon.ammo {
-        let ammo = if slot.column() == super::AMMO_A { &rules.ammo.a } else { &rules.ammo.b };
+        let ammo = if slot.column() == crate::game::schema::AMMO_A { &rules.ammo.a } else { &rules.ammo.b };
         row.range("uses", weapon.uses, 1.0, f64::from(ammo.magazine))?;
         row.range("reload_ms", weapon.reload_ms, 1.0, f64::from(MAX_BUSY_MS))?;
     } else {
