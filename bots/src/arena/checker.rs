@@ -36,6 +36,8 @@ pub(super) struct Subject<'a> {
     pub bonds: &'a Bonds,
     /// What its shard believes of it.
     pub replica: Option<&'a Replica>,
+    /// The newest tick in which it had no slot for anybody else, or hardly any.
+    pub full_at: Option<u64>,
     /// It leaves nearly all packets unread, or did so until moments ago: what it is told of once in a while it hears late.
     pub deaf: bool,
 }
@@ -55,6 +57,11 @@ impl Subject<'_> {
     fn was_near(&self, (tick, span): (u64, u64), other: EntityId, radius_m: f32) -> bool {
         let near = |tick| self.distance2(tick, other).is_some_and(|d2| d2 <= radius_m * radius_m);
         (tick.saturating_sub(span)..=tick).rev().any(near)
+    }
+
+    /// Whether so many entities have a slot that there may be none for another.
+    pub(super) fn is_full(&self, max_known: usize) -> bool {
+        self.replica.map_or(0, Replica::known).max(self.client.view().len()) + 2 >= max_known
     }
 
     pub(super) fn crowded(&self) -> bool {

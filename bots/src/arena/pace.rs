@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     newest: Option<u64>,
+    /// The newest tick in which there was no slot for anybody else, or hardly any.
+    pub full_at: Option<u64>,
     complete: Option<u64>,
     /// Bytes of the newest body.
     pub bytes: usize,

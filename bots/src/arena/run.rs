@@ -371,6 +371,7 @@ impl Arena {
         }
         let queued = (snapshots.is_multiple_of(16))
             .then(|| client.quality(self.now).queued_bytes.max(self.cluster.queued(self.now, player.shard, client)));
+        self.note_full(index);
         let mut broken = std::mem::take(&mut self.broken);
         if let Some(bytes) = queued.filter(|bytes| *bytes > self.most_queued) {
             broken.push(Broken::QueueTooLong { bytes, most: self.most_queued });
@@ -388,6 +389,18 @@ impl Arena {
             self.violate(Some(index), what);
         }
         self.broken = broken;
+    }
+
+    /// Notes whether there is a slot for anybody else at a client.
+    fn note_full(&mut self, index: usize) {
+        let Some(player) = self.players.get(index) else { return };
+        let max_known = self.cluster.max_known;
+        let full =
+            subject(&self.history, &self.cluster, player, false).is_some_and(|subject| subject.is_full(max_known));
+        let tick = player.client.as_ref().and_then(|client| client.view().tick());
+        if let Some(player) = self.players.get_mut(index).filter(|_| full) {
+            player.pace.full_at = tick;
+        }
     }
 
     /// Whether a client leaves nearly all packets unread, or did so until moments ago.
@@ -456,7 +469,8 @@ fn subject<'a>(history: &'a History, cluster: &'a Cluster, player: &'a Player, d
     let client = player.client.as_ref()?;
     let conn = client.conn()?;
     let replica = cluster.shard(player.shard).and_then(|shard| shard.replica(conn));
-    Some(Subject { client, conn, history, bonds: &cluster.bonds, replica, deaf })
+    let full_at = player.pace.full_at;
+    Some(Subject { client, conn, history, bonds: &cluster.bonds, replica, full_at, deaf })
 }
 
 /// What a client may be sent: its budget, or what its path carries if that is less.

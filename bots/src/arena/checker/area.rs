@@ -11,6 +11,8 @@ const SPAWN_LATE_S: u64 = 15;
 /// An entity may be near and unknown for so long while there are faults, in seconds: its slot is taken until an old
 /// despawn is acknowledged, and a client that gets no acknowledgement through for longer is disconnected.
 pub(in super::super) const UNKNOWN_FAULTY_S: u64 = 10;
+/// Who had no slot gets one that long after there are some again, in seconds: old despawns are acknowledged by then.
+const SLOT_LATE_S: u64 = 5;
 /// The same without faults.
 pub(in super::super) const UNKNOWN_CALM_S: u64 = 2;
 
@@ -74,7 +76,8 @@ impl Checker {
         let span = (snapshot, seconds * self.rate + crowd + self.missed);
         let first = snapshot.checked_sub(span.1)?;
         // Perhaps there was no slot for it, or it was far from what the client owned.
-        if view.len() + 2 >= self.max_known || !subject.bonds.owned_for(subject.conn, span) {
+        let full = subject.full_at.is_some_and(|full| full + SLOT_LATE_S * self.rate > snapshot);
+        if full || !subject.bonds.owned_for(subject.conn, span) {
             return None;
         }
         let lives = |id: EntityId| subject.history.at(first).is_some_and(|frame| frame.row(id).is_some());

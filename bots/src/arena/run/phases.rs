@@ -68,25 +68,33 @@ impl Arena {
     fn rest(&mut self) {
         let rate = u64::from(self.drawn.rate);
         self.players.iter_mut().for_each(|player| player.rests = true);
-        for _ in 0..REST_S * rate {
+        // A clock that was far behind takes long to catch up.
+        for ticks in 1..=u64::from(LIVENESS_S) * rate {
             self.step_tick();
+            if ticks >= REST_S * rate && ticks.is_multiple_of(rate) && self.at_odds().is_empty() {
+                break;
+            }
         }
-        let tick = self.cluster.tick();
+        for (index, what) in self.at_odds() {
+            self.violate(Some(index), what);
+        }
+        self.players.iter_mut().for_each(|player| player.rests = false);
+    }
+
+    /// Clients that did not hear what they were told, or predict something else than what happens.
+    fn at_odds(&self) -> Vec<(usize, Broken)> {
+        let (tick, rate) = (self.cluster.tick(), u64::from(self.drawn.rate));
         let mut broken = Vec::new();
         for (index, player) in self.players.iter().enumerate() {
             let conn = player.client.as_ref().filter(|_| player.is_connected()).and_then(Client::conn);
             let Some(conn) = conn else { continue };
             broken.extend(self.mail.lost(conn, tick.saturating_sub(rate)).map(|what| (index, what)));
-            let agreed = player.agreement.agreed.is_some_and(|agreed| agreed + rate / 2 >= tick);
-            if !agreed {
+            if player.agreement.agreed.is_none_or(|agreed| agreed + rate / 2 < tick) {
                 let predicted = player.agreement.differed.unwrap_or(0);
                 broken.push((index, Broken::PredictionDiffers { predicted }));
             }
         }
-        for (index, what) in broken {
-            self.violate(Some(index), what);
-        }
-        self.players.iter_mut().for_each(|player| player.rests = false);
+        broken
     }
 
     /// The first thing that has not converged.
