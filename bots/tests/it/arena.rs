@@ -211,7 +211,8 @@ fn tables_reach_those_whose_snapshots_take_all_that_they_may_be_sent() {
     let options = Options { faults: false, ..Options::new(9, 60, 8) };
     let mut drawn = Drawn::new(&options);
     drawn.link = LinkConfig { delay: Duration::from_millis(30), ..LinkConfig::default() };
-    (drawn.rate, drawn.half_extent_m, drawn.aoi_radius_m, drawn.boxes) = (20, 30, 60, 0);
+    (drawn.rate, drawn.half_extent_m, drawn.aoi_radius_m) = (20, 30, 60);
+    (drawn.boxes, drawn.gates, drawn.ramps) = (0, 0, 0);
     (drawn.shards, drawn.behaviors) = (1, [0.0, 1.0, 0.0]);
     // Every third client.
     drawn.tight = Tight { down_cap: Some(3500), dense: true, crowd: 1000, ..Tight::default() };

@@ -15,6 +15,7 @@ use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
 use netcode::trace::TraceEvent;
 use server::shard::{Shard, ShardConfig};
 use server::zone::{Zone, ZoneConfig};
+use sim::game::Rulebook;
 use sim::{MapConfig, WorldConfig};
 
 const RATE: u16 = 20;
@@ -67,15 +68,20 @@ impl Pair {
             spawn_half_extent_m: 30,
             ..WorldConfig::default()
         };
+        let shard = ShardConfig {
+            map_seed: world.seed,
+            half_extent_m: world.map.half_extent_m,
+            boxes: world.map.boxes,
+            gates: world.map.gates,
+            ramps: world.map.ramps,
+            rules: Rulebook::standard().hash(),
+            ..ShardConfig::new(vec![key()], RATE)
+        };
         Self {
             now: Time::ZERO,
             squad: Squad::new(options),
             zone: Zone::new(ZoneConfig { world, max_players: 100 }).unwrap(),
-            shard: Shard::new(
-                ShardConfig::new(vec![key()], RATE),
-                CookieKey::new([1; 32]),
-                Arc::new(SingleUse::new(1000)),
-            ),
+            shard: Shard::new(shard, CookieKey::new([1; 32]), Arc::new(SingleUse::new(1000))),
             next_tick: Time::ZERO,
         }
     }

@@ -55,7 +55,7 @@ impl Checker {
     /// Ticks within which everybody must be up to date.
     fn bound(&self, subject: &Subject<'_>, frame: &Frame, allowance: Allowance) -> Option<u64> {
         if self.planted == Some(Planted::Impatient) {
-            return Some(self.rate / 4);
+            return Some(self.rate / 8);
         }
         let own = subject.own_at(frame.tick)?;
         let recent = frame.tick.saturating_sub(self.rate);
