@@ -145,6 +145,9 @@ impl History {
         besides: EntityId,
         may_hit: impl Fn(&Frame, usize) -> bool,
     ) -> Option<Hit> {
+        // Solids are few and large: the wall behind everybody is found soon, and nobody behind it need be looked at.
+        let wall = statics.cast(ray, moment);
+        let ray = &Ray { reach: wall.unwrap_or(ray.reach), ..*ray };
         let mut best: Option<(f32, EntityId)> = None;
         if let Some(around) = self.around(moment) {
             // Nobody is farther from where the older frame has it than it can have got since.
@@ -161,12 +164,8 @@ impl History {
                 }
             });
         }
-        let rest = Ray { reach: best.map_or(ray.reach, |(at, _)| at), ..*ray };
-        match (statics.cast(&rest, moment), best) {
-            (Some(wall), Some((body, id))) if body <= wall => Some(Hit { what: Struck::Body(id), at: body }),
-            (Some(wall), _) => Some(Hit { what: Struck::Wall, at: wall }),
-            (None, best) => best.map(|(at, id)| Hit { what: Struck::Body(id), at }),
-        }
+        let body = best.map(|(at, id)| Hit { what: Struck::Body(id), at });
+        body.or(wall.map(|at| Hit { what: Struck::Wall, at }))
     }
 
     fn around(&self, moment: Moment) -> Option<Around<'_>> {

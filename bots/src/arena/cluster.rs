@@ -79,7 +79,6 @@ impl Cluster {
             // Projectiles and loot, too.
             max_entities: 4 * (max_players + drawn.npcs) + 512,
             spawn_half_extent_m: drawn.half_extent_m,
-            ..WorldConfig::default()
         };
         let mut zone = Zone::with_world(World::with_book(world, Arc::clone(book))?, max_players);
         let logged = options.faults || planted.is_some();

@@ -60,23 +60,20 @@ fn main() {
             times.push(took.as_secs_f64() * 1e3);
             entities += world.len();
             for (_, event) in world.events() {
-                match event.what {
-                    What::Shot { target, killed, .. } => {
-                        shots += 1;
-                        hits += u32::from(target.is_some());
-                        deaths += u32::from(killed);
-                    }
-                    _ => {}
+                if let What::Shot { target, killed, .. } = event.what {
+                    shots += 1;
+                    hits += u32::from(target.is_some());
+                    deaths += u32::from(killed);
                 }
             }
         }
     }
     times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    let ticks = f64::from(args.ticks);
+    let at = |share: f64| times.get((times.len().saturating_sub(1) as f64 * share) as usize).copied().unwrap_or(0.0);
+    let ticks = f64::from(args.ticks.max(1));
     println!(
         "{} entities, a tick: {:.0} shots, {:.0} hits, {:.1} kills; step ms: median {:.2}, p99 {:.2}, max {:.2}",
-        entities / times.len(),
+        entities / times.len().max(1),
         f64::from(shots) / ticks,
         f64::from(hits) / ticks,
         f64::from(deaths) / ticks,

@@ -128,13 +128,13 @@ impl Rules {
 
     /// Whether a shot in that tick comes no sooner than its weapon, and the one before, allow.
     fn may_fire(&mut self, id: EntityId, was: &State, is: &State, (tick, steps): (u64, u64), fired: i32) -> bool {
-        self.seen += fired.unsigned_abs() as u64;
+        self.seen += u64::from(fired.unsigned_abs());
         let last = self.shots.insert(id, Shot { tick, weapon: weapon(is) });
         let long = if self.planted == Some(Planted::CooldownsLong) { 2 } else { 1 };
         let soon = last
             .and_then(|last| Some((last.tick, self.book.weapon(last.weapon)?)))
             .is_some_and(|(then, weapon)| tick < then + long * ticks(weapon.cooldown_ms, self.rate));
-        !soon && fired.unsigned_abs() as u64 <= steps && was[FLAGS] & DEAD == 0
+        !soon && u64::from(fired.unsigned_abs()) <= steps && was[FLAGS] & DEAD == 0
     }
 }
 
