@@ -73,7 +73,6 @@ impl Subject<'_> {
 pub(super) struct Checker {
     aoi: Aoi,
     rate: u64,
-    max_known: usize,
     /// Ticks in a row that a shard may miss.
     missed: u64,
     planted: Option<Planted>,
@@ -100,7 +99,7 @@ pub(super) struct Counts {
 }
 
 impl Checker {
-    pub(super) fn new(mut aoi: Aoi, drawn: &Drawn, max_known: usize, planted: Option<Planted>) -> Self {
+    pub(super) fn new(mut aoi: Aoi, drawn: &Drawn, planted: Option<Planted>) -> Self {
         let factor = match planted {
             Some(Planted::AreaTooSmall) => 2.0 / 3.0,
             Some(Planted::AreaTooLarge) => 4.0 / 3.0,
@@ -112,7 +111,6 @@ impl Checker {
         Self {
             aoi,
             rate,
-            max_known,
             missed: if drawn.tight.misses > 0.0 { MISSED } else { 0 },
             planted,
             rows: Vec::new(),

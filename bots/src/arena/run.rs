@@ -107,7 +107,7 @@ impl Arena {
         let cluster = Cluster::new(&drawn, &options, &book, &rng)?;
         let ground = Ground::new(cluster.map(), drawn.rate, Arc::clone(&book));
         let rules = Rules::new(Arc::clone(&book), drawn.rate, options.planted);
-        let checker = Checker::new(cluster.aoi, &drawn, cluster.max_known, options.planted);
+        let checker = Checker::new(cluster.aoi, &drawn, options.planted);
         let mut network = Emulator::new(rng.fork("network").seed());
         network.set_default(drawn.link);
         let now = Time::ZERO;
