@@ -20,6 +20,7 @@ use netcode::server::{PrefixLimits, SingleUse};
 use netcode::token::{ServerEntry, TokenClaims, issue};
 use server::shard::{Shard, ShardConfig};
 use server::zone::{ToShard, Zone, ZoneConfig};
+use sim::game::Rulebook;
 use sim::{EntityId, Frame, MapConfig, WorldConfig};
 
 use crate::BenchEntropy;
@@ -177,6 +178,9 @@ impl Rig {
         // Probes and questions for the time come now and then; without them every tick has one packet each way.
         shard.endpoint.features = Features::NONE;
         shard.aoi_radius_m = config.aoi_radius_m;
+        (shard.map_seed, shard.rules) = (world.seed, Rulebook::standard().hash());
+        (shard.half_extent_m, shard.boxes) = (world.map.half_extent_m, world.map.boxes);
+        (shard.gates, shard.ramps) = (world.map.gates, world.map.ramps);
         shard.endpoint.max_connections = config.players;
         shard.endpoint.retry_above = u32::MAX;
         shard.endpoint.max_handshakes = u32::MAX;
