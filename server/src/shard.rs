@@ -515,7 +515,7 @@ impl Shard {
                             // The acks of a packet come before its messages, so what it acknowledges is part of this.
                             let replica = self.replication.client(conn.slot());
                             let seen = Seen {
-                                tick: replica.and_then(Replica::newest_acked).unwrap_or(0),
+                                tick: replica.map_or(0, Replica::seen),
                                 jitter_ms: self.endpoint.jitter(conn).map_or(0, whole_ms),
                             };
                             let input = |(tick, input)| ToZone::Input { conn, tick, input, seen };

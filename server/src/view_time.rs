@@ -21,7 +21,8 @@ pub const JITTERS: u32 = 2;
 /// What the server knows of a client's view when an input comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The tick of the newest snapshot that the client had acknowledged; 0 before the first.
+    /// The tick of the newest snapshot that the client had acknowledged; before the first acknowledgement that of the first
+    /// snapshot made for it, 0 before that one.
     pub tick: u64,
     /// The mean deviation of its round-trip time, as the server measured it, in milliseconds.
     pub jitter_ms: u16,

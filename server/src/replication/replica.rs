@@ -267,6 +267,13 @@ impl Replica {
         self.newest_acked
     }
 
+    /// The newest tick that the client is known to have seen: of the newest snapshot that it acknowledged, or, before the first
+    /// acknowledgement came, of the first snapshot that it can have had.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.newest_acked.unwrap_or(self.epoch)
+    }
+
     /// Whether it knows so many entities that only the nearest are followed.
     #[must_use]
     pub const fn crowded(&self) -> bool {

@@ -8,9 +8,6 @@ use super::super::report::{Broken, Report};
 use super::Arena;
 use crate::tell::causes;
 
-/// Of so many connections at most one loses the first acknowledgement, on a path that shows fairly.
-const FIRST_LOST: u64 = 8;
-
 impl Arena {
     /// Brings the counters together.
     pub(super) fn finish(mut self) -> Report {
@@ -27,8 +24,7 @@ impl Arena {
         }
         let refusals = self.cluster.zone_stats().refusals;
         let shots = u64::from(refusals.of(Refusal::ViewTime));
-        // Whose first acknowledgement is lost is not believed its first shot: it may have seen nothing yet.
-        if shots > self.report.connects / FIRST_LOST && self.drawn.shows_fairly() {
+        if shots > 0 && self.drawn.shows_fairly() {
             self.violate(None, Broken::ViewRefused { shots });
         }
         let done = self.hostiles.done;
