@@ -37,11 +37,20 @@ fn a_few_seeds_with_all_their_faults_are_clean() {
     assert!(complete > 2000, "{complete}");
 }
 
+/// The same with the sum of what the ends dropped instead of the causes: X25519 keys cannot be seeded, so neither can
+/// ciphertext, and where a splice puts it in place of a connection's id it may or may not name one.
+fn whatever_was_dropped(mut report: Report) -> Report {
+    for drops in [&mut report.server_drops, &mut report.client_drops] {
+        *drops = [("all", drops.values().sum())].into();
+    }
+    report
+}
+
 #[test]
 fn equal_seeds_give_equal_reports_and_other_seeds_others() {
     for seed in [3, 4, 11] {
         let options = Options::new(seed, CLIENTS, SECONDS);
-        let (one, two) = (run(options), run(options));
+        let (one, two) = (whatever_was_dropped(run(options)), whatever_was_dropped(run(options)));
         assert_eq!(one, two);
         assert_ne!(one.digest, run(Options::new(seed + 100, CLIENTS, SECONDS)).digest);
     }

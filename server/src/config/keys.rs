@@ -374,7 +374,7 @@ pub const KEYS: &[Key] = &[
     Key {
         key: "record.states",
         about: "Whether a recording also has the states that were not to be foreseen, so that a replay that goes another way \
-                can tell in what. It is several times as long then.",
+                can tell in what. It is a quarter to a half longer then.",
         unit: "",
         rule: Text("true or false", |c| c.record.states.to_string()),
     },
