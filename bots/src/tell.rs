@@ -6,21 +6,7 @@ use sim::{Refusal, Refusals};
 
 /// Counts by the names of their causes.
 pub(crate) fn causes(refusals: &Refusals) -> BTreeMap<&'static str, u64> {
-    Refusal::ALL.into_iter().map(|cause| (name(cause), u64::from(refusals.of(cause)))).collect()
-}
-
-const fn name(cause: Refusal) -> &'static str {
-    match cause {
-        Refusal::Rate => "rate",
-        Refusal::Ammo => "ammo",
-        Refusal::Reloading => "reloading",
-        Refusal::Dead => "dead",
-        Refusal::ViewTime => "view_time",
-        Refusal::Weapon => "weapon",
-        Refusal::Reach => "reach",
-        Refusal::Sight => "sight",
-        Refusal::Gone => "gone",
-    }
+    Refusal::ALL.into_iter().map(|cause| (cause.name(), u64::from(refusals.of(cause)))).collect()
 }
 
 /// Counts in one line; what is 0 is left out.

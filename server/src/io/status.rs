@@ -151,22 +151,8 @@ fn drops_since(now: &Drops, before: &Drops) -> String {
 fn refusals_since(now: &Refusals, before: &Refusals) -> String {
     grown_causes(Refusal::ALL.into_iter().map(|cause| {
         let grown = now.of(cause).saturating_sub(before.of(cause));
-        (name(cause), u64::from(grown))
+        (cause.name(), u64::from(grown))
     }))
-}
-
-const fn name(cause: Refusal) -> &'static str {
-    match cause {
-        Refusal::Rate => "rate",
-        Refusal::Ammo => "ammo",
-        Refusal::Reloading => "reloading",
-        Refusal::Dead => "dead",
-        Refusal::ViewTime => "view_time",
-        Refusal::Weapon => "weapon",
-        Refusal::Reach => "reach",
-        Refusal::Sight => "sight",
-        Refusal::Gone => "gone",
-    }
 }
 
 fn grown_causes(causes: impl Iterator<Item = (&'static str, u64)>) -> String {

@@ -250,6 +250,22 @@ impl Refusal {
         Self::Sight,
         Self::Gone,
     ];
+
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Ammo => "ammo",
+            Self::Reloading => "reloading",
+            Self::Dead => "dead",
+            Self::ViewTime => "view_time",
+            Self::Weapon => "weapon",
+            Self::Reach => "reach",
+            Self::Sight => "sight",
+            Self::Gone => "gone",
+        }
+    }
 }
 
 /// How often a player was refused something, by cause.
