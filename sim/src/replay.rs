@@ -56,7 +56,7 @@ pub enum ReplayError<E> {
         actual: u64,
     },
     /// A join before this tick gave another entity than in the log, or none.
-    #[error("a join before tick {tick} gave {actual:?}, the log has {expected:?}")]
+    #[error("a join before tick {tick} gave {}, the log has entity {}", joined(actual), expected.raw())]
     Join {
         /// The tick whose step followed.
         tick: u64,
@@ -66,13 +66,21 @@ pub enum ReplayError<E> {
         actual: Result<EntityId, SpawnError>,
     },
     /// An entity that left before this tick was not there.
-    #[error("{id:?} left before tick {tick} but was not there")]
+    #[error("entity {} left before tick {tick} but was not there", id.raw())]
     Leave {
         /// The tick whose step followed.
         tick: u64,
         /// The log's entity.
         id: EntityId,
     },
+}
+
+/// What came of a join, in words.
+fn joined(actual: &Result<EntityId, SpawnError>) -> String {
+    match actual {
+        Ok(id) => format!("entity {}", id.raw()),
+        Err(error) => format!("nobody ({error})"),
+    }
 }
 
 impl<E> ReplayError<E> {

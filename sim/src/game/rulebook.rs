@@ -4,14 +4,16 @@
 //! and every amount fits its field, so whoever plays by a rulebook asks nothing of it again.
 
 mod checks;
+mod error;
+mod meaning;
 mod tables;
 
+pub use self::error::{Place, RulebookError};
 pub use self::tables::{
     Ammo, Ammunition, Attack, BladeAttack, Drop, Entry, Gives, Item, Levels, Loot, Npc, Player, ProjectileAttack,
     RayAttack, Rules, Slot, Weapon,
 };
 
-use crate::rng::mix;
 use std::sync::Arc;
 
 /// The longest text of a rulebook, in bytes.
@@ -22,6 +24,8 @@ pub const MAX_WEAPONS: usize = 8;
 pub const MAX_KINDS: usize = 64;
 /// The most entries of a drop table.
 pub const MAX_ENTRIES: usize = 32;
+/// The longest name, in bytes.
+pub const MAX_NAME: usize = 32;
 /// The highest level.
 pub const MAX_LEVEL: usize = 63;
 /// The longest time that hands are busy or a player stays dead, in milliseconds.
@@ -34,62 +38,7 @@ const STANDARD: &str = include_str!("rulebook/standard.toml");
 pub struct Rulebook {
     rules: Rules,
     text: String,
-}
-
-/// Why a text is no rulebook.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum RulebookError {
-    /// The text is longer than [`MAX_TEXT`].
-    #[error("a rulebook has at most {MAX_TEXT} bytes")]
-    Length,
-    /// It is not TOML, or not with these tables and fields.
-    #[error(transparent)]
-    Syntax(#[from] toml::de::Error),
-    /// A table has too few or too many rows.
-    #[error("[[{table}]] must have {min} to {max} rows")]
-    Rows {
-        /// The table.
-        table: &'static str,
-        /// The fewest rows.
-        min: usize,
-        /// The most rows.
-        max: usize,
-    },
-    /// A value is out of range.
-    #[error("[[{table}]] row {row}: {field} must be {min} to {max}")]
-    Range {
-        /// The table.
-        table: &'static str,
-        /// The row, from 1.
-        row: usize,
-        /// The field.
-        field: &'static str,
-        /// The least value.
-        min: f64,
-        /// The greatest value.
-        max: f64,
-    },
-    /// Two rows of a table have the same name.
-    #[error("[[{table}]] row {row}: an earlier row has the same name")]
-    Twice {
-        /// The table.
-        table: &'static str,
-        /// The row, from 1.
-        row: usize,
-    },
-    /// What a field names is not in the rulebook.
-    #[error("[[{table}]] row {row}: {field} names nothing that is there")]
-    Unknown {
-        /// The table.
-        table: &'static str,
-        /// The row, from 1.
-        row: usize,
-        /// The field.
-        field: &'static str,
-    },
-    /// Numbers that must ascend do not.
-    #[error("levels.xp must ascend")]
-    Ascend,
+    hash: u64,
 }
 
 impl Rulebook {
@@ -103,7 +52,8 @@ impl Rulebook {
         }
         let rules: Rules = toml::from_str(text)?;
         checks::check(&rules)?;
-        Ok(Self { rules, text: text.to_owned() })
+        let hash = meaning::hash(&rules);
+        Ok(Self { rules, text: text.to_owned(), hash })
     }
 
     /// The rules of the shipped game.
@@ -124,15 +74,11 @@ impl Rulebook {
         &self.text
     }
 
-    /// A hash of the text: who plays by the same rulebook has the same.
+    /// A hash of what it says: who plays by the same rules has the same, however the text is laid out. Names and the order of
+    /// rows count, comments and white space do not.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        let word = |hash: u64, bytes: &[u8]| {
-            let mut word = [0; 8];
-            word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-            mix(hash ^ u64::from_le_bytes(word))
-        };
-        self.text.as_bytes().chunks(8).fold(self.text.len() as u64, word)
+        self.hash
     }
 
     /// The weapon of that number.
@@ -221,26 +167,136 @@ mod tests {
     }
 
     #[test]
-    fn whoever_changes_a_letter_has_another_hash() {
+    fn the_hash_is_of_what_the_rules_say_and_not_of_how_they_are_written() {
         let book = Rulebook::standard();
-        assert_eq!(book.hash(), Rulebook::from_toml(STANDARD).unwrap().hash());
-        assert_ne!(book.hash(), changed("damage = 12", "damage = 13").unwrap().hash());
-        assert_ne!(book.hash(), changed("# cells", "# Cells").unwrap().hash());
+        let hash = |from, to| changed(from, to).unwrap().hash();
+        assert_eq!(hash("# cells", "# Cells"), book.hash(), "a comment");
+        assert_eq!(hash("damage = 12\n", "damage   = +1_2 # twelve\n\n"), book.hash(), "white space and digits");
+        assert_eq!(hash("range_m = 120.0", "range_m = 120"), book.hash(), "a whole length");
+        assert_eq!(hash("\n", "\r\n"), book.hash(), "another end of line");
+        let keys = hash("damage = 12\ncooldown_ms = 100\n", "cooldown_ms = 100\ndamage = 12\n");
+        assert_eq!(keys, book.hash(), "the order of keys");
     }
 
     #[test]
-    fn each_broken_rule_is_named_with_its_row() {
-        let said = |from, to| changed(from, to).unwrap_err().to_string();
-        assert_eq!(said("cooldown_ms = 700", "cooldown_ms = 0"), "[[weapon]] row 2: cooldown_ms must be 1 to 20000");
-        assert_eq!(said("damage = 25", "damage = 101"), "[[npc]] row 4: damage must be 0 to 100");
+    fn every_value_counts_in_the_hash() {
+        let mut seen = vec![Rulebook::standard().hash()];
+        for (line, number) in STANDARD.lines().zip(0..) {
+            let Some((key, value)) = line.split_once(" = ").filter(|(key, _)| !key.starts_with('#')) else { continue };
+            // Of each line the first digit becomes another one, or `true` the opposite; the checks allow most of it.
+            let code = value.split('#').next().unwrap_or_default();
+            let other = match code.find(|c: char| c.is_ascii_digit()) {
+                Some(at) => (0..10).map(|digit| format!("{}{digit}{}", &code[..at], &code[at + 1..])).collect(),
+                None if code.contains("true") => vec![code.replace("true", "false")],
+                None => vec![code.replace("false", "true"), code.replacen('"', "\"x", 1)],
+            };
+            for other in other.iter().filter(|other| *other != code) {
+                let mut lines: Vec<&str> = STANDARD.lines().collect();
+                let line = format!("{key} = {other}");
+                lines[number] = &line;
+                seen.extend(Rulebook::from_toml(&lines.join("\n")).ok().map(|book| book.hash()));
+            }
+        }
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert!(count > 300, "{count}");
+        assert_eq!(seen.len(), count, "no two of them are the same");
+    }
+
+    fn said(from: &str, to: &str) -> String {
+        changed(from, to).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_value_out_of_range_is_named_with_its_row_and_what_is_allowed() {
+        for (from, to, text) in [
+            (
+                "cooldown_ms = 700",
+                "cooldown_ms = 0",
+                "[[weapon]] row 2 (\"scatter\"): cooldown_ms = 0 is not allowed: it takes 1 to 20000",
+            ),
+            (
+                "damage = 25",
+                "damage = 101",
+                "[[npc]] row 4 (\"brute\"): damage = 101 is not allowed: it takes 0 to 100",
+            ),
+            (
+                "range_m = 120.0",
+                "range_m = nan",
+                "[[weapon]] row 1 (\"rifle\"): range_m = NaN is not allowed: it takes 1 to 400",
+            ),
+            (
+                "uses = 3",
+                "uses = 31",
+                "[[weapon]] row 2 (\"scatter\"): uses = 31 is not allowed: it takes 1 to 30 (the magazine of its ammo)",
+            ),
+            ("armour_percent = ", "armour_percent = 9", "[player]: armour_percent = "),
+            ("amount = 20 },\n]", "amount = 0 },\n]", "entry "),
+        ] {
+            let said = said(from, to);
+            assert!(said.contains(text), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_weapon_without_ammunition_cannot_have_is_said_in_so_many_words() {
+        let said = said("name = \"blade\"", "name = \"blade\"\nuses = 3");
+        assert_eq!(
+            said,
+            "[[weapon]] row 5 (\"blade\"): uses = 3 is not allowed without ammo: give ammo = \"a\" or \"b\", or leave \
+             uses out"
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_nowhere_is_told_with_those_that_are() {
+        let said = [
+            said("weapon = \"rifle\"", "weapon = \"rifel\""),
+            said("drop = \"rich\"", "drop = \"none\""),
+            said("item = \"rockets\", weight = 3", "item = \"socks\", weight = 3"),
+        ];
+        assert!(
+            said[0].starts_with("[player]: weapon = \"rifel\" names no [[weapon]]: there is \"rifle\", \"scatter\"")
+        );
+        assert!(said[1].starts_with("[[npc]] row 4 (\"brute\"): drop = \"none\" names no [[drop]]: there is "));
+        assert!(
+            said[2].starts_with("[[drop]] row 3 (\"rich\"), entry 1: item = \"socks\" names no [[item]]"),
+            "{}",
+            said[2]
+        );
+    }
+
+    #[test]
+    fn names_are_short_and_have_no_control_characters_and_no_error_sends_them_to_a_terminal() {
+        for name in ["", "\\u001b[2Jrifle", "a\\tb", "\\u0000", "\\u009b31m", &"x".repeat(MAX_NAME + 1)] {
+            let said = said("name = \"scatter\"", &format!("name = \"{name}\""));
+            assert!(said.starts_with("[[weapon]] row 2: name = "), "{said}");
+            assert!(said.ends_with("is not allowed: a name takes 1 to 32 bytes, no control characters"), "{said}");
+            assert!(!said.contains(char::is_control), "{said:?}");
+        }
+        let long = format!("weapon = \"{}\\u001b\"", "\u{e9}".repeat(1000));
+        let said = said("weapon = \"rifle\"", &long);
+        assert!(said.len() < 300 && !said.contains(char::is_control), "{said:?}");
+    }
+
+    #[test]
+    fn each_other_broken_rule_is_named_with_its_row() {
         assert_eq!(
             said("name = \"scatter\"", "name = \"rifle\""),
-            "[[weapon]] row 2: an earlier row has the same name"
+            "[[weapon]] row 2 (\"rifle\"): row 1 has the same name"
         );
-        assert_eq!(said("drop = \"rich\"", "drop = \"none\""), "[[npc]] row 4: drop names nothing that is there");
-        assert_eq!(said("xp = [50, 120", "xp = [50, 50"), "levels.xp must ascend");
-        assert_eq!(said("range_m = 120.0", "range_m = nan"), "[[weapon]] row 1: range_m must be 1 to 400");
-        assert_eq!(said("uses = 3", "uses = 31"), "[[weapon]] row 2: uses must be 1 to 30");
+        assert_eq!(
+            said("xp = [50, 120", "xp = [50, 50"),
+            "[levels]: xp must ascend, but its number 2 (50) is not above the one before"
+        );
+        assert_eq!(
+            Rulebook::from_toml(&STANDARD.replace("share = ", "share = 0 # ")).unwrap_err().to_string(),
+            "[[npc]]: share is 0 in every row: at least one must be above 0"
+        );
+        let many: Vec<String> = (1..=63).map(|xp| xp.to_string()).collect();
+        let said_of_levels = said("xp = [50,", &format!("xp = [{}]\n# [", many.join(",")));
+        assert_eq!(said_of_levels, "[levels]: xp has 63 numbers, it takes 0 to 62");
         assert_eq!(said("most = 1024", "most = -1").lines().next().unwrap(), "TOML parse error at line 181, column 8");
         assert!(said("falls = true", "falls = true\nflies = 1").contains("unknown field `flies`"));
         assert_eq!(Rulebook::from_toml(&" ".repeat(MAX_TEXT + 1)), Err(RulebookError::Length));
@@ -255,7 +311,7 @@ mod tests {
             changed("[[npc]]", &format!("{more}[[npc]]"))
         };
         assert!(with(3).is_ok());
-        assert_eq!(with(4), Err(RulebookError::Rows { table: "weapon", min: 1, max: 8 }));
+        assert_eq!(with(4).unwrap_err().to_string(), "[[weapon]]: the table has 9 rows, it takes 1 to 8");
     }
 
     #[test]

@@ -253,20 +253,25 @@ fn who_is_there_on_one_side_only_is_told() {
 }
 
 #[test]
-fn changes_that_cannot_have_happened_are_named() {
+fn changes_that_cannot_have_happened_are_named_in_words() {
     let (mut world, _) = world(CROWDED, 0);
     let id = world.spawn_player().unwrap();
     let mut log = log_of(&world, false);
     log.leave(id);
     let frame = world.frame();
     log.tick([].into_iter(), &frame);
-    assert_eq!(replay(log.bytes()), Err(ReplayError::Leave { tick: 1, id }));
+    let error = replay(log.bytes()).unwrap_err();
+    assert_eq!(error, ReplayError::Leave { tick: 1, id });
+    assert_eq!(error.to_string(), format!("entity {} left before tick 1 but was not there", id.raw()));
 
     let second = world.spawn_player().unwrap();
     let mut log = log_of(&world, false);
     log.join(second);
     log.tick([].into_iter(), &frame);
-    assert_eq!(replay(log.bytes()), Err(ReplayError::Join { tick: 1, expected: second, actual: Ok(id) }));
+    let error = replay(log.bytes()).unwrap_err();
+    assert_eq!(error, ReplayError::Join { tick: 1, expected: second, actual: Ok(id) });
+    let text = format!("a join before tick 1 gave entity {}, the log has entity {}", id.raw(), second.raw());
+    assert_eq!(error.to_string(), text);
 }
 
 #[test]
