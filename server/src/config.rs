@@ -305,8 +305,7 @@ impl std::str::FromStr for HttpListen {
             return Ok(Self::Off);
         }
         let allowed = "IP:PORT, or \"\" to switch it off";
-        let error =
-            |_| ConfigError::Value { key: "network.http", value: format!("\"{text}\""), allowed: allowed.into() };
+        let error = |_| ConfigError::Value { key: "network.http", value: format!("{text:?}"), allowed: allowed.into() };
         text.parse().map(Self::At).map_err(error)
     }
 }
@@ -384,6 +383,7 @@ impl ServerConfig {
             return Err(ConfigError::DevTokensExposed(http));
         }
         self.check_network()?;
+        self.check_priority()?;
         for (i, entry) in self.access.cluster_keys.iter().enumerate() {
             if entry.hex.is_some() == entry.file.is_some() {
                 return Err(ConfigError::KeySource(entry.epoch));
@@ -410,6 +410,16 @@ impl ServerConfig {
             let allowed = format!("at most load.handshakes_per_s, which is {handshakes_per_s}");
             let value = cookie_above_per_s.to_string();
             return Err(ConfigError::Value { key: "load.cookie_above_per_s", value, allowed });
+        }
+        Ok(())
+    }
+
+    /// Who is far away never goes before who is near.
+    fn check_priority(&self) -> Result<(), ConfigError> {
+        let Priority { near, far, .. } = self.priority;
+        if near < far {
+            let allowed = format!("at least priority.far, which is {far}");
+            return Err(ConfigError::Value { key: "priority.near", value: near.to_string(), allowed });
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            logging::last_words(format!("server: {error}"));
+            logging::last_words(&format!("server: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
@@ -46,13 +46,14 @@ fn serve(flags: &Run) -> Result<(), RunError> {
 }
 
 fn read_config(path: &Path) -> Result<ServerConfig, RunError> {
-    let text = setup::read(path)?;
+    let text = setup::read(path, setup::MAX_CONFIG)?;
     ServerConfig::from_toml(&text).map_err(|error| RunError::ConfigFile { path: path.into(), error })
 }
 
 fn replay(flags: &ReplayArgs) -> Result<(), RunError> {
     let outcome = io::replay::run(&flags.file, flags.tick)?;
     print(&if flags.json { format!("{}\n", outcome.to_json()) } else { outcome.to_text() })?;
+    // Why it stopped goes to standard error, as all that ends the process.
     outcome.error.map_or(Ok(()), |error| Err(RunError::Replay { path: flags.file.clone(), error }))
 }
 

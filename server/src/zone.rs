@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use netcode::packet::ConnId;
 use sim::event::What;
 use sim::input::FIRE;
@@ -114,6 +115,20 @@ pub struct ZoneStats {
     pub refusals: Refusals,
 }
 
+/// The most players that [`Zone::most_refused`] names.
+pub const MOST_REFUSED: usize = 20;
+
+/// What a player was refused since it is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedPlayer {
+    /// Its character, as its token named it.
+    pub character: u64,
+    /// Its entity.
+    pub entity: EntityId,
+    /// How often, by cause.
+    pub refusals: Refusals,
+}
+
 /// The owner of the world.
 pub struct Zone {
     world: World,
@@ -139,6 +154,7 @@ pub struct Zone {
 /// What a zone keeps of a player.
 struct Held {
     conn: ConnId,
+    character: u64,
     buffer: InputBuffer,
     refusals: Refusals,
 }
@@ -296,6 +312,26 @@ impl Zone {
         Some(&self.held.get(self.seat(conn)?.place as usize)?.refusals)
     }
 
+    /// The players who were refused most, at most [`MOST_REFUSED`], the most refused first (of equals, the lower entity);
+    /// none who was refused nothing. Looks at every player once: for a report each second, not for each tick.
+    #[must_use]
+    pub fn most_refused(&self) -> ArrayVec<RefusedPlayer, MOST_REFUSED> {
+        let mut most: ArrayVec<RefusedPlayer, MOST_REFUSED> = ArrayVec::new();
+        for (entity, place) in &self.players {
+            let Some(held) = self.held.get(*place as usize) else { continue };
+            let total = held.refusals.total();
+            let at = most.partition_point(|other| other.refusals.total() >= total);
+            if total == 0 || at == MOST_REFUSED {
+                continue;
+            }
+            if most.is_full() {
+                most.pop();
+            }
+            most.insert(at, RefusedPlayer { character: held.character, entity: *entity, refusals: held.refusals });
+        }
+        most
+    }
+
     /// The entity of this connection's player.
     #[must_use]
     pub fn entity(&self, conn: ConnId) -> Option<EntityId> {
@@ -386,7 +422,7 @@ impl Zone {
         let mut joins = std::mem::take(&mut self.joins);
         joins.sort_unstable();
         for joining in joins.drain(..) {
-            match self.spawn(joining.conn) {
+            match self.spawn(joining) {
                 Some(entity) => {
                     self.stats.joined += 1;
                     let conn = joining.conn;
@@ -398,7 +434,7 @@ impl Zone {
         self.joins = joins;
     }
 
-    fn spawn(&mut self, conn: ConnId) -> Option<EntityId> {
+    fn spawn(&mut self, Joining { conn, character, .. }: Joining) -> Option<EntityId> {
         if let Some(old) = *self.seat_mut(conn) {
             // Its shard uses the slot again, so whoever sat there is gone.
             self.leave(old.conn);
@@ -411,7 +447,7 @@ impl Zone {
             log.join(entity);
         }
         let buffer = InputBuffer::new(self.world.tick() + 1);
-        let place = self.place(Held { conn, buffer, refusals: Refusals::default() });
+        let place = self.place(Held { conn, character, buffer, refusals: Refusals::default() });
         let at = self.players.partition_point(|(other, _)| *other < entity);
         self.players.insert(at, (entity, place));
         *self.seat_mut(conn) = Some(Seat { conn, entity, place });

@@ -237,7 +237,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         key: "priority.near",
-        about: "Weight of what is where the player is.",
+        about: "Weight of what is where the player is. At least far.",
         unit: "",
         rule: Range(1, 10_000, |c| c.priority.near.into()),
     },

@@ -31,6 +31,29 @@ pub enum RunError {
         /// What the system says.
         error: io::Error,
     },
+    /// A file is longer than what it may hold.
+    #[error("{} has more than {max} bytes, the most for such a file", path.display())]
+    FileLength {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes.
+        max: usize,
+    },
+    /// A file that should be text is not.
+    #[error("{} is no text (UTF-8)", path.display())]
+    NoText {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Recordings are to go into what is no directory.
+    #[error(
+        "{} is no directory: record.dir (--record) takes one, and each start puts a file of its own there",
+        path.display()
+    )]
+    NoDirectory {
+        /// What it is told to be.
+        path: PathBuf,
+    },
     /// A file that a flag names cannot be written.
     #[error("cannot write {}: {error}", path.display())]
     Write {
@@ -107,6 +130,9 @@ impl RunError {
             Self::Config(_)
             | Self::ConfigFile { .. }
             | Self::Read { .. }
+            | Self::FileLength { .. }
+            | Self::NoText { .. }
+            | Self::NoDirectory { .. }
             | Self::Write { .. }
             | Self::World(_)
             | Self::Rulebook { .. }

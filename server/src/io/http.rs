@@ -1,4 +1,5 @@
-//! The HTTP endpoint: health for whoever waits for the server, development tokens for whoever sits on this machine.
+//! The HTTP endpoint: health for whoever waits for the server; its state, and development tokens, for whoever sits on this
+//! machine.
 //!
 //! It has its own thread and runtime; nothing here is on the way of a game packet.
 
@@ -29,7 +30,7 @@ use tracing::warn;
 
 use super::clock::Clock;
 use super::error::RunError;
-use super::run::Ready;
+use super::run::Shown;
 
 /// The longest request body, in bytes.
 const MAX_BODY: usize = 4096;
@@ -51,14 +52,14 @@ pub struct Http {
 }
 
 struct Shared {
-    ready: Arc<Ready>,
+    shown: Shown,
     /// `None`: development tokens are switched off.
     issuer: Option<Issuer>,
 }
 
 impl Http {
     /// Serves `listener` on a thread of its own.
-    pub fn start(listener: TcpListener, ready: Arc<Ready>, issuer: Option<Issuer>) -> Result<Self, RunError> {
+    pub fn start(listener: TcpListener, shown: Shown, issuer: Option<Issuer>) -> Result<Self, RunError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -69,7 +70,7 @@ impl Http {
             tokio::net::TcpListener::from_std(listener).map_err(RunError::system("register the HTTP socket"))?
         };
         let (stop, stopped) = oneshot::channel();
-        let app = router(Shared { ready, issuer });
+        let app = router(Shared { shown, issuer });
         let serve = move || {
             // Ends when the runtime is dropped, and its connections with it.
             runtime.spawn(accept(listener, app));
@@ -132,18 +133,34 @@ async fn serve(stream: TcpStream, peer: SocketAddr, app: Router) {
 fn router(shared: Shared) -> Router {
     Router::new()
         .route("/healthz", get(health))
+        .route("/v1/status", get(status))
         .route("/v1/dev/token", post(dev_token))
-        .fallback(|| async { error(StatusCode::NOT_FOUND, "there are GET /healthz and POST /v1/dev/token") })
+        .fallback(|| async {
+            error(StatusCode::NOT_FOUND, "there are GET /healthz, GET /v1/status and POST /v1/dev/token")
+        })
         .method_not_allowed_fallback(|| async { error(StatusCode::METHOD_NOT_ALLOWED, "wrong method for this path") })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Arc::new(shared))
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Response {
-    if shared.ready.is_ready() {
+    if shared.shown.ready.is_ready() {
         Json(json!({ "status": "ok" })).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "starting" }))).into_response()
+    }
+}
+
+async fn status(State(shared): State<Arc<Shared>>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    // It names players.
+    if !is_loopback(peer.ip()) {
+        return error(StatusCode::FORBIDDEN, "the status is given to this machine only");
+    }
+    match shared.shown.board.read() {
+        Some(board) => ([(header::CACHE_CONTROL, "no-store")], Json(board)).into_response(),
+        None => {
+            error(StatusCode::SERVICE_UNAVAILABLE, "nothing is known yet: the first report comes within two seconds")
+        }
     }
 }
 

@@ -53,11 +53,26 @@ pub fn start(log: &Log) -> Lines {
     Lines(Some(guard))
 }
 
-/// Says why the process ends on standard error, unless nobody takes it: then the exit code says it alone.
-pub fn last_words(text: String) {
+/// Says why the process ends on standard error, unless nobody takes it: then the exit code says it alone. A file that is
+/// quoted in it sends a terminal no control characters.
+pub fn last_words(text: &str) {
+    let text = harmless(text);
     briefly(move || {
         let _ = writeln!(io::stderr(), "{text}");
     });
+}
+
+/// The text with all control characters but ends of lines and tabs escaped.
+fn harmless(text: &str) -> String {
+    let escaped = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if escaped(c) {
+            out.extend(c.escape_unicode())
+        } else {
+            out.push(c)
+        }
+        out
+    })
 }
 
 /// Waits for `run`, but no longer than [`PATIENCE`]: writing to a pipe that nobody reads takes for ever.
@@ -72,5 +87,15 @@ fn briefly(run: impl FnOnce() + Send + 'static) {
     if thread.is_ok() {
         // It says nothing; its end hangs up.
         let _ = waits.recv_timeout(PATIENCE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_file_sends_a_terminal_no_control_characters() {
+        assert_eq!(harmless("a\n\tb\u{1b}[2Jc\u{9b}\r"), "a\n\tb\\u{1b}[2Jc\\u{9b}\\u{d}");
     }
 }

@@ -32,13 +32,33 @@ pub struct Recorder {
     path: PathBuf,
 }
 
-/// Waits for a recording to be written.
+/// Waits for a recording to be written, when it is dropped.
 pub struct Writing(Receiver<()>);
 
-/// Makes the file of a recording that begins now: zone, start (UTC) and seed are in its name. The directory is made where
-/// it is not there.
-pub fn create(dir: &Path, zone: u32, seed: u64, unix_ms: u64) -> Result<(File, PathBuf), RunError> {
+/// Makes the file of a recording that begins now, and writes its header: zone, start (UTC) and seed are in its name. The
+/// directory is made where it is not there; a file that does not even take the header is gone again.
+pub fn create(dir: &Path, zone: u32, seed: u64, unix_ms: u64, header: &[u8]) -> Result<(File, PathBuf), RunError> {
+    let (mut file, path) = create_file(dir, zone, seed, unix_ms)?;
+    match file.write_all(header) {
+        Ok(()) => Ok((file, path)),
+        Err(error) => {
+            remove(&path);
+            Err(RunError::Write { path, error })
+        }
+    }
+}
+
+/// Takes a file away that holds no tick.
+fn remove(path: &Path) {
+    // Where that cannot be, it stays, and replays to nothing.
+    let _ = std::fs::remove_file(path);
+}
+
+fn create_file(dir: &Path, zone: u32, seed: u64, unix_ms: u64) -> Result<(File, PathBuf), RunError> {
     let failed = |path: PathBuf| move |error| RunError::Write { path, error };
+    if dir.exists() && !dir.is_dir() {
+        return Err(RunError::NoDirectory { path: dir.into() });
+    }
     std::fs::create_dir_all(dir).map_err(failed(dir.into()))?;
     let name = format!("zone{zone}-{}-seed{seed}", utc(unix_ms / 1000));
     for number in 1..=SAME_SECOND {
@@ -53,7 +73,8 @@ pub fn create(dir: &Path, zone: u32, seed: u64, unix_ms: u64) -> Result<(File, P
 }
 
 impl Recorder {
-    /// Starts the thread that writes to `out`.
+    /// Starts the thread that writes to `out`, which is the file `path`. A recording that ends without a whole tick is taken
+    /// away.
     pub fn start(mut out: impl Write + Send + 'static, path: PathBuf) -> Result<(Self, Writing), RunError> {
         let (queue, ticks) = channel::bounded::<Vec<u8>>(QUEUED_TICKS);
         let (done, written) = channel::bounded(1);
@@ -62,12 +83,17 @@ impl Recorder {
         spawn("recorder", move || {
             // Its end hangs up, on the queue as well.
             let _done: Sender<()> = done;
+            let mut written = 0u64;
             for tick in ticks {
                 if let Err(error) = out.write_all(&tick).and_then(|()| out.flush()) {
-                    error!(file = %to.display(), %error, "the recording ends: it cannot be written");
-                    return;
+                    error!(file = %to.display(), %error, ticks = written, "the recording ends: it cannot be written");
+                    break;
                 }
+                written += 1;
                 queued.fetch_sub(tick.len(), Ordering::AcqRel);
+            }
+            if written == 0 {
+                remove(&to);
             }
         })?;
         info!(file = %path.display(), "recording");
@@ -87,9 +113,9 @@ impl Recorder {
     }
 }
 
-impl Writing {
-    /// Waits for a while for the rest to be written, once the [`Recorder`] is gone.
-    pub fn finish(self) {
+impl Drop for Writing {
+    /// Waits for a while for the rest to be written; the [`Recorder`] is gone by then.
+    fn drop(&mut self) {
         // It says nothing; its end hangs up.
         let _ = self.0.recv_timeout(PATIENCE);
     }
@@ -149,7 +175,7 @@ mod tests {
         let taken = (0..2 * QUEUED_TICKS).take_while(|_| recorder.take(vec![0; 10])).count();
         assert!((QUEUED_TICKS..=QUEUED_TICKS + 1).contains(&taken), "{taken}");
         drop((recorder, release));
-        writing.finish();
+        drop(writing);
     }
 
     #[test]
@@ -159,7 +185,7 @@ mod tests {
         let taken = (0..100).take_while(|_| recorder.take(vec![0; 8 << 20])).count();
         assert_eq!(taken, 9);
         drop((recorder, release));
-        writing.finish();
+        drop(writing);
     }
 
     /// Takes so many bytes.
@@ -182,14 +208,40 @@ mod tests {
         let taken = recorder.take(vec![0; 10]) && recorder.take(vec![0; 10]);
         assert!(taken);
         let _ = recorder.take(vec![0; 10]);
-        writing.finish();
+        drop(writing);
         assert!(!recorder.take(vec![0; 10]));
+    }
+
+    #[test]
+    fn a_recording_without_a_whole_tick_leaves_no_file_behind_and_one_with_a_tick_does() {
+        let dir = std::env::temp_dir().join(format!("zonewire-empty-{}", std::process::id()));
+        for (room, ticks, stays) in [(5, 3, false), (15, 3, true), (15, 0, false)] {
+            let (file, path) = create(&dir, 1, 1, 0, b"header").unwrap();
+            drop(file);
+            let (recorder, writing) = Recorder::start(Small(room), path.clone()).unwrap();
+            (0..ticks).for_each(|_| drop(recorder.take(vec![0; 10])));
+            drop(recorder);
+            drop(writing);
+            assert_eq!(path.exists(), stays, "room for {room} bytes, {ticks} ticks");
+            let _ = std::fs::remove_file(path);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn recordings_that_are_to_go_into_a_file_are_refused_in_words() {
+        let file = std::env::temp_dir().join(format!("zonewire-no-directory-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        let error = create(&file, 1, 1, 0, b"header").unwrap_err();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("is no directory: record.dir (--record) takes one"), "{error}");
     }
 
     #[test]
     fn two_recordings_of_one_second_get_files_of_their_own() {
         let dir = std::env::temp_dir().join(format!("zonewire-record-{}", std::process::id()));
-        let names: Vec<_> = (0..2).map(|_| create(&dir, 3, 77, 0).unwrap().1).collect();
+        let names: Vec<_> = (0..2).map(|_| create(&dir, 3, 77, 0, b"header").unwrap().1).collect();
         std::fs::remove_dir_all(&dir).unwrap();
         let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["zone3-19700101T000000Z-seed77.zwil", "zone3-19700101T000000Z-seed77-2.zwil"]);

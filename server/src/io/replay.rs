@@ -113,23 +113,25 @@ impl Outcome {
         report
     }
 
-    /// As text.
+    /// As text, but for [`Outcome::error`].
     pub fn to_text(&self) -> String {
-        let mut text = format!(
-            "{} ticks the same: {:.1} s at {} Hz, {} times as fast as recorded; digest {:016x}\n",
-            self.ticks,
-            self.seconds(),
-            self.rate_hz,
-            self.speed_x(),
-            self.digest
-        );
+        let mut text = String::new();
+        // Without a header there is nothing to tell.
+        if self.rate_hz > 0 {
+            let s = if self.ticks == 1 { "" } else { "s" };
+            let (ticks, seconds, rate_hz) = (self.ticks, self.seconds(), self.rate_hz);
+            let (speed_x, digest) = (self.speed_x(), self.digest);
+            let _ = writeln!(
+                text,
+                "{ticks} tick{s} the same: {seconds:.3} s at {rate_hz} Hz, {speed_x} times as fast as recorded; digest \
+                 {digest:016x}"
+            );
+        }
         if self.dropped_bytes > 0 {
             let _ = writeln!(text, "dropped the torn end of {} bytes", self.dropped_bytes);
         }
-        if let Some(error) = &self.error {
-            let _ = writeln!(text, "{error}");
-        }
         if let Some(Differences { list, total }) = &self.differences {
+            let _ = writeln!(text, "differences:");
             list.iter().for_each(|difference| write_difference(&mut text, difference));
             match total - list.len() {
                 0 if *total == 0 => text.push_str("no field differs: something does that nobody is shown\n"),

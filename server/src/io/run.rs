@@ -24,7 +24,7 @@ use super::explain::Explain;
 use super::http::Http;
 use super::link::{Link, REPORT_EVERY, Reports, next_report};
 use super::record::{self, Recorder, Writing};
-use super::status::Status;
+use super::status::{Board, Status};
 use super::worker::{self, Parts, Worker};
 use super::zone_thread::{Recorded, ZoneThread};
 use super::{setup, sockets};
@@ -52,6 +52,15 @@ impl Ready {
     }
 }
 
+/// What the HTTP endpoint shows of the server.
+#[derive(Clone)]
+pub struct Shown {
+    /// Whether it is up.
+    pub ready: Arc<Ready>,
+    /// Its state.
+    pub board: Arc<Board>,
+}
+
 /// What the main thread is told.
 enum News {
     Signal(i32),
@@ -66,8 +75,8 @@ pub fn run(config: &ServerConfig, explain: Option<&Explain>) -> Result<(), RunEr
     watch_signals(tell.clone())?;
     let keys = setup::cluster_keys(&config.access.cluster_keys)?;
     let (addr, udp) = sockets::bind_udp(&config.network)?;
-    let ready = Arc::new(Ready::new(udp.len() + 1));
-    let http = start_http(config, addr, keys.first(), &ready)?;
+    let shown = Shown { ready: Arc::new(Ready::new(udp.len() + 1)), board: Arc::new(Board::default()) };
+    let http = start_http(config, addr, keys.first(), &shown)?;
     info!(
         listen = %addr,
         http = http.as_ref().map(|(at, _)| at.to_string()).unwrap_or_default(),
@@ -76,9 +85,9 @@ pub fn run(config: &ServerConfig, explain: Option<&Explain>) -> Result<(), RunEr
         seed = config.world.seed,
         "starting"
     );
-    let running = Running::start(config, explain, &keys, udp, clock, &ready, &tell)?;
+    let running = Running::start(config, explain, &keys, udp, clock, &shown, &tell)?;
     // Whatever happens here, the clients are told.
-    let watch = std::panic::AssertUnwindSafe(|| running.watch(&news, clock, &ready));
+    let watch = std::panic::AssertUnwindSafe(|| running.watch(&news, clock, &shown.ready));
     let result = std::panic::catch_unwind(watch).unwrap_or_else(|_| Err(RunError::Thread("main".into())));
     running.stop();
     if let Some((_, http)) = http {
@@ -94,7 +103,7 @@ fn start_http(
     config: &ServerConfig,
     udp: SocketAddr,
     key: Option<&ClusterKey>,
-    ready: &Arc<Ready>,
+    shown: &Shown,
 ) -> Result<Option<(SocketAddr, Http)>, RunError> {
     let Some(mut addr) = config.http() else { return Ok(None) };
     if config.network.http == HttpListen::SameAsListen {
@@ -112,7 +121,7 @@ fn start_http(
     if issuer.is_some() {
         warn!(%addr, "development tokens are on: everyone on this machine can log in (access.dev_tokens)");
     }
-    Ok(Some((addr, Http::start(listener, Arc::clone(ready), issuer)?)))
+    Ok(Some((addr, Http::start(listener, shown.clone(), issuer)?)))
 }
 
 fn watch_signals(tell: Sender<News>) -> Result<(), RunError> {
@@ -132,8 +141,9 @@ fn make_zone(config: &ServerConfig, book: Arc<Rulebook>) -> Result<(Zone, Option
     let ZoneConfig { world, max_players } = config.zone();
     let zone = Zone::with_world(World::with_book(world, book).map_err(RunError::World)?, max_players);
     let Some(dir) = &config.record.dir else { return Ok((zone, None)) };
-    let zone = zone.with_log(config.record.states).map_err(RunError::Record)?;
-    let (file, path) = record::create(dir, config.world.zone, config.world.seed, Clock::unix_ms())?;
+    let mut zone = zone.with_log(config.record.states).map_err(RunError::Record)?;
+    let header = zone.take_log();
+    let (file, path) = record::create(dir, config.world.zone, config.world.seed, Clock::unix_ms(), &header)?;
     Ok((zone, Some(Recorder::start(file, path)?)))
 }
 
@@ -153,7 +163,7 @@ impl Running {
         keys: &[ClusterKey],
         udp: Vec<UdpSocket>,
         clock: Clock,
-        ready: &Arc<Ready>,
+        shown: &Shown,
         tell: &Sender<News>,
     ) -> Result<Self, RunError> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -173,16 +183,17 @@ impl Running {
         for (index, ((poll, socket), shard)) in (0..).zip(polls.into_iter().zip(shards)) {
             let reports = Arc::new(Reports::new());
             worker_reports.push(Arc::clone(&reports));
-            let (links, stop, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
+            let (links, stop, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(&shown.ready));
             let explainer = explain.map(Explain::open).transpose()?;
             let parts = Parts { index, shard, explainer, rate_hz, links, reports, clock, stop, ready };
             let run = move || Worker::new(parts, poll, socket).run();
             threads.push(spawn_watched(format!("worker-{index}"), tell.clone(), run)?);
         }
-        let status = std::cell::RefCell::new(Status::new(Arc::clone(&zone_reports), &worker_reports));
+        let status =
+            std::cell::RefCell::new(Status::new(Arc::clone(&shown.board), Arc::clone(&zone_reports), &worker_reports));
         let (zone, recording) = make_zone(config, book)?;
         let (recorder, writing) = recording.unzip();
-        let (links_of_zone, stop_zone, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(ready));
+        let (links_of_zone, stop_zone, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(&shown.ready));
         let run = move || {
             let recorded = Recorded { zone, recorder };
             ZoneThread::new(recorded, links_of_zone, zone_reports, clock, stop_zone, ready).run();
@@ -232,9 +243,7 @@ impl Running {
             // A panic has been told already.
             let _ = thread.join();
         }
-        if let Some(writing) = self.writing {
-            writing.finish();
-        }
+        drop(self.writing);
     }
 }
 

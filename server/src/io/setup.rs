@@ -1,5 +1,6 @@
 //! From the configuration to the parts: keys, zone, shards.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use netcode::crypto::{ClusterKey, CookieKey, Entropy as _, OsEntropy, Psk};
 use netcode::server::SingleUse;
 use server::config::{ConfigError, KeyEntry, ServerConfig, parse_key};
 use server::shard::Shard;
-use sim::game::Rulebook;
+use sim::game::rulebook::{self, Rulebook};
 use tracing::warn;
 
 use super::error::RunError;
@@ -15,9 +16,21 @@ use super::error::RunError;
 /// Used tokens that are remembered until they expire (about 100 bytes each).
 const USED_TOKENS: usize = 1 << 18;
 
-/// Reads a text file that the operator named.
-pub fn read(path: &Path) -> Result<String, RunError> {
-    std::fs::read_to_string(path).map_err(|error| RunError::Read { path: path.into(), error })
+/// The longest configuration, in bytes: the documented one with every key has 12,000.
+pub const MAX_CONFIG: usize = 1 << 18;
+/// The longest file with a cluster key, in bytes.
+const MAX_KEY: usize = 4096;
+
+/// Reads a text file of at most `max` bytes that the operator named: what has no end (`/dev/zero`) is refused as well.
+pub fn read(path: &Path, max: usize) -> Result<String, RunError> {
+    let unreadable = |error| RunError::Read { path: path.into(), error };
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(max as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() > max {
+        return Err(RunError::FileLength { path: path.into(), max });
+    }
+    String::from_utf8(text).map_err(|_| RunError::NoText { path: path.into() })
 }
 
 /// The configured cluster keys; without any, a random one.
@@ -32,7 +45,7 @@ pub fn cluster_keys(entries: &[KeyEntry]) -> Result<Vec<ClusterKey>, RunError> {
 fn cluster_key(entry: &KeyEntry) -> Result<ClusterKey, RunError> {
     let text = match (&entry.hex, &entry.file) {
         (Some(hex), _) => hex.clone(),
-        (None, Some(file)) => read(file)?,
+        (None, Some(file)) => read(file, MAX_KEY)?,
         (None, None) => return Err(ConfigError::KeySource(entry.epoch).into()),
     };
     let key = parse_key(&text).ok_or(ConfigError::KeyText(entry.epoch))?;
@@ -44,14 +57,14 @@ pub fn key_argument(argument: &str, epoch: u8) -> Result<Psk, RunError> {
     if let Some(key) = parse_key(argument) {
         return Ok(Psk::new(key));
     }
-    let key = parse_key(&read(Path::new(argument))?).ok_or(ConfigError::KeyText(epoch))?;
+    let key = parse_key(&read(Path::new(argument), MAX_KEY)?).ok_or(ConfigError::KeyText(epoch))?;
     Ok(Psk::new(key))
 }
 
 /// The rulebook that the configuration names, or the standard one.
 pub fn rulebook(config: &ServerConfig) -> Result<Arc<Rulebook>, RunError> {
     let Some(path) = &config.world.rules else { return Ok(Rulebook::standard()) };
-    let book = Rulebook::from_toml(&read(path)?);
+    let book = Rulebook::from_toml(&read(path, rulebook::MAX_TEXT)?);
     book.map(Arc::new).map_err(|error| RunError::Rulebook { path: path.clone(), error })
 }
 

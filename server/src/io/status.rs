@@ -1,10 +1,12 @@
-//! The status line: once a second, from the newest report of each thread. Its counters count since the line before.
+//! The status line: once a second, from the newest report of each thread. Its counters count since the line before. What has
+//! no place in a line is on the [`Board`], for the HTTP endpoint.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use netcode::stats::Drops;
-use server::zone::ZoneStats;
+use serde_json::{Map, Value, json};
+use server::zone::{RefusedPlayer, ZoneStats};
 use sim::{Refusal, Refusals};
 use tracing::info;
 
@@ -12,8 +14,24 @@ use super::link::Reports;
 use super::worker::{Counters, WorkerReport, micros_histogram};
 use super::zone_thread::{self, ZoneReport};
 
-/// Collects reports and prints the status line.
+/// What `GET /v1/status` answers: written once a second, read whenever somebody asks. No thread of the game waits for it.
+#[derive(Default)]
+pub struct Board(Mutex<Option<Value>>);
+
+impl Board {
+    /// What is there; nothing before the first report.
+    pub fn read(&self) -> Option<Value> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn write(&self, value: Value) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+}
+
+/// Collects reports, prints the status line and writes the board.
 pub struct Status {
+    board: Arc<Board>,
     zone: Arc<Reports<ZoneReport>>,
     workers: Vec<Source>,
     newest_zone: Option<ZoneReport>,
@@ -47,14 +65,15 @@ struct Counts {
 
 impl Status {
     /// Nothing reported yet.
-    pub fn new(zone: Arc<Reports<ZoneReport>>, workers: &[Arc<Reports<WorkerReport>>]) -> Self {
+    pub fn new(board: Arc<Board>, zone: Arc<Reports<ZoneReport>>, workers: &[Arc<Reports<WorkerReport>>]) -> Self {
         let source = |reports: &Arc<_>| Source { reports: Arc::clone(reports), newest: None };
-        Self { zone, workers: workers.iter().map(source).collect(), newest_zone: None, told: Counts::default() }
+        Self { board, zone, workers: workers.iter().map(source).collect(), newest_zone: None, told: Counts::default() }
     }
 
     /// Prints the line, once every thread has reported.
     pub fn print(&mut self) {
         if let Some(report) = self.zone.newest() {
+            self.board.write(board_entry(&report));
             self.newest_zone = Some(report);
         }
         for source in &mut self.workers {
@@ -140,6 +159,30 @@ fn line(zone: &ZoneReport, workers: &[&WorkerReport], now: &Counts, told: &Count
         refusals = refusals_since(&now.zone.refusals, &told.zone.refusals),
         "status"
     );
+}
+
+/// What the board says of a zone's report; counts are since the start, those of a player since it came.
+fn board_entry(report: &ZoneReport) -> Value {
+    let player = |player: &RefusedPlayer| {
+        json!({
+            "character": player.character,
+            "entity": player.entity.raw(),
+            "total": player.refusals.total(),
+            "refusals": causes(&player.refusals),
+        })
+    };
+    json!({
+        "tick": report.tick,
+        "players": report.players,
+        "refusals": causes(&report.zone.refusals),
+        "most_refused": report.most_refused.iter().map(player).collect::<Vec<_>>(),
+    })
+}
+
+/// Each cause that there was, and how often.
+fn causes(refusals: &Refusals) -> Map<String, Value> {
+    let counts = Refusal::ALL.into_iter().map(|cause| (cause, refusals.of(cause)));
+    counts.filter(|(_, count)| *count > 0).map(|(cause, count)| (cause.name().to_owned(), count.into())).collect()
 }
 
 /// `cause=count` for each cause that grew since the last line.

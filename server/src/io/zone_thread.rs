@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use hdrhistogram::Histogram;
 use netcode::Time;
-use server::zone::{ToShard, Zone, ZoneStats};
+use server::zone::{MOST_REFUSED, RefusedPlayer, ToShard, Zone, ZoneStats};
 use tracing::warn;
 
 use super::clock::Clock;
@@ -39,6 +40,8 @@ pub struct ZoneReport {
     pub counters: Counters,
     /// The zone's counters.
     pub zone: ZoneStats,
+    /// The players who were refused most.
+    pub most_refused: ArrayVec<RefusedPlayer, MOST_REFUSED>,
     /// From the beginning of a tick to the frame's publication, in µs.
     pub tick_us: Histogram<u64>,
 }
@@ -174,6 +177,7 @@ impl ZoneThread {
             players: self.zone.players(),
             counters: self.counters,
             zone: *self.zone.stats(),
+            most_refused: self.zone.most_refused(),
             tick_us,
         });
     }

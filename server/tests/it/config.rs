@@ -170,3 +170,13 @@ fn limits_of_one_client_and_one_network_are_checked_and_named() {
     assert_names(&refusal("[load]\nprefix_cookie_per_s = 0\n"), &["load.prefix_cookie_per_s = 0", "handshakes/s"]);
     assert!(ServerConfig::from_toml("[load]\nprefix_per_s = 0\n").unwrap().check().is_ok(), "always a cookie");
 }
+
+#[test]
+fn what_is_far_never_weighs_more_than_what_is_near() {
+    let text = refusal("[priority]\nnear = 10\nfar = 11\n");
+    assert_names(&text, &["priority.near = 10", "at least priority.far, which is 11"]);
+    assert!(
+        ServerConfig::from_toml("[priority]\nnear = 10\nfar = 10\n").unwrap().check().is_ok(),
+        "distance is nothing"
+    );
+}

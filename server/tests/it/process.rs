@@ -41,6 +41,39 @@ fn the_status_line_comes_every_second_with_numbers() {
 }
 
 #[test]
+fn the_status_endpoint_tells_what_players_were_refused() {
+    let running = Running::start(&[]);
+    running.wait_for("status");
+    let (code, body) = running.get("/v1/status");
+    let status: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(code, 200, "{body}");
+    assert!(status["tick"].as_u64() > Some(0) && status["players"] == 0, "{body}");
+    assert!(
+        status["refusals"].as_object().unwrap().is_empty() && status["most_refused"].as_array().unwrap().is_empty()
+    );
+}
+
+#[test]
+fn files_without_an_end_are_refused_with_the_most_they_may_have() {
+    let long = scratch_file("long.toml", &"#\n".repeat(200_000));
+    let refused = |args: &[&str], text: &str| {
+        let (code, _, stderr) = run_to_end(&[&["--listen", "127.0.0.1:0", "--http", ""][..], args].concat());
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains(text), "{stderr}");
+    };
+    refused(&["--config", "/dev/zero"], "/dev/zero has more than 262144 bytes");
+    refused(&["--config", long.to_str().unwrap()], "long.toml has more than 262144 bytes");
+    refused(&["--rules", "/dev/zero"], "/dev/zero has more than 65536 bytes");
+    let key = scratch_file("no-text.toml", "");
+    std::fs::write(&key, [0xff, 0xfe]).unwrap();
+    refused(&["--config", key.to_str().unwrap()], "is no text (UTF-8)");
+    let (code, _, stderr) = run_to_end(&["token", "--cluster-key", "/dev/zero", "--server", "127.0.0.1:1"]);
+    assert_eq!((code, stderr.contains("/dev/zero has more than 4096 bytes")), (Some(2), true), "{stderr}");
+    let (code, _, stderr) = run_to_end(&["replay", "/dev/zero"]);
+    assert_eq!((code, stderr.as_str()), (Some(1), "server: /dev/zero: not an input log\n"));
+}
+
+#[test]
 fn two_workers_share_one_port_that_nobody_else_can_take() {
     let running = Running::start(&["--workers", "2"]);
     let listen = running.udp.to_string();

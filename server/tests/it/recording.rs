@@ -137,8 +137,9 @@ fn the_first_divergence_is_printed_with_both_states_difference() {
     assert_eq!((&z["kind"], &z["unit"]), (&"player".into(), &"m".into()));
     assert_eq!(z["recorded"].as_f64().unwrap() - z["replayed"].as_f64().unwrap(), 0.5);
 
-    let (code, stdout, _) = run_to_end(&["replay", file.to_str().unwrap()]);
+    let (code, stdout, stderr) = run_to_end(&["replay", file.to_str().unwrap()]);
     assert_eq!(code, Some(1));
+    assert!(stderr.contains("tick 6 diverged") && !stdout.contains("diverged"), "it is said once: {stdout}{stderr}");
     assert!(stdout.contains("5 ticks the same") && stdout.contains(": z: recorded "), "{stdout}");
 }
 
@@ -154,6 +155,8 @@ fn a_tick_is_sought_and_everybodys_state_printed() {
     let player = state.iter().find(|one| one["kind"] == "player").unwrap();
     assert!(player["vx"].as_f64().unwrap() > 0.0, "{player}");
     assert_eq!(replay(&file, &["--tick", "6"]).0, Some(1), "it diverges on the way");
+    let (_, stdout, _) = run_to_end(&["replay", file.to_str().unwrap(), "--tick", "1"]);
+    assert!(stdout.starts_with("1 tick the same: 0.050 s at 20 Hz"), "{stdout}");
 
     let whole = Dir::new("short");
     let mut world = World::new(WorldConfig::default()).unwrap();
@@ -199,6 +202,10 @@ fn what_cannot_be_recorded_or_replayed_is_a_mistake_of_the_operator() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("cannot write /proc/zonewire"), "{stderr}");
     let dir = Dir::new("rules");
+    let file = dir.write("file", b"");
+    let (code, _, stderr) = run_to_end(&[&udp[..], &["--record", file.to_str().unwrap()]].concat());
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("file is no directory: record.dir (--record) takes one"), "{stderr}");
     let rules = dir.write("rules.toml", b"[player]\nhealth = 1\n");
     let (code, _, stderr) = run_to_end(&[&udp[..], &["--rules", rules.to_str().unwrap()]].concat());
     assert_eq!(code, Some(2));

@@ -3,8 +3,8 @@
 use netcode::packet::ConnId;
 use server::config::ServerConfig;
 use server::view_time::Seen;
-use server::zone::{ToShard, ToZone, Zone, ZoneConfig};
-use sim::{EntityId, Input};
+use server::zone::{MOST_REFUSED, ToShard, ToZone, Zone, ZoneConfig};
+use sim::{EntityId, Input, Refusal};
 
 fn config(max_players: u32) -> ZoneConfig {
     let mut config = ServerConfig::default();
@@ -248,4 +248,31 @@ fn a_logged_zone_replays_to_the_same_digests() {
     let replay = sim::replay::replay(&zone.take_log()).unwrap();
     assert_eq!(replay.digests, digests);
     assert!(zone.take_log().is_empty());
+}
+
+#[test]
+fn the_players_who_were_refused_most_are_named_with_character_and_cause_the_worst_first() {
+    let (mut zone, players) = (zone(40), 30);
+    for slot in 0..players {
+        zone.handle(ToZone::Join { conn: conn(0, slot), account: u64::from(slot), character: 1000 + u64::from(slot) });
+    }
+    zone.step();
+    assert_eq!(zone.most_refused().len(), 0);
+    for round in 1..=players {
+        for slot in 0..players {
+            // The player in slot n asks n times for a weapon that there is not.
+            let input = Input { weapon: if round <= slot { 7 } else { 0 }, ..Input::default() };
+            zone.handle(ToZone::Input { conn: conn(0, slot), tick: zone.tick() + 1, seen: SEEN, input });
+        }
+        zone.step();
+    }
+    let most = zone.most_refused();
+    let told: Vec<_> = most.iter().map(|one| (one.character, one.refusals.of(Refusal::Weapon))).collect();
+    let expected: Vec<_> = (10..30).rev().map(|slot| (1000 + u64::from(slot), slot)).collect();
+    assert_eq!((told, most.len()), (expected, MOST_REFUSED));
+    assert_eq!(most[0].entity, zone.entity(conn(0, 29)).unwrap());
+    // Who is gone is not named any more.
+    zone.handle(ToZone::Leave { conn: conn(0, 29) });
+    zone.step();
+    assert_eq!(zone.most_refused()[0].character, 1028);
 }
