@@ -65,15 +65,15 @@ pub struct SwarmArgs {
     /// How the clients play.
     #[arg(long, value_enum, default_value_t = BehaviorArg::Wander)]
     behavior: BehaviorArg,
-    /// Emulated loss in each direction, in per cent.
+    /// Emulated loss in each direction, in per cent, 0 to 100.
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = percent)]
     loss: f64,
-    /// Emulated delay in each direction, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 0)]
+    /// Emulated delay in each direction, in milliseconds, 0 to 10000.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     delay: u32,
-    /// Emulated jitter in each direction, in milliseconds: the delay varies by this much either way, evenly (as with
-    /// `tc netem delay TIME JITTER`), but not below 0.
-    #[arg(long, value_name = "MS", default_value_t = 0)]
+    /// Emulated jitter in each direction, in milliseconds, 0 to 10000: the delay varies by this much either way, evenly (as
+    /// with `tc netem delay TIME JITTER`), but not below 0.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     jitter: u32,
     /// Threads.
     #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -81,6 +81,10 @@ pub struct SwarmArgs {
     /// Decides what the clients do and which datagrams the emulated network loses.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
+    /// File with the rulebook that the server plays by (its --rules); without it the standard one. A server with another one is
+    /// left at once.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     /// Write the first client's first connection to this file, as JSON lines; `bots trace` draws it.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -99,21 +103,22 @@ pub struct ArenaArgs {
     /// What is played; exits with 1 if it does not show what it is to show.
     #[arg(long, value_enum)]
     scenario: Option<ScenarioArg>,
-    /// The scenario's path: round-trip time in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 0, requires = "scenario", value_parser = clap::value_parser!(u32).range(0..=2000))]
-    rtt: u32,
-    /// The delay each way varies evenly by so many milliseconds either way, but not below 0.
-    #[arg(long, value_name = "MS", default_value_t = 0, requires = "scenario", value_parser = clap::value_parser!(u32).range(0..=1000))]
-    jitter: u32,
-    /// Loss each way, in per cent.
-    #[arg(long, value_name = "P", default_value_t = 0.0, requires = "scenario", value_parser = percent)]
-    loss: f64,
-    /// The scenario's ticks a second.
-    #[arg(long, value_name = "HZ", default_value_t = 20, requires = "scenario", value_parser = clap::value_parser!(u16).range(10..=128))]
-    rate: u16,
-    /// How far others are set back for a shot at most, in milliseconds; 0: not at all.
-    #[arg(long, value_name = "MS", default_value_t = 250, requires = "scenario", value_parser = clap::value_parser!(u16).range(0..=400))]
-    max_rewind_ms: u16,
+    /// The scenario's path: round-trip time in milliseconds, 0 to 2000. Default 0.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(0..=2000))]
+    rtt: Option<u32>,
+    /// The delay each way of the scenario's path varies evenly by so many milliseconds either way, 0 to 1000, but not below 0.
+    /// Default 0.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    jitter: Option<u32>,
+    /// Loss each way of the scenario's path, in per cent, 0 to 100. Default 0.
+    #[arg(long, value_name = "P", value_parser = percent)]
+    loss: Option<f64>,
+    /// The scenario's ticks a second, 10 to 128. Default 20.
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u16).range(10..=128))]
+    rate: Option<u16>,
+    /// How far others are set back for a shot of the scenario at most, in milliseconds, 0 (not at all) to 400. Default 250.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u16).range(0..=400))]
+    max_rewind_ms: Option<u16>,
     /// Run this many consecutive seeds, one line each; the last line has their totals.
     #[arg(long, value_name = "N", conflicts_with = "scenario", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
@@ -287,6 +292,7 @@ impl SwarmArgs {
             link,
             threads: self.threads.into(),
             seed: self.seed,
+            rules: self.rules.clone(),
             trace: self.trace.clone(),
         }
     }
@@ -332,14 +338,40 @@ impl TraceArgs {
 impl ArenaArgs {
     /// The scenario that they describe, if they do.
     pub fn scenario(&self) -> Option<(scenario::Options, bool)> {
-        let Self { seed, seconds, rtt: rtt_ms, jitter: jitter_ms, rate: rate_hz, max_rewind_ms, .. } = *self;
-        let (scenario, loss) = (self.scenario?.into(), self.loss / 100.0);
-        let options = scenario::Options { scenario, seed, seconds, rtt_ms, jitter_ms, loss, rate_hz, max_rewind_ms };
+        let usual = scenario::Options::new(self.scenario?.into(), self.seed, self.seconds);
+        let options = scenario::Options {
+            rtt_ms: self.rtt.unwrap_or(usual.rtt_ms),
+            jitter_ms: self.jitter.unwrap_or(usual.jitter_ms),
+            loss: self.loss.map_or(usual.loss, |percent| percent / 100.0),
+            rate_hz: self.rate.unwrap_or(usual.rate_hz),
+            max_rewind_ms: self.max_rewind_ms.unwrap_or(usual.max_rewind_ms),
+            ..usual
+        };
         Some((options, self.json))
+    }
+
+    /// The first flag given that only a scenario knows.
+    fn of_scenario(&self) -> Option<&'static str> {
+        let flags = [
+            ("--rtt", self.rtt.is_some()),
+            ("--jitter", self.jitter.is_some()),
+            ("--loss", self.loss.is_some()),
+            ("--rate", self.rate.is_some()),
+            ("--max-rewind-ms", self.max_rewind_ms.is_some()),
+        ];
+        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }
 
     /// The run that they describe. Ends the process, as clap does, where they contradict each other.
     pub fn run(&self) -> ArenaRun {
+        // clap drops a `requires` whose target conflicts with another flag that is given, as `--scenario` does with `--clients`.
+        if let Some(flag) = self.of_scenario() {
+            let what = format!(
+                "{flag} describes the path of a scenario, and an arena without one draws its network from the seed: add \
+                 --scenario solo, fight, hits or cheats (without --clients), or leave {flag} out\n"
+            );
+            clap::Error::raw(clap::error::ErrorKind::MissingRequiredArgument, what).exit();
+        }
         let clients = self.clients.unwrap_or(1);
         if let Some(watch) = self.watch.filter(|watch| *watch >= clients) {
             let what = format!("--watch {watch}: with --clients {clients} the last client is {}\n", clients - 1);

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(error) => {
             lines::note(format_args!("bots: {error}"));
-            ExitCode::from(1)
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -6,6 +6,20 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+/// Why a rulebook's file gives none.
+#[derive(Debug, Error)]
+pub enum RulesError {
+    /// It cannot be read.
+    #[error("cannot read it: {0}")]
+    Read(#[from] super::files::ReadError),
+    /// It is no text.
+    #[error("it is no text (UTF-8)")]
+    NoText,
+    /// It is no rulebook.
+    #[error(transparent)]
+    Rulebook(#[from] sim::game::RulebookError),
+}
+
 /// Why a run could not be made.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -72,6 +86,22 @@ pub enum RunError {
         /// The system's reason.
         error: io::Error,
     },
+    /// `--rules` names no rulebook.
+    #[error("--rules {}: {error}", path.display())]
+    Rules {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: RulesError,
+    },
+    /// A trace that cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: super::files::ReadError,
+    },
     /// The file is no trace.
     #[error("{}: {error}", path.display())]
     Trace {
@@ -107,6 +137,11 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// 2 for what the command line says, 1 for what happened.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Rules { .. }) { 2 } else { 1 }
+    }
+
     /// For `map_err`, about a file.
     pub fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::File { what, path: path.to_owned(), error }

@@ -4,6 +4,7 @@ pub mod arena;
 pub mod clock;
 pub mod echo;
 pub mod error;
+pub mod files;
 pub mod flood;
 pub mod lines;
 pub mod scenario;

@@ -1,21 +1,26 @@
 //! The swarm's threads: sockets around squads, and the main thread that says when to measure.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use bots::behavior::Behavior;
+
 use bots::swarm::{Progress, Squad, SquadOptions, Summary, Tally};
+use client::Unplayable;
 use netcode::Time;
 use netcode::crypto::{Entropy as _, OsEntropy};
 use netcode::emulator::LinkConfig;
 use netcode::rng::Rng;
+use sim::game::Rulebook;
+use sim::game::rulebook::MAX_TEXT;
 
 use super::clock::Clock;
-use super::error::RunError;
+use super::error::{RulesError, RunError};
+use super::files;
 use super::lines;
 use super::sockets::Sockets;
 use super::tokens::Tokens;
@@ -48,6 +53,8 @@ pub struct SwarmOptions {
     pub link: Option<LinkConfig>,
     pub threads: usize,
     pub seed: u64,
+    /// The file with the server's rulebook, if it is not the standard one.
+    pub rules: Option<PathBuf>,
     /// Where the trace of the first client goes.
     pub trace: Option<PathBuf>,
 }
@@ -96,6 +103,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(RunError::system("handle signals"))?;
     }
+    let book = options.rules.as_deref().map_or_else(|| Ok(Rulebook::standard()), rulebook)?;
     let churn = options.behavior == Behavior::Churn;
     let clock = Clock::start();
     let mut trace = options.trace.as_deref().map(|path| TraceFile::create(path, clock)).transpose()?;
@@ -112,7 +120,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
         scope.spawn(|| shared.tokens.refill(&shared.stop_tokens));
         let squads: Vec<_> = (0..threads)
             .map(|at| {
-                let (shared, part) = (&shared, squad_options(options, at, threads));
+                let (shared, part) = (&shared, squad_options(options, &book, at, threads));
                 let trace = trace.take().filter(|_| part.trace);
                 scope.spawn(move || Worker::new(shared, at, &part, options.server, trace)?.run())
             })
@@ -126,6 +134,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
+        left(&tally);
         let failed: u64 = tally.failed.values().sum();
         let never = (options.clients as u64).saturating_sub(tally.connected + failed);
         if never > 0 && !churn {
@@ -137,7 +146,25 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
     })
 }
 
-fn squad_options(options: &SwarmOptions, at: usize, threads: usize) -> SquadOptions {
+fn rulebook(path: &Path) -> Result<Arc<Rulebook>, RunError> {
+    let failed = |error| RunError::Rules { path: path.to_owned(), error };
+    let text = files::read(path, MAX_TEXT).map_err(|error| failed(error.into()))?;
+    let text = String::from_utf8(text).map_err(|_| failed(RulesError::NoText))?;
+    Rulebook::from_toml(&text).map(Arc::new).map_err(|error| failed(error.into()))
+}
+
+/// Says once why bots left by themselves, and what to do.
+fn left(tally: &Tally) {
+    for (cause, (why, count)) in &tally.unplayable {
+        let hint = match why {
+            Unplayable::Rules { .. } => "; give the swarm the rulebook of the server: --rules FILE",
+            Unplayable::Map { .. } => "",
+        };
+        lines::note(format_args!("bots: {count} bots left: {cause}{hint}"));
+    }
+}
+
+fn squad_options(options: &SwarmOptions, book: &Arc<Rulebook>, at: usize, threads: usize) -> SquadOptions {
     SquadOptions {
         // The first ones take what does not divide.
         clients: options.clients / threads + usize::from(at < options.clients % threads),
@@ -146,6 +173,7 @@ fn squad_options(options: &SwarmOptions, at: usize, threads: usize) -> SquadOpti
         handshakes: (HANDSHAKES / threads).max(1),
         seed: Rng::new(options.seed).fork(&format!("squad {at}")).seed(),
         connect_timeout: CONNECT_TIMEOUT,
+        book: Arc::clone(book),
         trace: at == 0 && options.trace.is_some(),
     }
 }
@@ -224,7 +252,7 @@ impl<'a> Worker<'a> {
         trace: Option<TraceFile>,
     ) -> Result<Self, RunError> {
         let sockets = Sockets::new(options.clients).map_err(RunError::system("start the event loop"))?;
-        let squad = Squad::new(*options);
+        let squad = Squad::new(options.clone());
         Ok(Self { shared, at, server, squad, sockets, entropy: OsEntropy::new(), phase: JOINING, trace })
     }
 

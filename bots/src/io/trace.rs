@@ -13,7 +13,11 @@ use serde::Serialize;
 
 use super::clock::Clock;
 use super::error::RunError;
+use super::files;
 use super::lines;
+
+/// The longest trace that is drawn, in bytes: some hours of one connection.
+const MAX_TRACE: usize = 1 << 28;
 
 /// A trace that is being written.
 pub struct TraceFile {
@@ -81,7 +85,7 @@ pub fn draw(drawing: &Drawing) -> Result<bool, RunError> {
     if file == out {
         return Err(RunError::SameFile { path: out.clone() });
     }
-    let bytes = fs::read(file).map_err(RunError::file("read", file))?;
+    let bytes = files::read(file, MAX_TRACE).map_err(|error| RunError::Unread { path: file.clone(), error })?;
     let log = trace::read(&bytes).map_err(|error| RunError::Trace { path: file.clone(), error })?;
     if let Some(line) = log.cut_off {
         lines::note(format_args!("bots: {}: line {line} is cut off and left out", file.display()));

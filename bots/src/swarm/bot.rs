@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use client::{Client, Event};
+use client::{Client, Event, Unplayable};
 use netcode::Time;
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::DisconnectReason;
@@ -53,6 +53,8 @@ pub(super) struct Bot {
     pub connected: Option<Time>,
     /// Why it is over.
     pub ended: Option<DisconnectReason>,
+    /// Why it left by itself, if nothing can be played there.
+    pub unplayable: Option<Unplayable>,
     /// It leaves because it wants to.
     pub leaving: bool,
     counted: Traffic,
@@ -71,6 +73,7 @@ impl Bot {
             next_sample: Time::NEVER,
             connected: None,
             ended: None,
+            unplayable: None,
             leaving: false,
             counted: Traffic::default(),
         }
@@ -202,6 +205,7 @@ impl Bot {
                     self.connected = Some(now);
                     self.next_sample = now;
                 }
+                Event::Unplayable(why) => self.unplayable = Some(why),
                 Event::Disconnected(reason) => {
                     self.ended = Some(reason);
                     self.next_sample = Time::NEVER;

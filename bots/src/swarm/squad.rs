@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 use client::{Client, Config};
 use netcode::Time;
@@ -13,13 +14,14 @@ use netcode::packet::ConnId;
 use netcode::rng::Rng;
 use netcode::token::ConnectBundle;
 use netcode::trace::TraceEvent;
+use sim::game::Rulebook;
 
 use super::bot::{Bot, Link};
 use super::tally::Tally;
 use crate::behavior::{Behavior, Pilot};
 
 /// What a squad is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SquadOptions {
     /// How many clients.
     pub clients: usize,
@@ -33,6 +35,8 @@ pub struct SquadOptions {
     pub seed: u64,
     /// An attempt to connect fails after so long.
     pub connect_timeout: Duration,
+    /// The rules that the clients play by; a server with others is left.
+    pub book: Arc<Rulebook>,
     /// Keep what happens on the first client's first connection, for [`Squad::poll_trace`].
     pub trace: bool,
 }
@@ -148,7 +152,8 @@ impl Squad {
         let Some(index) = self.joining.pop_front() else { return Ok(()) };
         let Some(seat) = self.seats.get_mut(index as usize) else { return Ok(()) };
         let Some((pilot, link)) = seat.idle.take() else { return Ok(()) };
-        let config = Config { handshake_timeout: self.options.connect_timeout, ..Config::default() };
+        let (handshake_timeout, book) = (self.options.connect_timeout, Arc::clone(&self.options.book));
+        let config = Config { handshake_timeout, book, ..Config::default() };
         match Client::connect(config, bundle, ephemeral, now) {
             Ok(mut client) => {
                 if self.options.trace && index == 0 && self.traced.rest.is_none() {
@@ -339,7 +344,7 @@ impl Squad {
             self.traced.conn = self.traced.conn.or(bot.conn());
             self.traced.rest = Some(core::iter::from_fn(|| bot.poll_trace()).collect());
         }
-        let (wanted, reason) = (bot.leaving, bot.ended);
+        let (wanted, reason, unplayable) = (bot.leaving, bot.ended, bot.unplayable);
         let was_online = std::mem::take(&mut seat.online);
         let (mut pilot, link) = bot.into_parts();
         if was_online && wanted && !self.leaving {
@@ -354,7 +359,13 @@ impl Squad {
             self.handshakes -= 1;
         }
         if !wanted {
-            let cause = reason.map_or_else(String::new, |reason| reason.to_string());
+            let cause = match (unplayable, reason) {
+                (Some(why), _) => why.to_string(),
+                (None, reason) => reason.map_or_else(String::new, |reason| reason.to_string()),
+            };
+            if let Some(why) = unplayable {
+                self.tally.unplayable.entry(cause.clone()).or_insert((why, 0)).1 += 1;
+            }
             if was_online {
                 self.progress.disconnected += 1;
                 *self.tally.disconnected.entry(cause).or_default() += 1;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use client::Unplayable;
 use hdrhistogram::Histogram;
 use netcode::stats::Traffic;
 
@@ -23,6 +24,9 @@ pub struct Tally {
     pub failed: BTreeMap<String, u64>,
     /// Connections that ended although nobody here wanted it, by cause.
     pub disconnected: BTreeMap<String, u64>,
+    /// Of these, such that left by themselves because nothing could be played there: why, in words and as it was said, and how
+    /// many.
+    pub unplayable: BTreeMap<String, (Unplayable, u64)>,
     /// Snapshots applied in the window.
     pub snapshots: u64,
     /// Of these, such in the compact codec.
@@ -55,6 +59,7 @@ impl Default for Tally {
             joins: 0,
             failed: BTreeMap::new(),
             disconnected: BTreeMap::new(),
+            unplayable: BTreeMap::new(),
             snapshots: 0,
             compact: 0,
             snapshots_due: 0.0,
@@ -100,6 +105,9 @@ impl Tally {
             for (cause, count) in theirs {
                 *mine.entry(cause.clone()).or_default() += count;
             }
+        }
+        for (cause, (why, count)) in &other.unplayable {
+            self.unplayable.entry(cause.clone()).or_insert((*why, 0)).1 += count;
         }
         self.snapshots += other.snapshots;
         self.compact += other.compact;

@@ -44,6 +44,51 @@ fn a_wrong_command_line_exits_with_2() {
 }
 
 #[test]
+fn what_only_a_scenario_knows_is_refused_without_one_with_what_to_do() {
+    for (flag, value) in
+        [("--rtt", "50"), ("--jitter", "0"), ("--loss", "1"), ("--rate", "30"), ("--max-rewind-ms", "0")]
+    {
+        let output = bots(&["arena", "--clients", "2", "--seconds", "1", flag, value]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flag}: {stderr}");
+        assert!(stderr.contains(flag) && stderr.contains("--scenario solo, fight, hits or cheats"), "{stderr}");
+    }
+}
+
+#[test]
+fn the_help_of_the_arena_tells_each_range_and_the_parser_holds_it() {
+    let help = text(&bots(&["arena", "--help"]).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let path = [("--rtt", 0, 2000), ("--jitter", 0, 1000), ("--rate", 10, 128), ("--max-rewind-ms", 0, 400)];
+    for (flag, least, most) in path {
+        let about = &help[help.find(&format!("{flag} <")).unwrap()..];
+        let about = &about[..about[2..].find(" --").unwrap()];
+        assert!(about.contains(&least.to_string()) && about.contains(&format!("to {most}")), "{about}");
+        let above = (most + 1).to_string();
+        let output = bots(&["arena", "--scenario", "solo", "--seconds", "1", flag, &above]);
+        assert_eq!(output.status.code(), Some(2), "{flag} {above}");
+    }
+}
+
+#[test]
+fn a_rulebook_that_is_none_ends_the_swarm_with_2_before_it_asks_for_tokens() {
+    let file = std::env::temp_dir().join(format!("zonewire-swarm-rules-{}.toml", std::process::id()));
+    std::fs::write(&file, "[player]\nhealth = 1\n").unwrap();
+    let bad = file.to_str().unwrap().to_owned();
+    for (rules, why) in [
+        (bad.as_str(), "unknown field `health`"),
+        ("/dev/zero", "it has more than 65536 bytes"),
+        ("/nonexistent/rules.toml", "cannot read it"),
+    ] {
+        let output = bots(&["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--rules", rules]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(&format!("--rules {rules}: ")) && stderr.contains(why), "{stderr}");
+    }
+    std::fs::remove_file(file).unwrap();
+    assert_eq!(bots(&["trace", "/dev/zero"]).status.code(), Some(1));
+}
+
+#[test]
 fn no_server_exits_with_1_and_says_what_to_do() {
     // A port that was free a moment ago, and is not listened on.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

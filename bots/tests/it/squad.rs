@@ -126,7 +126,8 @@ impl Pair {
 
 fn options(behavior: Behavior, link: Option<LinkConfig>) -> SquadOptions {
     let connect_timeout = Duration::from_secs(10);
-    SquadOptions { clients: 20, behavior, link, handshakes: 8, seed: 1, connect_timeout, trace: false }
+    let book = Rulebook::standard();
+    SquadOptions { clients: 20, behavior, link, handshakes: 8, seed: 1, connect_timeout, book, trace: false }
 }
 
 fn measure(pair: &mut Pair, seconds: u64) -> Summary {
@@ -214,4 +215,28 @@ fn nothing_is_traced_that_nobody_asked_for() {
     let mut pair = Pair::new(SquadOptions { clients: 1, ..options(Behavior::Circle, None) });
     pair.run(2);
     assert_eq!(pair.squad.poll_trace(), None);
+}
+
+#[test]
+fn clients_that_leave_because_the_server_plays_by_other_rules_are_counted_with_that_cause() {
+    let rules = Rulebook::standard().text().replacen("damage = 12", "damage = 13", 1);
+    let book = Arc::new(Rulebook::from_toml(&rules).unwrap());
+    let (theirs, ours) = (Rulebook::standard().hash(), book.hash());
+    let mut pair = Pair::new(SquadOptions { clients: 5, book, ..options(Behavior::Wander, None) });
+    pair.run(5);
+    assert!(pair.squad.is_empty());
+    let cause = format!("the server plays by other rules ({theirs:016x}) than this client ({ours:016x})");
+    let summary = Summary::new(5, 5.0, 0.0, pair.squad.tally());
+    assert_eq!(summary.disconnected_by_cause.into_iter().collect::<Vec<_>>(), [(cause.clone(), 5)]);
+    let why = client::Unplayable::Rules { theirs, ours };
+    assert_eq!(pair.squad.tally().unplayable.get(&cause), Some(&(why, 5)));
+}
+
+#[test]
+fn clients_with_the_servers_own_rules_play_however_their_text_is_laid_out() {
+    let rules = format!("# the same rules\n{}", Rulebook::standard().text().replace(" = ", "   =   "));
+    let book = Arc::new(Rulebook::from_toml(&rules).unwrap());
+    let mut pair = Pair::new(SquadOptions { clients: 5, book, ..options(Behavior::Wander, None) });
+    pair.run(5);
+    assert_eq!((pair.squad.tally().connected, pair.squad.progress().online), (5, 5));
 }

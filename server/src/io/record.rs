@@ -219,7 +219,9 @@ mod tests {
             let (file, path) = create(&dir, 1, 1, 0, b"header").unwrap();
             drop(file);
             let (recorder, writing) = Recorder::start(Small(room), path.clone()).unwrap();
-            (0..ticks).for_each(|_| drop(recorder.take(vec![0; 10])));
+            for _ in 0..ticks {
+                let _ = recorder.take(vec![0; 10]);
+            }
             drop(recorder);
             drop(writing);
             assert_eq!(path.exists(), stays, "room for {room} bytes, {ticks} ticks");
