@@ -2,6 +2,7 @@
 //! shard on its own ([`mirror`]).
 #![forbid(unsafe_code)]
 
+pub mod lines;
 pub mod mirror;
 pub mod rig;
 

@@ -176,6 +176,8 @@ impl Running {
         let links: Arc<[Link]> = links.into();
         let rate_hz = config.world.tick_rate_hz as u16;
         let book = setup::rulebook(config)?;
+        // What clients compare with theirs: they leave where it is another.
+        info!(hash = format_args!("{:016x}", book.hash()), "rulebook");
         let shards = setup::shards(config, keys, book.hash())?;
         let zone_reports = Arc::new(Reports::new());
         let mut worker_reports = Vec::new();

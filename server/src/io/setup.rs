@@ -16,7 +16,7 @@ use super::error::RunError;
 /// Used tokens that are remembered until they expire (about 100 bytes each).
 const USED_TOKENS: usize = 1 << 18;
 
-/// The longest configuration, in bytes: the documented one with every key has 12,000.
+/// The longest configuration, in bytes: the documented one with every key has some 9,000.
 pub const MAX_CONFIG: usize = 1 << 18;
 /// The longest file with a cluster key, in bytes.
 const MAX_KEY: usize = 4096;

@@ -11,6 +11,7 @@ mod scene;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use benches::println;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 
@@ -75,7 +76,8 @@ fn main() -> ExitCode {
         Ok(scene) => scene,
         Err(error) => {
             eprintln!("cubes: {error}");
-            return ExitCode::FAILURE;
+            // The file is what the command line names.
+            return ExitCode::from(2);
         }
     };
     let codecs = args.codec.map_or(vec![Which::Fast, Which::Compact], |codec| vec![codec]);

@@ -7,12 +7,14 @@
 #[path = "../../../../sim/tests/it/fighters.rs"]
 mod fighters;
 
+use std::process::ExitCode;
 use std::time::Instant;
 
+use benches::println;
 use clap::Parser;
 use fighters::Fighters;
 use sim::event::What;
-use sim::{MapConfig, World, WorldConfig};
+use sim::{MapConfig, SpawnError, World, WorldConfig};
 
 /// Measures the step of a world where everybody fights.
 #[derive(Parser)]
@@ -35,20 +37,40 @@ struct Args {
     ticks: u32,
 }
 
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // All that can go wrong is in the flags.
+            eprintln!("fight: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Why nobody fights.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("no such world: {0}")]
+    World(#[from] sim::ConfigError),
+    #[error("player {number} found no place: {error}")]
+    Spawn { number: u32, error: SpawnError },
+}
+
 #[expect(clippy::disallowed_methods, reason = "a bench measures wall time")]
-fn main() {
-    let args = Args::parse();
+fn run(args: &Args) -> Result<(), Error> {
     let map = MapConfig { half_extent_m: args.half_extent_m, boxes: 200, gates: 40, ramps: 40 };
     let config = WorldConfig {
         rate_hz: args.rate,
         map,
         npcs: args.npcs,
-        max_entities: args.players + args.npcs + 4096,
+        max_entities: args.players.saturating_add(args.npcs).saturating_add(4096),
         spawn_half_extent_m: args.half_extent_m,
         ..WorldConfig::default()
     };
-    let mut world = World::new(config).expect("the configuration is within its ranges");
-    let players: Vec<_> = (0..args.players).map(|_| world.spawn_player().expect("there is room")).collect();
+    let mut world = World::new(config)?;
+    let spawn = |number| world.spawn_player().map_err(|error| Error::Spawn { number, error });
+    let players = (0..args.players).map(spawn).collect::<Result<Vec<_>, _>>()?;
     let (mut fighters, mut times) = (Fighters::new(), Vec::new());
     let (mut shots, mut hits, mut deaths, mut entities) = (0, 0, 0, 0);
     for tick in 0..100 + args.ticks {
@@ -82,4 +104,5 @@ fn main() {
         at(1.0),
     );
     println!("digest {:016x}", world.digest());
+    Ok(())
 }

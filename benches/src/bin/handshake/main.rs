@@ -12,6 +12,7 @@ use std::alloc::System;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use benches::println;
 use clap::Parser;
 use netcode::handshake::{ACCEPT_BYTES, HELLO_BYTES, REFUSE_BYTES, RETRY_BYTES};
 use netcode::packet::MAX_DATAGRAM;

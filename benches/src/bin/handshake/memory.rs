@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use benches::println;
 use netcode::client::ClientEndpoint;
 use netcode::crypto::CookieKey;
 use netcode::handshake::{ACCEPT_BYTES, RETRY_BYTES};

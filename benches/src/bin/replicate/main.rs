@@ -28,6 +28,7 @@ mod zone;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use benches::println;
 use clap::Parser;
 use serde_json::json;
 
@@ -130,7 +131,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("replicate: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -140,6 +141,10 @@ fn run(args: &Args) -> Result<(), Error> {
     // What cannot be is said before anything takes long.
     for setup in &setups {
         setup.clients()?;
+    }
+    let out = args.out.clone().or_else(|| (!args.json).then(|| PathBuf::from("target/replicate")));
+    if let Some(out) = &out {
+        std::fs::create_dir_all(out).map_err(|error| Error::Files(out.clone(), error))?;
     }
     if !args.json {
         println!("{}", report::head(args.rate, args.seconds));
@@ -152,7 +157,6 @@ fn run(args: &Args) -> Result<(), Error> {
         }
         runs.extend(figures);
     }
-    let out = args.out.clone().or_else(|| (!args.json).then(|| PathBuf::from("target/replicate")));
     if let Some(out) = &out {
         report::write(out, &runs).map_err(|error| Error::Files(out.clone(), error))?;
     }
@@ -210,5 +214,16 @@ mod tests {
     fn more_clients_than_players_are_an_error() {
         let fails = |line: &str| run(&parse(line).unwrap()).unwrap_err().to_string();
         assert_eq!(fails("replicate --json --players 5 --clients 6"), "--clients 6 is more than --players 5");
+    }
+
+    #[test]
+    fn what_the_command_line_has_wrong_is_told_before_anything_runs_and_ends_it_with_2() {
+        for line in [
+            "replicate --players 10000 --clients 10001",
+            "replicate --players 10000 --seconds 3600 --out /dev/null/plots",
+        ] {
+            let error = run(&parse(line).unwrap()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
+        }
     }
 }

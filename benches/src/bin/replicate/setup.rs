@@ -108,8 +108,18 @@ pub enum Error {
     #[error("the tables of the compact codec: {0}")]
     Tables(netcode::snapshot::compact::TablesError),
     /// The files could not be written.
-    #[error("{0}: {1}")]
+    #[error("cannot write to --out {0}: {1}")]
     Files(std::path::PathBuf, std::io::Error),
+}
+
+impl Error {
+    /// 2 for what the command line says, 1 for what the measuring met.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Clients { .. } | Self::World { .. } | Self::Spawn { .. } | Self::Files(..) => 2,
+            Self::View { .. } | Self::Tables(_) => 1,
+        }
+    }
 }
 
 /// What is wrong with a client's view.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use benches::mirror::Mirror;
+use benches::println;
 use benches::rig::{Rig, RigConfig};
 use clap::Parser;
 use serde_json::{Value, json};
