@@ -53,8 +53,9 @@ struct Due {
     at: f64,
     /// How long the tick before it takes by the client's clock.
     step: f64,
-    /// The packet of the tick before is to be sent again then.
+    /// The packet of the tick before is to be sent again then, and so often.
     again_at: Option<f64>,
+    again_every: f64,
 }
 
 /// See the module's documentation.
@@ -80,9 +81,9 @@ impl Clock {
             period,
             make_up: u64::from(rate / MAKE_UP_HZ).max(LEAST_MADE_UP),
             half_rtt: 0.0,
-            upstream: Upstream::new(period, rate),
+            upstream: Upstream::new(period),
             sync: None,
-            next: Due { tick: 0, at: 0.0, step: period, again_at: None },
+            next: Due { tick: 0, at: 0.0, step: period, again_at: None, again_every: period },
             called_at: 0.0,
             resyncs: 0,
             left_out: 0,
@@ -103,7 +104,7 @@ impl Clock {
     pub(crate) fn on_snapshot(&mut self, now: Time, tick: u64, margin: Option<i8>, ack: Option<AckTiming>) {
         let (now, period) = (micros(now), self.period);
         if let Some(AckTiming { sent, held }) = ack {
-            self.upstream.on_arrival(tick as f64 * period - micros_of(held) - micros(sent));
+            self.upstream.on_arrival(now, tick as f64 * period - micros_of(held) - micros(sent));
         }
         match &mut self.sync {
             Some(sync) => sync.on_snapshot(now, tick),
@@ -117,7 +118,7 @@ impl Clock {
     fn start(&mut self, now: f64, tick: u64) {
         self.sync = Some(Sync::new(self.period, now, tick));
         let first = self.target(now).max(0.0) as u64;
-        self.next = Due { tick: first, at: now, step: self.period, again_at: None };
+        self.next = Due { tick: first, at: now, step: self.period, again_at: None, again_every: self.period };
     }
 
     fn judge(&mut self, margin: f64) {
@@ -186,7 +187,7 @@ impl Clock {
         let (now, period) = (micros(now), self.period);
         if now != self.called_at {
             self.called_at = now;
-            self.upstream.on_lag(now - at);
+            self.upstream.on_lag(now, now - at);
         }
         let waiting = ((now - at) / period) as u64 + 1;
         if let Some(late) = waiting.checked_sub(self.make_up).filter(|late| *late > 0) {
@@ -208,14 +209,20 @@ impl Clock {
             1.0 - (error * PACE_GAIN).clamp(-PACE_LIMIT, PACE_LIMIT)
         };
         let step = step * period;
-        let again_at = self.upstream.doubles().then_some(at + period / 2.0);
-        self.next = Due { tick: tick + 1, at: at + step, step, again_at };
+        let again_every = period / f64::from(self.upstream.copies());
+        let again_at = (again_every < period).then_some(at + again_every);
+        self.next = Due { tick: tick + 1, at: at + step, step, again_at, again_every };
         Some(tick)
     }
 
-    /// Whether the packet of the newest tick is to be sent again now; `true` once.
+    /// Whether the packet of the newest tick is to be sent again now; `true` once for each time.
     pub(crate) fn take_again(&mut self, now: Time) -> bool {
-        self.next.again_at.take_if(|at| now >= rounded_up(*at)).is_some()
+        let Due { at, again_at, again_every, .. } = &mut self.next;
+        let Some(due) = again_at.take_if(|due| now >= rounded_up(*due)) else { return false };
+        // Whoever comes late does not make up for it; and the next tick's own is not far from its time.
+        let next = due.max(micros(now) - *again_every / 2.0) + *again_every;
+        *again_at = (next < *at - *again_every / 2.0).then_some(next);
+        true
     }
 }
 

@@ -64,7 +64,7 @@ impl Sync {
     pub fn new(period: f64, now: f64, tick: u64) -> Self {
         let sample = now - tick as f64 * period;
         let mut arrivals = Window::new();
-        arrivals.push(sample);
+        arrivals.push(now, sample);
         let render = sample + RENDER_TICKS * period;
         Self { period, offset: Floor::new(sample, now), arrivals, missing: 0.0, render, newest: tick }
     }
@@ -73,7 +73,7 @@ impl Sync {
     pub fn on_snapshot(&mut self, now: f64, tick: u64) {
         let sample = now - tick as f64 * self.period;
         self.offset.push(sample, now);
-        self.arrivals.push(sample);
+        self.arrivals.push(now, sample);
         self.count_missing(tick);
         let wanted = self.offset.get() + self.render_ticks() * self.period + self.jitter();
         let limit = RENDER_SLEW * self.period * tick.saturating_sub(self.newest) as f64;
