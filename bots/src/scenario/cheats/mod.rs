@@ -104,6 +104,7 @@ impl Contest {
         let honest: Vec<&Gains> =
             self.members.iter().filter(|member| member.cheat.is_none()).map(|member| &member.gains).collect();
         outcome.honest_noise = gains::noise(&honest, PAIRS, Cheat::ALL.len(), &mut self.noise);
+        outcome.honest_noise_p99 = gains::noise_p99(&honest, PAIRS, Cheat::ALL.len(), &mut self.noise);
         outcome.too_fast = self.too_fast;
     }
 
