@@ -5,7 +5,7 @@ use core::time::Duration;
 use client::{ClientState, Config, Event, KeyLimits};
 use netcode::emulator::LinkConfig;
 use netcode::error::{CloseReason, DisconnectReason, RefuseReason};
-use netcode::message::Message;
+use netcode::message::{Message, Welcome};
 use sim::EntityId;
 use sim::game::Rulebook;
 
@@ -20,13 +20,13 @@ fn a_client_connects_is_welcomed_and_sees_who_comes_and_goes() {
     assert_eq!(rig.events, [Event::Connected { rate: RATE }]);
     let (zone, map_seed, aoi_radius_m, half_extent_m) = (3, 9, 80, 250);
     let (boxes, gates, ramps, rules) = (40, 5, 6, Rulebook::standard().hash());
-    rig.say(&Message::Welcome { entity: OWN, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules });
+    let welcome = Welcome { entity: OWN, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules };
+    rig.say(&Message::Welcome(welcome));
     rig.shown.insert(OWN_SLOT, (OWN, player(1)));
     rig.shown.insert(7, (99, player(2)));
     rig.run(4);
     let entity = EntityId::from_raw(OWN).unwrap();
-    let welcome = Event::Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules };
-    for event in [welcome, Event::Spawned { id: OWN, kind: 0 }, Event::Spawned { id: 99, kind: 0 }] {
+    for event in [Event::Welcome(welcome), Event::Spawned { id: OWN, kind: 0 }, Event::Spawned { id: 99, kind: 0 }] {
         assert!(rig.events.contains(&event), "{event:?} is missing in {:?}", rig.events);
     }
     assert_eq!(rig.client.own(), Some(entity));

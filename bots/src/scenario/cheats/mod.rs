@@ -145,8 +145,8 @@ impl Script for Contest {
 
     fn hear(&mut self, _scene: &Scene<'_>, seat: &Seat, event: &Event) {
         self.meter.hear(event);
-        if let (Event::Welcome { entity, .. }, Some(member)) = (event, self.members.get_mut(seat.index)) {
-            member.entity = Some(*entity);
+        if let (Event::Welcome(_), Some(member)) = (event, self.members.get_mut(seat.index)) {
+            member.entity = seat.client.own();
         }
     }
 

@@ -226,7 +226,7 @@ impl Script for Range {
     fn hear(&mut self, _scene: &Scene<'_>, seat: &Seat, event: &Event) {
         self.meter.hear(event);
         match event {
-            Event::Welcome { entity, .. } if seat.index >= SHOOTERS => self.targets.push(*entity),
+            Event::Welcome(_) if seat.index >= SHOOTERS => self.targets.extend(seat.client.own()),
             Event::Fired { tick, ordinal, .. } => self.fired(seat.index, *tick, *ordinal),
             Event::Game(event) => self.judge(seat.index, event),
             _ => {}
