@@ -5,8 +5,8 @@
 //! over the last seconds: the server's epoch plus the smallest delay of a snapshot, with the jitter taken out.
 //!
 //! - **Server tick** = (now - offset + half the smallest round trip) / period.
-//! - **Input target** = the tick that an input which leaves now is in time for, whatever becomes of it on its way but one
-//!   time in a million: (now + lead) / period, see [`mod@upstream`]. On a clean path that is about a tick in hand.
+//! - **Input target** = the tick that an input which leaves now is in time for, whatever becomes of it on its way but once
+//!   in fourteen hours: (now + lead) / period, see [`mod@upstream`]. On a clean path that is about a tick in hand.
 //! - **Input ticks** follow one another and never go back. Their pace follows the target within 3 %. An error above half
 //!   a second is not steered but corrected at once: the clock jumps ahead, or waits for the target to catch up.
 //! - **Left-out ticks**: a caller who comes so late that more than an eighth of a second is to be made up gets the newest

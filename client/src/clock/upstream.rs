@@ -6,9 +6,9 @@
 //! with its jitter.
 //!
 //! Each packet repeats the inputs before. An input is late when all packets that hold it and leave early enough are lost,
-//! so their number follows the measured loss: the least `n` with `p^n <= 1e-6`. Where two are not enough, each packet is
-//! sent again within the tick, where ticks are long up to twice: that costs packets of some 50 bytes, and inputs need to
-//! leave half or a third as much earlier.
+//! so their number follows the measured loss: the least `n` whose `p^n` is one input in fourteen hours at most. Where two
+//! are not enough, each packet is sent again within the tick, where ticks are long up to twice: that costs packets of some
+//! 50 bytes, and inputs need to leave half or a third as much earlier.
 //!
 //! At first nothing is known, and being early costs little: a loss of 5 % is assumed (on a good path 2 seconds bring it
 //! below 1 %), and to what the round trip suggests and what has been measured comes a *doubt*, which fades within the first
@@ -16,8 +16,8 @@
 
 use super::window::Window;
 
-/// An input may be late one time in a million.
-const LATE: f64 = 1e-6;
+/// So many inputs a second may be late: one in fourteen hours, or in a million ticks at 20 Hz.
+const LATE_PER_S: f64 = 2e-5;
 /// Below this loss two packets are enough.
 const RARE: f64 = 0.002;
 /// The loss assumed at first, the packets that this counts for, and the packets that the estimate looks back on.
@@ -131,8 +131,9 @@ impl Upstream {
 
     /// On how many packets one input must be able to count.
     fn count_on(&mut self) {
+        let late = LATE_PER_S * self.period / 1e6;
         let enough = |packets: u8, loss: f64| {
-            if packets == 2 { loss <= RARE } else { (0..packets).fold(1.0, |all, _| all * loss) <= LATE }
+            if packets == 2 { loss <= RARE } else { (0..packets).fold(1.0, |all, _| all * loss) <= late }
         };
         let needed = |loss: f64| (2..MAX_PACKETS).find(|packets| enough(*packets, loss)).unwrap_or(MAX_PACKETS);
         let now = needed(self.loss);
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!([0, 2, 4, 7, 20, 60].map(packets), [2, 4, 5, 6, 8, 8]);
         assert_eq!(after_loss(20, 0).spread(), 1.0);
         let spread = |rate| (after_loss(rate, 5).spread() * 6.0).round() as u8;
-        assert_eq!([20, 30, 40, 60, 64, 128].map(spread), [8, 8, 8, 12, 12, 24], "sent thrice a tick, twice, once");
+        assert_eq!([20, 30, 40, 60, 64, 128].map(spread), [8, 8, 8, 12, 12, 30], "sent thrice a tick, twice, once");
     }
 
     #[test]
