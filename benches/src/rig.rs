@@ -263,7 +263,7 @@ impl Rig {
         }
         while let Some(event) = client.poll_event() {
             match event {
-                Event::Welcome { .. } => *welcomed = true,
+                Event::Welcome(_) => *welcomed = true,
                 Event::Disconnected(reason) => panic!("client {index}: {reason}"),
                 _ => {}
             }

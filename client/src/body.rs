@@ -100,12 +100,13 @@ impl Body {
         &self.projectiles
     }
 
-    /// What of an intent goes into the input of a tick: a shot only where the weapon fires, with what was on the screen.
-    pub fn gate(&self, tick: u64, intent: &Input, seen: &Seen) -> Input {
+    /// What of an intent goes into the input of a tick: a shot only where the weapon fires, with what was on the screen; none
+    /// where nothing was, or nobody would believe it.
+    pub fn gate(&self, tick: u64, intent: &Input, seen: Option<Seen>) -> Input {
         let held = Input { buttons: intent.buttons & !FIRE, view: 0, instant: 0, ..*intent };
-        if intent.buttons & FIRE == 0 || !self.can_fire(tick, &held) {
+        let Some(seen) = seen.filter(|_| intent.buttons & FIRE != 0 && self.can_fire(tick, &held)) else {
             return held;
-        }
+        };
         let behind = seen.others.map_or(0.0, |others| (tick as f64 - others) * f64::from(VIEW_PARTS));
         // Between the two states that were the newest then, if the input follows them at once.
         let parts = f32::from(INSTANT_PARTS);

@@ -47,7 +47,7 @@ pub struct Projectile {
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
     /// What the player wants, and what it had on its screen when it said so.
-    Intent(Input, Seen),
+    Intent(Input, Option<Seen>),
     /// Exactly this.
     Raw(Input),
 }
@@ -80,7 +80,7 @@ impl Client {
     ) -> Result<Self, ConnectError> {
         let endpoint = ClientEndpoint::connect(config.endpoint(), bundle, ephemeral, now)?;
         let session = Session::new();
-        let wanted = Wanted::Intent(Input::default(), Seen::default());
+        let wanted = Wanted::Intent(Input::default(), None);
         Ok(Self { config, endpoint, session, wanted, now, hello_at: None, rtt_min: None })
     }
 
@@ -106,15 +106,16 @@ impl Client {
     /// What the player wants from now on, having seen the world as [`interpolate`](Self::interpolate) and
     /// [`own_pose`](Self::own_pose) showed it at `now`: recorded once per tick until it is set anew.
     ///
-    /// `FIRE` means that the trigger is held: it goes into those ticks only in which the weapon fires. `view` and
-    /// `instant` are the SDK's, whatever they are here.
+    /// `FIRE` means that the trigger is held: it goes into those ticks only in which the weapon fires, and not before the
+    /// server is known to have heard of this player, since it believes nobody to have seen what it does not know to have
+    /// arrived. `view` and `instant` are the SDK's, whatever they are here.
     pub fn set_intent_at(&mut self, now: Time, intent: Input) {
         let Session { clock, body, extrapolate, stats, .. } = &self.session;
         // Nobody is shown farther ahead of what is known.
         let limit = stats.newest.map(|newest| newest as f64 + extrapolate);
         let others = clock.render_tick(now).zip(limit).map(|(tick, limit)| tick.min(limit));
         let seen = Seen { others, head: body.prediction().head(), share: clock.share(now) };
-        self.wanted = Wanted::Intent(intent.clamped(), seen);
+        self.wanted = Wanted::Intent(intent.clamped(), Some(seen));
     }
 
     /// Puts exactly this into the inputs of all ticks until something else is set: for tests of servers. What it does
@@ -412,7 +413,7 @@ impl Client {
         while let Some(tick) = self.session.clock.take(now) {
             let Session { inputs, body, stats, rate, .. } = &mut self.session;
             let input = match &self.wanted {
-                Wanted::Intent(intent, seen) => body.gate(tick, intent, seen),
+                Wanted::Intent(intent, seen) => body.gate(tick, intent, seen.filter(|_| inputs.any_received())),
                 Wanted::Raw(input) => *input,
             };
             inputs.record(tick, input);

@@ -1,7 +1,7 @@
 //! What a client tells the game.
 
 use netcode::error::DisconnectReason;
-use sim::EntityId;
+use netcode::message::Welcome;
 
 /// Something the game should know; see [`Client::poll_event`](crate::Client::poll_event).
 #[derive(Clone, Debug, PartialEq)]
@@ -11,27 +11,9 @@ pub enum Event {
         /// Ticks, and snapshots, a second.
         rate: u16,
     },
-    /// The player is in the world.
-    Welcome {
-        /// The entity that the player controls.
-        entity: EntityId,
-        /// The zone.
-        zone: u32,
-        /// The seed from which `sim::Map::generate` makes the zone's map.
-        map_seed: u64,
-        /// Within this distance the player is told of other entities, in metres.
-        aoi_radius_m: u16,
-        /// The map reaches that far from its middle along x and z, in metres.
-        half_extent_m: u16,
-        /// How many boxes stand on the map.
-        boxes: u32,
-        /// How many gates slide on it.
-        gates: u32,
-        /// How many ramps lie on it.
-        ramps: u32,
-        /// Hash of the rulebook that the zone plays by.
-        rules: u64,
-    },
+    /// The player is in the world, which is as the server says here. Its entity is [`Client::own`](crate::Client::own), unless
+    /// [`Unplayable`](Self::Unplayable) follows.
+    Welcome(Welcome),
     /// An entity came into view; its state is in [`Client::view`](crate::Client::view).
     Spawned {
         /// The entity, as in the view.

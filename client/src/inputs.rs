@@ -44,6 +44,11 @@ impl Inputs {
         self.newest
     }
 
+    /// Whether the server is known to hold any.
+    pub(crate) const fn any_received(&self) -> bool {
+        self.received.is_some()
+    }
+
     /// The snapshot of `tick` says by how much the newest input was ahead of it.
     pub(crate) fn on_margin(&mut self, tick: u64, margin: i8) {
         self.received = self.received.max(tick.checked_add_signed(i64::from(margin)));

@@ -125,5 +125,6 @@ pub use inputs::REPEATS;
 pub use interpolation::Pose;
 pub use netcode::client::ClientState;
 pub use netcode::keys::KeyLimits;
+pub use netcode::message::Welcome;
 pub use netcode::stats::Quality;
 pub use stats::Stats;

@@ -8,7 +8,7 @@ use netcode::channel::{EVENT, SESSION, SNAPSHOT};
 use netcode::connection::AckTiming;
 use netcode::features::Features;
 use netcode::handshake::Accepted;
-use netcode::message::Message;
+use netcode::message::{Message, Welcome};
 use netcode::snapshot::{self, Limits, MAX_AGE, View};
 use sim::config::{MAX_RATE_HZ, MIN_RATE_HZ};
 use sim::event::What;
@@ -214,32 +214,12 @@ impl Session {
 
     fn on_session(&mut self, bytes: &[u8], config: &Config) -> Result<(), Closing> {
         match Message::decode(bytes) {
-            Ok(Message::Welcome {
-                entity,
-                zone,
-                map_seed,
-                aoi_radius_m,
-                half_extent_m,
-                boxes,
-                gates,
-                ramps,
-                rules,
-            }) => {
+            Ok(Message::Welcome(welcome)) => {
+                let Welcome { half_extent_m, boxes, gates, ramps, .. } = welcome;
                 let map = MapConfig { half_extent_m, boxes, gates, ramps };
-                if let (Some(entity), Ok(())) = (EntityId::from_raw(entity), map.validate()) {
-                    let welcome = Event::Welcome {
-                        entity,
-                        zone,
-                        map_seed,
-                        aoi_radius_m,
-                        half_extent_m,
-                        boxes,
-                        gates,
-                        ramps,
-                        rules,
-                    };
-                    self.events.push_back(welcome);
-                    return self.enter(entity, map_seed, map, rules, config);
+                if let (Some(entity), Ok(())) = (EntityId::from_raw(welcome.entity), map.validate()) {
+                    self.events.push_back(Event::Welcome(welcome));
+                    return self.enter(entity, welcome.map_seed, map, welcome.rules, config);
                 }
             }
             Ok(Message::Notice { text }) => {

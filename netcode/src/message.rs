@@ -29,30 +29,34 @@ const TABLES_READY: u8 = 4;
 /// Bytes of a Welcome after its kind.
 const WELCOME_BYTES: usize = 4 + 4 + 8 + 2 + 2 + 4 + 4 + 4 + 8;
 
+/// What a player is told of the world that it comes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The entity that the player controls.
+    pub entity: u32,
+    /// The zone.
+    pub zone: u32,
+    /// From which the client generates the zone's map.
+    pub map_seed: u64,
+    /// Within this distance the player is told of other entities, in metres.
+    pub aoi_radius_m: u16,
+    /// The map reaches that far from its middle along x and z, in metres.
+    pub half_extent_m: u16,
+    /// How many boxes stand on the map.
+    pub boxes: u32,
+    /// How many gates slide on it.
+    pub gates: u32,
+    /// How many ramps lie on it.
+    pub ramps: u32,
+    /// Hash of the rulebook that the zone plays by.
+    pub rules: u64,
+}
+
 /// A session message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// The player is in the world.
-    Welcome {
-        /// The entity that the player controls.
-        entity: u32,
-        /// The zone.
-        zone: u32,
-        /// From which the client generates the zone's map.
-        map_seed: u64,
-        /// Within this distance the player is told of other entities, in metres.
-        aoi_radius_m: u16,
-        /// The map reaches that far from its middle along x and z, in metres.
-        half_extent_m: u16,
-        /// How many boxes stand on the map.
-        boxes: u32,
-        /// How many gates slide on it.
-        gates: u32,
-        /// How many ramps lie on it.
-        ramps: u32,
-        /// Hash of the rulebook that the zone plays by.
-        rules: u64,
-    },
+    Welcome(Welcome),
     /// A line for the player to read.
     Notice {
         /// The line, at most [`MAX_NOTICE_BYTES`].
@@ -97,7 +101,9 @@ impl<'a> Message<'a> {
     /// If a text is too long, or `out` too short; [`MAX_MESSAGE_BYTES`] always do.
     pub fn encode(&self, out: &mut [u8]) -> usize {
         match *self {
-            Self::Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules } => {
+            Self::Welcome(welcome) => {
+                let Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules } =
+                    welcome;
                 let body = &mut out[..1 + WELCOME_BYTES];
                 body[0] = WELCOME;
                 body[1..5].copy_from_slice(&entity.to_le_bytes());
@@ -169,7 +175,7 @@ impl<'a> Message<'a> {
         let (gates, body) = body.split_first_chunk()?;
         let (ramps, body) = body.split_first_chunk()?;
         let (rules, rest) = body.split_first_chunk()?;
-        rest.is_empty().then_some(Self::Welcome {
+        rest.is_empty().then_some(Self::Welcome(Welcome {
             entity: u32::from_le_bytes(*entity),
             zone: u32::from_le_bytes(*zone),
             map_seed: u64::from_le_bytes(*map_seed),
@@ -179,7 +185,7 @@ impl<'a> Message<'a> {
             gates: u32::from_le_bytes(*gates),
             ramps: u32::from_le_bytes(*ramps),
             rules: u64::from_le_bytes(*rules),
-        })
+        }))
     }
 }
 
@@ -187,7 +193,7 @@ impl<'a> Message<'a> {
 mod tests {
     use super::*;
 
-    const HELLO: Message<'_> = Message::Welcome {
+    const HELLO: Message<'_> = Message::Welcome(Welcome {
         entity: 1,
         zone: 2,
         map_seed: 3 << 40,
@@ -197,7 +203,7 @@ mod tests {
         gates: 5,
         ramps: 6 << 8,
         rules: 7 << 56,
-    };
+    });
 
     fn encoded(message: &Message<'_>) -> Vec<u8> {
         let mut out = [0xee; MAX_MESSAGE_BYTES];

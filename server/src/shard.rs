@@ -18,7 +18,7 @@ use netcode::crypto::{ClusterKey, CookieKey, Entropy};
 use netcode::error::CloseReason;
 use netcode::features::Features;
 use netcode::input::{MAX_INPUTS, read_inputs};
-use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message};
+use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message, Welcome};
 use netcode::packet::ConnId;
 use netcode::rate::RateConfig;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
@@ -257,7 +257,7 @@ impl Shard {
                 let fresh = !core::mem::replace(&mut session.in_world, true);
                 self.players += u64::from(fresh);
                 self.replication.insert(conn.slot(), entity);
-                let welcome = Message::Welcome {
+                let welcome = Message::Welcome(Welcome {
                     entity: entity.raw(),
                     zone: self.config.zone,
                     map_seed: self.config.map_seed,
@@ -267,7 +267,7 @@ impl Shard {
                     gates: self.config.gates,
                     ramps: self.config.ramps,
                     rules: self.config.rules,
-                };
+                });
                 self.send_message(now, conn, &welcome);
             }
             ToShard::Refused { conn } => self.endpoint.close(now, conn, CloseReason::ZoneFull),

@@ -238,7 +238,7 @@ impl Player {
                     let stay = if churn { self.pilot.stay_ms() } else { None };
                     self.turn = stay.map_or(Time::NEVER, |ms| now + Duration::from_millis(ms));
                 }
-                Event::Welcome { .. } => self.welcomed = true,
+                Event::Welcome(_) => self.welcomed = true,
                 Event::Spawned { id, .. } => spawned.push(id),
                 Event::Game(event) => self.heard.push(event),
                 Event::Corrected { .. } => self.corrections += 1,

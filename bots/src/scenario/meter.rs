@@ -76,6 +76,7 @@ impl Meter {
         for seat in &rig.seats {
             let stats = seat.client.stats();
             outcome.inputs += stats.inputs;
+            outcome.joined += u64::from(seat.client.own().is_some());
             outcome.resyncs += stats.resyncs;
             outcome.corrections += stats.corrections;
             outcome.cuts += stats.cuts;

@@ -20,5 +20,5 @@ mod run;
 mod solo;
 
 pub use options::{Options, Scenario};
-pub use outcome::{CAPSULE_M, CONFIRMED, CheatRow, Outcome};
+pub use outcome::{CAPSULE_M, CONFIRMED, CheatRow, MARGIN, Outcome};
 pub use run::run;

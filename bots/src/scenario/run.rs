@@ -60,6 +60,7 @@ fn play<S: Script>(
     rig.run(options.seconds.into(), &mut script);
     let mut outcome = Outcome::new(options, rig.seats.len());
     finish(script, &rig, &mut outcome);
+    outcome.judge(options.scenario);
     Ok(outcome)
 }
 

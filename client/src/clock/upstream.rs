@@ -6,14 +6,18 @@
 //! with its jitter.
 //!
 //! Each packet repeats the inputs before. An input is late when all packets that hold it and leave early enough are lost,
-//! so their number follows the measured loss: the least `n` with `p^n <= 1e-6`. Where two are not enough, each packet is
-//! sent again half a tick later: that costs a packet of some 50 bytes, and halves how much earlier inputs must leave.
-//! At first a loss of 5 % is assumed; on a good path 2 seconds bring it below 1 %.
+//! so their number follows the measured loss: the least `n` whose `p^n` is one input in fourteen hours at most. Where two
+//! are not enough, each packet is sent again within the tick, where ticks are long up to twice: that costs packets of some
+//! 50 bytes, and inputs need to leave half or a third as much earlier.
+//!
+//! At first nothing is known, and being early costs little: a loss of 5 % is assumed (on a good path 2 seconds bring it
+//! below 1 %), and to what the round trip suggests and what has been measured comes a *doubt*, which fades within the first
+//! seconds of measuring, slowly enough that the pace of the inputs follows.
 
 use super::window::Window;
 
-/// An input may be late one time in a million.
-const LATE: f64 = 1e-6;
+/// So many inputs a second may be late: one in fourteen hours, or in a million ticks at 20 Hz.
+const LATE_PER_S: f64 = 2e-5;
 /// Below this loss two packets are enough.
 const RARE: f64 = 0.002;
 /// The loss assumed at first, the packets that this counts for, and the packets that the estimate looks back on.
@@ -22,8 +26,10 @@ const FIRST_PACKETS: f64 = 16.0;
 const MEMORY: f64 = 512.0;
 /// The most packets that one input is counted on.
 const MAX_PACKETS: u8 = 8;
-/// Up to this rate packets are sent twice where that helps; with faster ticks the next one is not far.
-const TWICE_UP_TO_HZ: u16 = 64;
+/// The most packets of one tick, and the least time between two, in microseconds: what is lost together is lost within some
+/// milliseconds.
+const MAX_COPIES: u8 = 3;
+const LEAST_GAP: f64 = 7500.0;
 /// What an input has in hand beyond what was measured, in microseconds and in ticks: the server's own time between taking
 /// the inputs and saying so.
 const SPARE_US: f64 = 3000.0;
@@ -31,22 +37,38 @@ const SPARE_TICKS: f64 = 0.05;
 /// The most jitter that is waited for, and the most that a caller who comes late is allowed for, in microseconds.
 const MAX_JITTER: f64 = 250_000.0;
 const MAX_LAG: f64 = 250_000.0;
-/// Measurements replace what the round trip suggests when there are so many.
-const SETTLED: usize = 8;
+/// What is allowed at first for jitter that has not shown yet, in microseconds and in ticks at most (at 128 Hz the server
+/// takes nothing that is more than 250 ms early), and how long after the first measurement it is gone, in microseconds: it
+/// falls by 2 %, less than the pace of the inputs may change.
+///
+/// With 30 ms of jitter either way and a loss of 5 % no input of the first seconds was late in 4,000 joins at 20 to 128 Hz;
+/// with 60 ms of doubt some were in 4 of them, with 20 ms in 216.
+const DOUBT: f64 = 80_000.0;
+const DOUBT_TICKS: f64 = 8.0;
+const DOUBTFUL: f64 = 4_000_000.0;
 /// What a late input adds in ticks, per tick that it was late; at most; and what each snapshot takes off again.
 const RAISE: f64 = 0.5;
 const RAISE_LIMIT: f64 = 2.0;
 const LOWER: f64 = 0.0025;
 
+/// The doubt at first, in microseconds.
+fn doubt(period: f64) -> f64 {
+    DOUBT.min(DOUBT_TICKS * period)
+}
+
 /// See the module's documentation.
 #[derive(Clone, Debug)]
 pub(super) struct Upstream {
     period: f64,
-    may_double: bool,
+    /// Packets of a tick, where two ticks' are not enough.
+    most_copies: u8,
     /// Arrival at the server minus sending, by the server's ticks and the client's clock, in microseconds.
     ways: Window,
     /// How late the caller comes to what is due, in microseconds.
     lags: Window,
+    /// When the way was first measured, and what is allowed for its not being known well yet.
+    measured_at: Option<f64>,
+    doubt: f64,
     loss: f64,
     counted: f64,
     settled: (u64, u64),
@@ -56,12 +78,14 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub fn new(period: f64, rate: u16) -> Self {
+    pub fn new(period: f64) -> Self {
         let mut new = Self {
             period,
-            may_double: rate <= TWICE_UP_TO_HZ,
+            most_copies: ((period / LEAST_GAP) as u8).clamp(1, MAX_COPIES),
             ways: Window::new(),
             lags: Window::new(),
+            measured_at: None,
+            doubt: doubt(period),
             loss: FIRST_LOSS,
             counted: FIRST_PACKETS,
             settled: (0, 0),
@@ -72,14 +96,16 @@ impl Upstream {
         new
     }
 
-    /// A packet arrived by the server's ticks that much after it was sent by the client's clock.
-    pub fn on_arrival(&mut self, way: f64) {
-        self.ways.push(way);
+    /// A packet arrived by the server's ticks that much after it was sent by the client's clock, as is known at `now`.
+    pub fn on_arrival(&mut self, now: f64, way: f64) {
+        self.ways.push(now, way);
+        let since = now - *self.measured_at.get_or_insert(now);
+        self.doubt = doubt(self.period) * (1.0 - since / DOUBTFUL).max(0.0);
     }
 
     /// The caller came that late to an input that was due.
-    pub fn on_lag(&mut self, lag: f64) {
-        self.lags.push(lag.clamp(0.0, MAX_LAG));
+    pub fn on_lag(&mut self, now: f64, lag: f64) {
+        self.lags.push(now, lag.clamp(0.0, MAX_LAG));
     }
 
     /// So many packets were acknowledged and lost by now, since the start.
@@ -105,8 +131,9 @@ impl Upstream {
 
     /// On how many packets one input must be able to count.
     fn count_on(&mut self) {
+        let late = LATE_PER_S * self.period / 1e6;
         let enough = |packets: u8, loss: f64| {
-            if packets == 2 { loss <= RARE } else { (0..packets).fold(1.0, |all, _| all * loss) <= LATE }
+            if packets == 2 { loss <= RARE } else { (0..packets).fold(1.0, |all, _| all * loss) <= late }
         };
         let needed = |loss: f64| (2..MAX_PACKETS).find(|packets| enough(*packets, loss)).unwrap_or(MAX_PACKETS);
         let now = needed(self.loss);
@@ -116,26 +143,26 @@ impl Upstream {
         }
     }
 
-    /// Whether each packet is sent again half a tick later.
-    pub const fn doubles(&self) -> bool {
-        self.may_double && self.packets > 2
+    /// How many packets of each tick are sent, evenly over it.
+    pub const fn copies(&self) -> u8 {
+        if self.packets > 2 { self.most_copies } else { 1 }
     }
 
     /// By how many ticks the first packet must leave before the last one that may.
     fn spread(&self) -> f64 {
-        f64::from(self.packets.saturating_sub(1)) / if self.doubles() { 2.0 } else { 1.0 }
+        f64::from(self.packets.saturating_sub(1)) / f64::from(self.copies())
     }
 
     /// What to add to the client's clock for the time by the server's ticks that an input which leaves now is in time for,
     /// in microseconds; `guess` is the way as the round trip suggests it.
     pub fn lead(&self, guess: f64) -> f64 {
         let slowest = match (self.ways.high(1), self.ways.low()) {
-            (Some(high), Some(low)) if self.ways.len() >= SETTLED => high.min(low + MAX_JITTER),
+            (Some(high), Some(low)) if self.doubt == 0.0 => high.min(low + MAX_JITTER),
             (Some(high), _) => high.max(guess),
             _ => guess,
         };
         let lag = self.lags.high(1).unwrap_or(0.0);
-        slowest + lag + SPARE_US + (SPARE_TICKS + self.spread() + self.extra) * self.period
+        slowest + self.doubt + lag + SPARE_US + (SPARE_TICKS + self.spread() + self.extra) * self.period
     }
 
     /// The jitter of the way, in microseconds.
@@ -153,10 +180,19 @@ mod tests {
 
     /// After two thousand packets of which a little less than that share was lost, evenly.
     fn after_loss(rate: u16, percent: u64) -> Upstream {
-        let mut upstream = Upstream::new(1e6 / f64::from(rate), rate);
+        let mut upstream = Upstream::new(1e6 / f64::from(rate));
         for packet in 1..=2000 {
             let lost = packet * percent / 110;
             upstream.on_settled(packet - lost, lost);
+        }
+        upstream
+    }
+
+    /// The same, when doubt is over: the way takes nothing, without jitter.
+    fn calm() -> Upstream {
+        let mut upstream = after_loss(20, 0);
+        for second in 0..=4 {
+            upstream.on_arrival(f64::from(second) * 1e6, 0.0);
         }
         upstream
     }
@@ -166,49 +202,67 @@ mod tests {
         let packets = |percent| after_loss(20, percent).packets;
         assert_eq!([0, 2, 4, 7, 20, 60].map(packets), [2, 4, 5, 6, 8, 8]);
         assert_eq!(after_loss(20, 0).spread(), 1.0);
-        assert_eq!(after_loss(20, 5).spread(), 2.0, "sent twice a tick");
-        assert_eq!(after_loss(128, 5).spread(), 4.0, "ticks are short enough");
+        let spread = |rate| (after_loss(rate, 5).spread() * 6.0).round() as u8;
+        assert_eq!([20, 30, 40, 60, 64, 128].map(spread), [8, 8, 8, 12, 12, 30], "sent thrice a tick, twice, once");
     }
 
     #[test]
     fn it_starts_careful_and_comes_down_within_seconds() {
-        let mut upstream = Upstream::new(PERIOD, 20);
-        assert_eq!(upstream.spread(), 2.0);
+        let mut upstream = Upstream::new(PERIOD);
+        assert_eq!((upstream.packets, upstream.copies()), (5, 3));
         upstream.on_settled(80, 0);
-        assert_eq!((upstream.spread(), upstream.doubles()), (1.0, true));
+        assert_eq!((upstream.packets, upstream.copies()), (3, 3));
         upstream.on_settled(500, 0);
-        assert_eq!((upstream.spread(), upstream.doubles()), (1.0, false));
+        assert_eq!((upstream.packets, upstream.copies()), (2, 1));
+    }
+
+    #[test]
+    fn doubt_fades_with_the_time_of_measuring_slower_than_inputs_may_follow() {
+        for rate in [20, 60, 128] {
+            let mut upstream = after_loss(rate, 0);
+            let (guessed, mut before) = (upstream.lead(5000.0), upstream.lead(0.0));
+            assert_eq!(guessed, before + 5000.0);
+            for tick in 0..i32::from(rate) * 5 {
+                let now = f64::from(tick) * 1e6 / f64::from(rate);
+                upstream.on_arrival(9e6 + now, 0.0);
+                let lead = upstream.lead(0.0);
+                assert!(lead <= before && before - lead < 0.03e6 / f64::from(rate), "{rate} Hz: {before} {lead}");
+                before = lead;
+            }
+            assert!((guessed - 5000.0 - before - doubt(upstream.period)).abs() < 1.0);
+            assert_eq!(upstream.lead(1e9), before, "nobody asks for guesses any more");
+        }
     }
 
     #[test]
     fn the_lead_is_the_slow_ways_but_not_the_slowest() {
         let mut upstream = after_loss(20, 0);
         let spare = SPARE_US + (1.0 + SPARE_TICKS) * PERIOD;
-        assert_eq!(upstream.lead(-7.0), spare - 7.0, "nothing is known yet");
+        assert_eq!(upstream.lead(-7.0), spare + DOUBT - 7.0, "nothing is known yet");
         for i in 0..100 {
-            upstream.on_arrival(1000.0 + f64::from(i % 10) * 100.0);
+            upstream.on_arrival(f64::from(i) * PERIOD, 1000.0 + f64::from(i % 10) * 100.0);
         }
-        upstream.on_arrival(90_000.0);
+        upstream.on_arrival(100.0 * PERIOD, 90_000.0);
         assert_eq!(upstream.lead(0.0), spare + 1900.0);
         assert_eq!(upstream.jitter(), 900.0);
-        upstream.on_arrival(900_000.0);
-        upstream.on_arrival(900_000.0);
+        upstream.on_arrival(101.0 * PERIOD, 900_000.0);
+        upstream.on_arrival(102.0 * PERIOD, 900_000.0);
         assert_eq!(upstream.lead(0.0), spare + 1000.0 + MAX_JITTER, "there is a limit to patience");
     }
 
     #[test]
     fn who_calls_late_leaves_earlier() {
-        let mut upstream = after_loss(20, 0);
+        let mut upstream = calm();
         let calm = upstream.lead(0.0);
-        for _ in 0..10 {
-            upstream.on_lag(16_000.0);
+        for tick in 0..10 {
+            upstream.on_lag(f64::from(tick) * PERIOD, 16_000.0);
         }
         assert_eq!(upstream.lead(0.0), calm + 16_000.0);
     }
 
     #[test]
     fn late_inputs_make_it_leave_earlier_for_a_while() {
-        let mut upstream = after_loss(20, 0);
+        let mut upstream = calm();
         let calm = upstream.lead(0.0);
         upstream.on_margin(-2.0);
         assert!((upstream.lead(0.0) - calm - PERIOD).abs() < 1.0);

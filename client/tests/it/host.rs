@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netcode::message::Message;
+use netcode::message::{Message, Welcome};
 use sim::schema::PLAYER;
 use sim::{EntityId, Input, MapConfig, World, WorldConfig};
 
@@ -45,7 +45,7 @@ impl Host {
 
     pub fn welcome(&self) -> Message<'static> {
         let WorldConfig { seed, map, .. } = *self.world.config();
-        Message::Welcome {
+        Message::Welcome(Welcome {
             entity: self.own.raw(),
             zone: 1,
             map_seed: seed,
@@ -55,7 +55,7 @@ impl Host {
             gates: map.gates,
             ramps: map.ramps,
             rules: self.world.ground().book.hash(),
-        }
+        })
     }
 
     /// Makes the next tick, with what has come of the client.

@@ -4,7 +4,7 @@ use client::{Client, Config, Event, Unplayable};
 use netcode::channel::EVENT;
 use netcode::emulator::LinkConfig;
 use netcode::error::{CloseReason, DisconnectReason};
-use netcode::message::Message;
+use netcode::message::{Message, Welcome};
 use netcode::schema::{MAX_FIELDS, State};
 use proptest::prelude::*;
 use sim::game::Rulebook;
@@ -31,7 +31,7 @@ fn a_snapshot_that_does_not_decode_closes_the_connection() {
 
 #[test]
 fn an_unknown_session_message_and_an_impossible_entity_close_the_connection() {
-    let nobody = Message::Welcome {
+    let nobody = Message::Welcome(Welcome {
         entity: 0,
         zone: 0,
         map_seed: 0,
@@ -41,7 +41,7 @@ fn an_unknown_session_message_and_an_impossible_entity_close_the_connection() {
         gates: 0,
         ramps: 0,
         rules: 0,
-    };
+    });
     let mut bytes = [0; 300];
     let len = nobody.encode(&mut bytes);
     for message in [&[0xee, 1, 2][..], &[], &bytes[..len]] {
@@ -55,7 +55,7 @@ fn an_unknown_session_message_and_an_impossible_entity_close_the_connection() {
 }
 
 fn welcome() -> Message<'static> {
-    Message::Welcome {
+    Message::Welcome(Welcome {
         entity: 5 << 12 | 1,
         zone: 0,
         map_seed: 0,
@@ -65,7 +65,7 @@ fn welcome() -> Message<'static> {
         gates: 0,
         ramps: 0,
         rules: Rulebook::standard().hash(),
-    }
+    })
 }
 
 /// What becomes of a client that is welcomed like that.
@@ -93,21 +93,13 @@ fn an_event_that_is_none_closes_the_connection() {
 #[test]
 fn other_rules_and_a_map_too_full_are_left_with_the_reason_and_an_impossible_map_breaks_the_protocol() {
     assert_eq!(welcomed(&welcome()).ended, None);
-    let Message::Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules } =
+    let Message::Welcome(Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules }) =
         welcome()
     else {
         unreachable!()
     };
-    let with = |half_extent_m, boxes, rules| Message::Welcome {
-        entity,
-        zone,
-        map_seed,
-        aoi_radius_m,
-        half_extent_m,
-        boxes,
-        gates,
-        ramps,
-        rules,
+    let with = |half_extent_m, boxes, rules| {
+        Message::Welcome(Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules })
     };
     let others = Unplayable::Rules { theirs: rules + 1, ours: rules };
     let full = Unplayable::Map { solids: 65_537, most: 65_536 };

@@ -17,7 +17,7 @@ use netcode::features::Features;
 use netcode::frame::{Frame, Parsed, write_snapshot_head};
 use netcode::handshake::{Accepted, HELLO_BYTES};
 use netcode::input::read_inputs;
-use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message};
+use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message, Welcome};
 use netcode::packet::{C2S_HEADER, ConnId, Direction, Header as PacketHeader, MAX_DATAGRAM, Preamble, S2C_HEADER};
 use netcode::rng::Rng;
 use netcode::snapshot::compact::Tables;
@@ -370,7 +370,7 @@ impl World {
             assert!(self.over.is_none(), "{event:?} after the end");
             match event {
                 Event::Connected { .. } => panic!("connected twice"),
-                Event::Welcome { .. } => reach(Feature::Welcomed),
+                Event::Welcome(_) => reach(Feature::Welcomed),
                 Event::Unplayable(_) => reach(Feature::Unplayable),
                 Event::Fired { .. } => reach(Feature::Fired),
                 Event::Corrected { metres } => {
@@ -459,16 +459,18 @@ pub fn seeds() -> Vec<Vec<u8>> {
     };
     let tick = |script: Script, count: u8, margin: i8, op: u8| tick_in(2, script, count, margin, op);
     let stream = |script: Script| (0..12u8).fold(script, |script, at| tick(script, 1 + at % 5, 1, at & 3));
-    let welcome_of = |entity, rules| Message::Welcome {
-        entity,
-        zone: 1,
-        map_seed: 2,
-        aoi_radius_m: 64,
-        half_extent_m: 100,
-        boxes: 3,
-        gates: 4,
-        ramps: 5,
-        rules,
+    let welcome_of = |entity, rules| {
+        Message::Welcome(Welcome {
+            entity,
+            zone: 1,
+            map_seed: 2,
+            aoi_radius_m: 64,
+            half_extent_m: 100,
+            boxes: 3,
+            gates: 4,
+            ramps: 5,
+            rules,
+        })
     };
     let book = Rulebook::standard().hash();
     let (welcome, nobody) = (welcome_of(1, book), welcome_of(0, book));

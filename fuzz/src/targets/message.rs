@@ -1,6 +1,6 @@
 //! Session messages: whatever decodes encodes to the same bytes.
 
-use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message, MessageError};
+use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message, MessageError, Welcome};
 
 use crate::features;
 
@@ -33,7 +33,7 @@ fn encodes_back(input: &[u8]) -> Option<bool> {
     match Message::decode(input) {
         Ok(message) => {
             reach(match message {
-                Message::Welcome { .. } => Feature::Welcome,
+                Message::Welcome(_) => Feature::Welcome,
                 Message::Notice { .. } => Feature::Notice,
                 Message::Tables { .. } => Feature::Tables,
                 Message::TablesReady { .. } => Feature::TablesReady,
@@ -57,7 +57,7 @@ fn encodes_back(input: &[u8]) -> Option<bool> {
 pub fn seeds() -> Vec<Vec<u8>> {
     let long = "x".repeat(256);
     let messages = [
-        Message::Welcome {
+        Message::Welcome(Welcome {
             entity: 0x1001,
             zone: 1,
             map_seed: 0x0123_4567_89ab_cdef,
@@ -67,8 +67,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
             gates: 20,
             ramps: 30,
             rules: 0xfedc_ba98_7654_3210,
-        },
-        Message::Welcome {
+        }),
+        Message::Welcome(Welcome {
             entity: u32::MAX,
             zone: 0,
             map_seed: 0,
@@ -78,7 +78,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             gates: 0,
             ramps: u32::MAX,
             rules: 0,
-        },
+        }),
         Message::Notice { text: "" },
         Message::Notice { text: "the server restarts in 5 minutes" },
         Message::Notice { text: "aé€𝄞" },

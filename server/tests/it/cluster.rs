@@ -10,7 +10,7 @@ use netcode::channel::{EVENT, INPUT, SESSION, SNAPSHOT};
 use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent};
 use netcode::crypto::{ClusterKey, CookieKey, Entropy as _, OsEntropy, Psk};
 use netcode::input::write_inputs;
-use netcode::message::Message;
+use netcode::message::{Message, Welcome};
 use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::rng::Rng;
 use netcode::server::SingleUse;
@@ -115,7 +115,7 @@ impl Player {
                     self.offset_ms = self.offset_ms.max((tick * TICK_MS) as i64 - ms(now) as i64);
                 }
                 ClientEvent::Message { channel: SESSION, bytes, .. } => {
-                    if let Ok(Message::Welcome { entity, .. }) = Message::decode(bytes) {
+                    if let Ok(Message::Welcome(Welcome { entity, .. })) = Message::decode(bytes) {
                         self.entity = EntityId::from_raw(entity);
                     }
                 }

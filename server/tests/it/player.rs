@@ -64,7 +64,7 @@ impl Player {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 ClientEvent::Message { channel: SESSION, bytes, .. } => {
-                    self.welcomed |= matches!(Message::decode(bytes), Ok(Message::Welcome { .. }));
+                    self.welcomed |= matches!(Message::decode(bytes), Ok(Message::Welcome(_)));
                 }
                 ClientEvent::Message { channel: SNAPSHOT, .. } => self.snapshots += 1,
                 ClientEvent::Disconnected(reason) => self.ended = Some(reason),

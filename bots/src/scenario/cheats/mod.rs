@@ -104,6 +104,7 @@ impl Contest {
         let honest: Vec<&Gains> =
             self.members.iter().filter(|member| member.cheat.is_none()).map(|member| &member.gains).collect();
         outcome.honest_noise = gains::noise(&honest, PAIRS, Cheat::ALL.len(), &mut self.noise);
+        outcome.honest_noise_p99 = gains::noise_p99(&honest, PAIRS, Cheat::ALL.len(), &mut self.noise);
         outcome.too_fast = self.too_fast;
     }
 
@@ -144,8 +145,8 @@ impl Script for Contest {
 
     fn hear(&mut self, _scene: &Scene<'_>, seat: &Seat, event: &Event) {
         self.meter.hear(event);
-        if let (Event::Welcome { entity, .. }, Some(member)) = (event, self.members.get_mut(seat.index)) {
-            member.entity = Some(*entity);
+        if let (Event::Welcome(_), Some(member)) = (event, self.members.get_mut(seat.index)) {
+            member.entity = seat.client.own();
         }
     }
 

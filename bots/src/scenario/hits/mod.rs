@@ -12,7 +12,7 @@ use sim::game::rulebook::Rulebook;
 use sim::input::FIRE;
 use sim::{EntityId, Frame, Input};
 
-use super::meter::{Meter, round};
+use super::meter::{Meter, quantile, round};
 use super::options::Options;
 use super::outcome::Outcome;
 use super::rig::{Rig, Scene, Script, Seat};
@@ -30,6 +30,9 @@ const HIDDEN: f64 = 0.3;
 const LONGEST_AIM: u64 = 60;
 /// The limit of rewinding that shots are sorted by where there is no rewinding, in milliseconds.
 const USUAL_WINDOW_MS: f64 = 250.0;
+
+/// Delays that are kept for the median: of more, only the first ones have a rank.
+const MAX_DELAYS: usize = 1 << 20;
 
 /// A shot that the server has not answered yet.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +66,8 @@ pub(super) struct Range {
     tick_ms: f64,
     counts: Outcome,
     rewound: (u64, u64),
+    /// How far behind their inputs' ticks shots saw the others, in milliseconds.
+    delays: Vec<f32>,
     bodies: Vec<Shown>,
 }
 
@@ -100,6 +105,7 @@ impl Range {
             tick_ms: 1000.0 / f64::from(options.rate_hz.max(1)),
             counts: Outcome::default(),
             rewound: (0, 0),
+            delays: Vec::new(),
             bodies: Vec::new(),
         }
     }
@@ -124,7 +130,11 @@ impl Range {
     fn fired(&mut self, seat: usize, tick: u64, ordinal: u8) {
         let Some(marksman) = self.marksmen.get_mut(seat) else { return };
         let Some((aimed, render)) = marksman.aimed else { return };
-        let inside = (tick as f64 - render) * self.tick_ms <= self.window_ms;
+        let delay = (tick as f64 - render) * self.tick_ms;
+        let inside = delay <= self.window_ms;
+        if self.delays.len() < MAX_DELAYS {
+            self.delays.push(delay as f32);
+        }
         marksman.pending.insert((tick, ordinal), Pending { aimed, inside });
         self.counts.shots_inside += u64::from(inside);
         self.counts.walled += u64::from(inside && matches!(aimed.sight, Sight::Walled { .. }));
@@ -150,7 +160,7 @@ impl Range {
             Sight::Hits(seen) if target == Some(seen) => {
                 *(if pending.inside { &mut counts.hits_confirmed } else { &mut counts.outside_confirmed }) += 1;
             }
-            Sight::Hits(_) => {}
+            Sight::Hits(_) => counts.hits_refused_guessed += u64::from(pending.inside && pending.aimed.guessed),
             Sight::Walled { firm } => {
                 let through = u64::from(firm && target == Some(pending.aimed.target));
                 *(if pending.inside { &mut counts.through_walls } else { &mut counts.outside_through_walls }) +=
@@ -160,9 +170,11 @@ impl Range {
         }
     }
 
-    pub(super) fn finish(self, rig: &Rig, outcome: &mut Outcome) {
-        self.meter.finish(rig, outcome);
-        let Self { counts, rewound, marksmen, .. } = self;
+    pub(super) fn finish(mut self, rig: &Rig, outcome: &mut Outcome) {
+        self.delays.sort_unstable_by(f32::total_cmp);
+        outcome.shot_delay_ms_p50 = round(quantile(&self.delays, 0.5).into());
+        let Self { meter, counts, rewound, marksmen, .. } = self;
+        meter.finish(rig, outcome);
         // What is still under way was not refused.
         let open = |inside: bool| {
             let all = marksmen.iter().flat_map(|marksman| marksman.pending.iter());
@@ -175,6 +187,7 @@ impl Range {
         outcome.hits_seen = counts.hits_seen - open(true);
         outcome.hits_confirmed = counts.hits_confirmed;
         outcome.hits_refused = outcome.hits_seen.saturating_sub(outcome.hits_confirmed);
+        outcome.hits_refused_guessed = counts.hits_refused_guessed;
         outcome.hits_share = outcome.hits_confirmed as f64 / outcome.hits_seen.max(1) as f64;
         outcome.hits_unseen = counts.hits_unseen;
         outcome.outside_seen = counts.outside_seen - open(false);
@@ -213,7 +226,7 @@ impl Script for Range {
     fn hear(&mut self, _scene: &Scene<'_>, seat: &Seat, event: &Event) {
         self.meter.hear(event);
         match event {
-            Event::Welcome { entity, .. } if seat.index >= SHOOTERS => self.targets.push(*entity),
+            Event::Welcome(_) if seat.index >= SHOOTERS => self.targets.extend(seat.client.own()),
             Event::Fired { tick, ordinal, .. } => self.fired(seat.index, *tick, *ordinal),
             Event::Game(event) => self.judge(seat.index, event),
             _ => {}

@@ -56,6 +56,8 @@ pub(super) struct Aimed {
     pub yaw: u16,
     pub pitch: i16,
     pub sight: Sight,
+    /// The target is shown where it is guessed to be.
+    pub guessed: bool,
 }
 
 impl Screen<'_> {
@@ -63,7 +65,7 @@ impl Screen<'_> {
     pub(super) fn aim(&self, target: &Shown) -> Aimed {
         let [x, y, z] = target.feet;
         let (yaw, pitch) = toward(self.eye, [x, y + MIDDLE_M, z]);
-        Aimed { target: target.id, yaw, pitch, sight: self.sight(target, yaw, pitch) }
+        Aimed { target: target.id, yaw, pitch, sight: self.sight(target, yaw, pitch), guessed: target.starved }
     }
 
     fn sight(&self, target: &Shown, yaw: u16, pitch: i16) -> Sight {

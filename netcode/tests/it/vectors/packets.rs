@@ -6,7 +6,7 @@ use netcode::error::CloseReason;
 use netcode::features::Features;
 use netcode::frame::{Control, Frame, Head, Parsed, write_control, write_message, write_snapshot_head};
 use netcode::input::{read_inputs, write_inputs};
-use netcode::message::{MAX_MESSAGE_BYTES, Message};
+use netcode::message::{MAX_MESSAGE_BYTES, Message, Welcome};
 use netcode::packet::{AckBlock, Direction, Header, MAX_DATAGRAM, Preamble};
 use netcode::schema::{Field, State};
 use netcode::seq::{expand16, low16};
@@ -401,7 +401,8 @@ fn lavish_groups(input: &State) -> Vec<(u64, u32)> {
 pub fn messages() -> Value {
     let (entity, zone, map_seed, aoi_radius_m) = (0x0010_0005, 1, 0x0123_4567_89ab_cdef, 80);
     let (half_extent_m, boxes, gates, ramps, rules) = (500, 4000, 0x0203_0405, 0x1234, 0xfedc_ba98_7654_3210);
-    let welcome = Message::Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules };
+    let welcome =
+        Message::Welcome(Welcome { entity, zone, map_seed, aoi_radius_m, half_extent_m, boxes, gates, ramps, rules });
     let notice = Message::Notice { text: "Grüße" };
     let part = [0xab, 0xcd, 0xef];
     let tables = Message::Tables { version: 7, part: 1, last: 2, bytes: &part };
