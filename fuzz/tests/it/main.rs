@@ -33,7 +33,7 @@ macro_rules! each {
     };
 }
 
-each! { bits replay message input packet delivery recovery clock snapshot compact bodies token hello accept session client }
+each! { bits replay message input packet delivery recovery clock snapshot compact bodies recording token hello accept session client }
 
 #[test]
 fn an_inverted_check_is_caught() {
