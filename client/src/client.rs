@@ -110,9 +110,9 @@ impl Client {
     /// server is known to have heard of this player, since it believes nobody to have seen what it does not know to have
     /// arrived. `view` and `instant` are the SDK's, whatever they are here.
     pub fn set_intent_at(&mut self, now: Time, intent: Input) {
-        let Session { clock, body, extrapolate, stats, .. } = &self.session;
+        let Session { clock, body, horizon, stats, .. } = &self.session;
         // Nobody is shown farther ahead of what is known.
-        let limit = stats.newest.map(|newest| newest as f64 + extrapolate);
+        let limit = stats.newest.map(|newest| newest as f64 + horizon.silent);
         let others = clock.render_tick(now).zip(limit).map(|(tick, limit)| tick.min(limit));
         let seen = Seen { others, head: body.prediction().head(), share: clock.share(now) };
         self.wanted = Wanted::Intent(intent.clamped(), Some(seen));
@@ -302,7 +302,7 @@ impl Client {
     /// [`projectiles`](Self::projectiles).
     #[must_use]
     pub fn interpolate(&self, now: Time, id: u32) -> Option<Pose> {
-        interpolation::pose(&self.session.view.entity(id)?, self.render_tick(now)?, self.session.extrapolate)
+        interpolation::pose(&self.session.view.entity(id)?, self.render_tick(now)?, &self.session.horizon)
     }
 
     /// Counters and measurements.

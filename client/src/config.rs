@@ -26,9 +26,13 @@ pub struct Config {
     /// How far back courses are kept for [`interpolate`](crate::Client::interpolate). Default 400 ms; at most 63
     /// ticks are kept, whatever the rate.
     pub keep: Duration,
-    /// For how long [`interpolate`](crate::Client::interpolate) moves an entity on as guessed when nothing is known of it any
-    /// more, before it stands. Default 250 ms.
+    /// For how long [`interpolate`](crate::Client::interpolate) moves an entity on as guessed when no more snapshots come,
+    /// before it stands. Default 250 ms.
     pub extrapolate: Duration,
+    /// Within how long the server tells who left its course, also in a crowd, which bounds for how long
+    /// [`interpolate`](crate::Client::interpolate) doubts the course of an entity that is not mentioned
+    /// ([`Horizon`](crate::Horizon)). Default 1 s, as long as this server takes where nothing is lost.
+    pub told: Duration,
     /// The rules that the game is played by: what is predicted follows them, and a server that plays by others is left
     /// ([`Event::Unplayable`](crate::Event::Unplayable)). Default: those of the shipped game.
     pub book: Arc<Rulebook>,
@@ -47,6 +51,7 @@ impl Default for Config {
             max_entities: netcode::snapshot::MAX_SLOTS,
             keep: Duration::from_millis(400),
             extrapolate: Duration::from_millis(250),
+            told: Duration::from_secs(1),
             book: Rulebook::standard(),
             max_solids: 1 << 16,
         }

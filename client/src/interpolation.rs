@@ -11,9 +11,36 @@ pub struct Pose {
     pub position: [f32; 3],
     /// View direction around y in radians, in [0, tau): 0 looks along +z, a quarter turn along +x.
     pub yaw: f32,
-    /// Nothing is known of that moment, nor of the tick before: the pose is a guess, for
-    /// [`Config::extrapolate`](crate::Config::extrapolate) along the newest course, then it stands until news arrives.
+    /// Nothing is known of that moment, nor of the tick before: the pose is a guess along the newest course, as far as the
+    /// [`Horizon`] lets it, then it stands until news arrives.
     pub starved: bool,
+}
+
+/// How far an entity is shown on its newest course beyond what is known of it.
+///
+/// Where no snapshots come, it goes on for a moment and then stands. Where snapshots come that say nothing of it (in a
+/// crowd, or cut to their budget), it is still on that course or has left it a moment ago, since it would have been told
+/// otherwise. It may be anywhere between: so it goes on at half its pace until it would have been told, and from then on
+/// a half faster until it is where its course has it. That stands nobody still, and takes nobody far astray.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Horizon {
+    /// The tick of the newest snapshot.
+    pub newest: u64,
+    /// For how many ticks it goes on at its full pace: [`Config::extrapolate`](crate::Config::extrapolate).
+    pub silent: f64,
+    /// Within how many ticks the server tells who left its course: [`Config::told`](crate::Config::told).
+    pub told: f64,
+}
+
+impl Horizon {
+    /// The moment of its course that an entity is shown at, at `tick`, of which nothing is known after the tick `until`.
+    fn shown(&self, until: f64, tick: f64) -> f64 {
+        let beyond = tick - until;
+        let doubtful = (beyond - self.silent).clamp(0.0, (self.told - self.silent).max(0.0));
+        let certain = (beyond - self.told.max(self.silent)).max(0.0);
+        let behind = (doubtful - certain).max(0.0) / 2.0;
+        (tick - behind).min(self.newest as f64 + self.silent)
+    }
 }
 
 impl Pose {
@@ -38,14 +65,15 @@ impl Pose {
     }
 }
 
-/// The pose of an entity at a tick with fraction; where nothing is known any more, a guess for at most `ahead` ticks.
-pub(crate) fn pose(entity: &Entity<'_>, tick: f64, ahead: f64) -> Option<Pose> {
+/// The pose of an entity at a tick with fraction; where nothing is known any more, a guess. `None` for one without courses.
+#[must_use]
+pub fn pose(entity: &Entity<'_>, tick: f64, horizon: &Horizon) -> Option<Pose> {
     let mut newer: Option<Row<'_>> = None;
     for row in entity.rows() {
         if row.from as f64 <= tick {
             let until = row.until as f64;
             let Some(next) = newer else {
-                let shown = tick.min(until + ahead);
+                let shown = horizon.shown(until, tick);
                 return Some(Pose { starved: until + 1.0 < tick, ..Pose::along(entity, &row, shown) });
             };
             if tick <= until {
@@ -77,7 +105,8 @@ mod tests {
     use sim::schema::{FLAGS, GROUNDED, PLAYER, SCHEMA, VX};
 
     const RATE: u16 = 20;
-    const AHEAD: f64 = 3.0;
+    const SILENT: f64 = 3.0;
+    const TOLD: f64 = 13.0;
     const ON_FOOT: i32 = GROUNDED;
 
     enum News {
@@ -130,9 +159,13 @@ mod tests {
 
     const NONE: State = [0; netcode::schema::MAX_FIELDS];
 
+    fn horizon(view: &View, silent: f64) -> Horizon {
+        Horizon { newest: view.tick().unwrap(), silent, told: TOLD }
+    }
+
     /// x and yaw in quanta, and whether it is starved.
     fn shown(view: &View, tick: f64) -> (f32, f32, bool) {
-        let pose = pose(&view.entity(1).unwrap(), tick, AHEAD).unwrap();
+        let pose = pose(&view.entity(1).unwrap(), tick, &horizon(view, SILENT)).unwrap();
         let yaw = pose.yaw / core::f32::consts::TAU * YAW_TURN as f32;
         (pose.position[0] * QUANTA_PER_M as f32, yaw, pose.starved)
     }
@@ -192,7 +225,33 @@ mod tests {
         assert_eq!(shown(&view, 13.0), (192.0, 0.0, true));
         assert_eq!(shown(&view, 15.0), (192.0, 0.0, true));
         let entity = view.entity(1).unwrap();
-        assert_eq!(pose(&entity, 15.0, 0.0).unwrap().position[0], 0.0, "not even for a moment");
+        assert_eq!(pose(&entity, 15.0, &horizon(&view, 0.0)).unwrap().position[0], 0.0, "not even for a moment");
+    }
+
+    #[test]
+    fn whom_incomplete_snapshots_leave_out_does_not_stand_still() {
+        // It stood after a quarter of a second, in crowds, while the server had it walk straight on, and then jumped.
+        let mut snapshots = vec![(10, Spawn, at(0, 320, 0))];
+        snapshots.extend((11..=60).map(|tick| (tick, Incomplete, NONE)));
+        let view = view(&snapshots);
+        let ticks = |tick: f64| shown(&view, tick).0 / 64.0;
+        assert_eq!(shown(&view, 11.0), (64.0, 0.0, false));
+        assert_eq!(shown(&view, 13.0), (3.0 * 64.0, 0.0, true), "no more than a guess");
+        assert_eq!(ticks(15.0), 4.0, "at half its pace while it may have turned");
+        assert_eq!(ticks(23.0), 8.0);
+        assert_eq!(ticks(25.0), 11.0, "and faster, as it has not");
+        assert_eq!((ticks(33.0), ticks(40.0)), (23.0, 30.0), "until it is where it is");
+        let paces = (40..200).map(|quarter| ticks(f64::from(quarter + 1) / 4.0) - ticks(f64::from(quarter) / 4.0));
+        assert!(paces.into_iter().all(|pace| (0.12..0.38).contains(&pace)), "nobody stands, nobody jumps");
+    }
+
+    #[test]
+    fn after_incomplete_snapshots_silence_still_stops_everybody() {
+        let view = view(&[(10, Spawn, at(0, 320, 0)), (14, Incomplete, NONE)]);
+        assert_eq!(shown(&view, 17.0).0, 5.0 * 64.0, "nothing is known of it since 10");
+        for tick in [21.0, 25.0, 90.0] {
+            assert_eq!(shown(&view, tick).0, (4.0 + SILENT as f32) * 64.0);
+        }
     }
 
     #[test]
@@ -208,7 +267,7 @@ mod tests {
     fn no_tick_is_too_odd_to_show() {
         let view = view(&[(10, Spawn, at(0, 320, 0)), (11, Nothing, NONE), (14, Spawn, at(0, -320, 0))]);
         for tick in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 1e300] {
-            let pose = pose(&view.entity(1).unwrap(), tick, AHEAD).unwrap();
+            let pose = pose(&view.entity(1).unwrap(), tick, &horizon(&view, SILENT)).unwrap();
             assert!(pose.position[0].is_finite() && pose.yaw.is_finite(), "{tick}");
         }
     }

@@ -122,7 +122,7 @@ pub use client::{Client, Projectile, Tap};
 pub use config::Config;
 pub use event::{Event, Unplayable};
 pub use inputs::REPEATS;
-pub use interpolation::Pose;
+pub use interpolation::{Horizon, Pose, pose};
 pub use netcode::client::ClientState;
 pub use netcode::keys::KeyLimits;
 pub use netcode::message::Welcome;

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::{Event, Unplayable};
 use crate::inputs::Inputs;
+use crate::interpolation::Horizon;
 use crate::stats::Stats;
 use crate::tables::{Parts, Refused};
 
@@ -56,8 +57,8 @@ pub(crate) struct Session {
     pub tables_ready: Option<u8>,
     /// Whether the server may push any.
     compact: bool,
-    /// For how many ticks an entity of which nothing is known any more moves on.
-    pub extrapolate: f64,
+    /// How far entities move on of which nothing is known any more.
+    pub horizon: Horizon,
 }
 
 impl Session {
@@ -74,7 +75,7 @@ impl Session {
             tables: Parts::default(),
             tables_ready: None,
             compact: false,
-            extrapolate: 0.0,
+            horizon: Horizon { newest: 0, silent: 0.0, told: 0.0 },
         }
     }
 
@@ -90,7 +91,8 @@ impl Session {
         self.clock = Clock::new(rate);
         self.rate = rate;
         self.compact = accepted.features.contains(Features::COMPACT);
-        self.extrapolate = config.extrapolate.as_secs_f64() * f64::from(rate);
+        let [silent, told] = [config.extrapolate, config.told].map(|time| time.as_secs_f64() * f64::from(rate));
+        self.horizon = Horizon { newest: 0, silent, told };
         self.events.push_back(Event::Connected { rate });
         Ok(())
     }
@@ -141,6 +143,7 @@ impl Session {
         // The first bit of a body says the codec.
         self.stats.compact_snapshots += u64::from(body.first().is_some_and(|first| first & 1 != 0));
         self.stats.newest = Some(tick);
+        self.horizon.newest = tick;
         self.stats.margin = margin;
         self.body.confirm(tick, self.rate);
         Ok(())

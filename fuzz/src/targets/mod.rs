@@ -11,6 +11,7 @@ mod hello;
 mod input;
 mod message;
 mod packet;
+mod recording;
 mod recovery;
 mod replay;
 mod schema;
@@ -109,6 +110,14 @@ pub const TARGETS: &[Target] = &[
         max_len: 1000,
         features: bodies::FEATURES,
         seeds: bodies::seeds,
+    },
+    Target {
+        name: "recording",
+        about: "recordings of any bytes: bounded work; what was written replays, what was cut or damaged is noticed",
+        run: recording::run,
+        max_len: 8000,
+        features: recording::FEATURES,
+        seeds: recording::seeds,
     },
     Target {
         name: "token",

@@ -3,15 +3,16 @@
 use fuzz::runner::Fuzzer;
 use fuzz::{CANARY, TARGETS, corpus};
 
-/// Seeded executions per target; those that agree on keys each time get fewer.
+/// Seeded executions per target; those that agree on keys or make a world each time get fewer.
 const EXECUTIONS: u32 = 20_000;
-const EXECUTIONS_WITH_HANDSHAKE: u32 = 4_000;
+const FEW_EXECUTIONS: u32 = 4_000;
 
 fn holds(name: &str) {
     let target = fuzz::find(name).expect("the target exists");
     let known = corpus::load(&corpus::default_dir(), &target).expect("the corpus is readable");
     assert!(known.len() >= 4, "{name} has no corpus; see `fuzz seed-corpus`");
-    let count = if matches!(name, "accept" | "session" | "client") { EXECUTIONS_WITH_HANDSHAKE } else { EXECUTIONS };
+    let few = matches!(name, "accept" | "session" | "client" | "recording");
+    let count = if few { FEW_EXECUTIONS } else { EXECUTIONS };
     let mut fuzzer = Fuzzer::new(target, 1, known);
     let result = fuzzer.replay().and_then(|()| fuzzer.batch(count));
     if let Err(crash) = result {
@@ -33,7 +34,7 @@ macro_rules! each {
     };
 }
 
-each! { bits replay message input packet delivery recovery clock snapshot compact bodies token hello accept session client }
+each! { bits replay message input packet delivery recovery clock snapshot compact bodies recording token hello accept session client }
 
 #[test]
 fn an_inverted_check_is_caught() {

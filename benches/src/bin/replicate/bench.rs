@@ -1,12 +1,15 @@
 //! A run: the zone, the worker, the links and the witnesses, tick by tick.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use server::replication::ReplicaStats;
+use sim::Frame;
 
 use crate::figures::{Figures, Sample, Traffic};
 use crate::link::{Link, Settled};
+use crate::screen::{RENDER_TICKS, Screen};
 use crate::setup::{Error, Setup};
 use crate::witness::{Seen, Witness};
 use crate::worker::{STEPS, Step, Worker};
@@ -50,6 +53,9 @@ struct Bench {
     witnesses: Vec<Witness>,
     settled: Vec<Settled>,
     seen: Seen,
+    screen: Screen,
+    /// The newest frames, down to the one that is drawn.
+    past: VecDeque<Arc<Frame>>,
     tick: u64,
     settle_ticks: u64,
     lap_nanos: f64,
@@ -80,6 +86,8 @@ impl Bench {
             witnesses: chosen.filter_map(witness).collect(),
             settled: Vec::new(),
             seen: Seen::default(),
+            screen: Screen::new(setup.rate),
+            past: VecDeque::new(),
             tick,
             settle_ticks: 0,
             lap_nanos: lap_nanos(),
@@ -105,7 +113,8 @@ impl Bench {
                 (most, grown_at) = (known, self.settle_ticks);
             }
         }
-        (self.seen, self.worker.body_bytes, self.before) = (Seen::default(), 0, self.worker.stats());
+        (self.seen, self.screen) = (Seen::default(), Screen::new(self.setup.rate));
+        (self.worker.body_bytes, self.before) = (0, self.worker.stats());
         Ok(())
     }
 
@@ -138,6 +147,7 @@ impl Bench {
             body_bytes: self.worker.body_bytes,
             stats: [self.before, self.worker.stats()],
             seen: self.seen,
+            screen: self.screen,
             known: self.known.iter().sum::<f64>() / self.known.len().max(1) as f64,
             crowded: self.worker.crowded(),
             memory: [own, shared],
@@ -147,7 +157,7 @@ impl Bench {
     /// One tick. With `laps` the way to each datagram is timed step by step.
     fn tick(&mut self, laps: bool) -> Result<Sample, Error> {
         self.tick += 1;
-        let Self { setup, zone, worker, link, witnesses, settled, seen, tick, lap_nanos, .. } = self;
+        let Self { setup, zone, worker, link, witnesses, settled, seen, screen, past, tick, lap_nanos, .. } = self;
         link.hear(*tick, settled);
         zone.plan();
         let (frame, step) = time(|| zone.step());
@@ -172,6 +182,8 @@ impl Bench {
             send -= *lap_nanos * STEPS as f64 * f64::from(worker.clients());
             watch.nanos.map(|nanos| (nanos - *lap_nanos * f64::from(worker.clients())).max(0.0))
         });
+        past.truncate(RENDER_TICKS);
+        past.push_front(Arc::clone(&frame));
         let mut witness = witnesses.iter_mut().peekable();
         for client in 0..worker.clients() {
             let arrives = link.send(client, *tick, *tick);
@@ -180,6 +192,9 @@ impl Bench {
                 witness.arrive(setup, &frame, seen)?;
             }
             witness.wait(&frame, seen);
+            if let Some(drawn) = past.get(RENDER_TICKS) {
+                witness.draw(drawn, screen);
+            }
         }
         Ok(Sample { step, push, acks, send, laps })
     }

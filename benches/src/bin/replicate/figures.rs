@@ -4,6 +4,7 @@ use netcode::packet::MAX_DATAGRAM;
 use serde_json::{Map, Value, json};
 use server::replication::ReplicaStats;
 
+use crate::screen::Screen;
 use crate::setup::Setup;
 use crate::witness::Seen;
 use crate::worker::STEPS;
@@ -86,6 +87,7 @@ pub struct Figures {
     /// Counters before and after.
     pub stats: [ReplicaStats; 2],
     pub seen: Seen,
+    pub screen: Screen,
     /// Entities known to all clients together, on average.
     pub known: f64,
     /// Clients in a crowd at the end.
@@ -185,6 +187,10 @@ impl Figures {
             ("near_told_rate", if seen.near_turned == 0 { 1.0 } else { ratio(seen.near_told, seen.near_turned) }),
             ("refresh_worst_s", seen.worst_wait as f64 / f64::from(self.setup.rate)),
             ("wrong_worst_s", seen.worst_wrong as f64 / f64::from(self.setup.rate)),
+            ("shown_m_mean", self.screen.shown.mean()),
+            ("shown_m_p99", self.screen.shown.quantile(0.99)),
+            ("held_m_mean", self.screen.held.mean()),
+            ("held_m_p99", self.screen.held.quantile(0.99)),
             ("compared", seen.compared as f64),
             ("settle_s", self.settle_ticks as f64 / f64::from(self.setup.rate)),
         ]

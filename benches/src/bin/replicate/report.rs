@@ -14,7 +14,7 @@ use crate::setup::{Codec, Scenario};
 const STAGES: [&str; 6] = ["acks", "push", "aoi", "priority", "pack", "seal"];
 
 /// Columns: title, figure, decimals.
-const COLUMNS: [(&str, &str, usize); 22] = [
+const COLUMNS: [(&str, &str, usize); 24] = [
     ("seen", "visible", 1),
     ("acks", "acks", 2),
     ("push", "push", 2),
@@ -36,6 +36,8 @@ const COLUMNS: [(&str, &str, usize); 22] = [
     ("told", "near_told_rate", 3),
     ("refresh", "refresh_worst_s", 2),
     ("wrong", "wrong_worst_s", 2),
+    ("apart m", "shown_m_mean", 3),
+    ("p99 m", "shown_m_p99", 2),
     ("B/s max", "bytes_per_s_max", 0),
 ];
 

@@ -8,6 +8,7 @@ use netcode::snapshot::{Limits, MAX_AGE, MAX_SLOTS, View};
 use sim::spots::Neighbour;
 use sim::{EntityId, Frame, SCHEMA};
 
+use crate::screen::Screen;
 use crate::setup::{Error, Setup, Wrong};
 
 /// How many of the nearest are to be told of at once.
@@ -102,6 +103,11 @@ impl Witness {
         // Confirmed in this tick, and in the next at the earliest again.
         let wait = oldest.map_or(0, |oldest| tick.saturating_sub(oldest) + 1);
         seen.worst_wait = seen.worst_wait.max(wait);
+    }
+
+    /// Shows that frame as far as it is known.
+    pub fn draw(&self, frame: &Frame, screen: &mut Screen) {
+        screen.draw(&self.view, frame);
     }
 
     fn compare(&self, frame: &Frame, seen: &mut Seen) -> Result<(), Wrong> {
