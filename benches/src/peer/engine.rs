@@ -6,6 +6,7 @@ use netcode::Time;
 use netcode::channel::{Channel, Kind, Table};
 use netcode::client::ClientConfig;
 use netcode::crypto::{ClusterKey, CryptoError, Entropy, Psk};
+use netcode::features::Features;
 use netcode::server::{PrefixLimits, ServerConfig};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
 
@@ -48,10 +49,11 @@ pub fn server_config(clients: u16) -> ServerConfig {
     }
 }
 
-/// A client.
+/// A client. It does not ask for the server's clock: the workload has no use for it, and no other transport here keeps one.
 #[must_use]
 pub fn client_config() -> ClientConfig {
-    ClientConfig { channels: channels(), rate_cap: RATE_CAP, ..ClientConfig::new(SCHEMA_HASH) }
+    let features = Features::MTU;
+    ClientConfig { channels: channels(), features, rate_cap: RATE_CAP, ..ClientConfig::new(SCHEMA_HASH) }
 }
 
 /// What a control plane would give to client `number`.
