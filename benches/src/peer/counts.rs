@@ -93,14 +93,8 @@ mod tests {
     #[test]
     fn only_what_counts_is_counted_and_what_came_twice_is_told() {
         let mut counts = Counts::new(2);
-        let message = |sequence, counts| Message {
-            kind: Kind::Reliable,
-            counts,
-            sequence,
-            sent_ns: 0,
-            tick_ns: 0,
-            client: 1,
-        };
+        let message =
+            |sequence, counts| Message { kind: Kind::Reliable, counts, sequence, sent_ns: 0, tick_ns: 0, client: 1 };
         counts.on_sent(&message(1, false));
         counts.on_sent(&message(2, true));
         for sequence in [1, 2, 2] {
