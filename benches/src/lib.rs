@@ -1,9 +1,10 @@
 //! What Zonewire's benches share: a server with real clients in one thread ([`rig`]), and the replication part of its
-//! shard on its own ([`mirror`]).
+//! shard on its own ([`mirror`]); an echo workload for transports side by side ([`peer`]).
 #![forbid(unsafe_code)]
 
 pub mod lines;
 pub mod mirror;
+pub mod peer;
 pub mod rig;
 
 use netcode::crypto::{CryptoError, Entropy, Ephemeral, OsEntropy};

@@ -8,7 +8,7 @@ use core::mem;
 use core::time::Duration;
 
 use crate::crypto::{Aead, CryptoError, PacketKey, Secret, TAG_BYTES};
-use crate::time::Time;
+use crate::time::{Time, micros};
 
 /// How long after a roll the receiver still opens packets of the phase before.
 pub const OLD_KEY_TIME: Duration = Duration::from_secs(3);
@@ -67,7 +67,7 @@ impl TxKeys {
     /// packet `next_pn` is written. Says whether it rolled.
     pub fn roll_if_due(&mut self, now: Time, next_pn: u64) -> bool {
         let sealed = next_pn.saturating_sub(self.first_pn);
-        let due = sealed >= self.limits.packets || now.saturating_since(self.since) >= self.limits.age;
+        let due = sealed >= self.limits.packets || now.micros_since(self.since) >= micros(self.limits.age);
         // Unconfirmed, the peer may not have seen this phase yet, and one bit cannot tell it that it missed two.
         if !due || !self.confirmed {
             return false;

@@ -33,7 +33,7 @@ use self::bucket::Bucket;
 pub use self::loss::{BASELINE_TIME, MAX_BASELINE, MIN_LOSS_PACKETS, TOLERATED_LOSS};
 use self::loss::{Judgement, LossJudge, Standing};
 use crate::recovery::Settled;
-use crate::time::Time;
+use crate::time::{Time, micros};
 
 /// A queue that delays by more than this is too long.
 pub const MAX_QUEUE_DELAY: Duration = Duration::from_millis(40);
@@ -141,7 +141,7 @@ impl RateControl {
     /// Bytes per second.
     #[must_use]
     pub const fn rate(&self) -> u32 {
-        self.bucket.rate
+        self.bucket.rate()
     }
 
     /// Bytes that a tick may send.
@@ -153,7 +153,7 @@ impl RateControl {
     /// Sets the most that the rate may be, in bytes per second.
     pub fn set_cap(&mut self, cap: u32) {
         self.config.cap = cap;
-        self.bucket.rate = self.rate().clamp(self.floor(), self.cap());
+        self.bucket.set_rate_as_it_is(self.rate().clamp(self.floor(), self.cap()));
     }
 
     /// What is sent now takes another path, of which nothing is known: back to the start, unless the rate is lower.
@@ -215,8 +215,8 @@ impl RateControl {
         self.round.samples += 1;
         self.round.min_rtt = self.round.min_rtt.min(rtt);
         // The queue's own delay does not lengthen a round: its packets took that long to answer anyway.
-        let length = Duration::from_micros(rtt_min.saturating_mul(3) / 2).max(MIN_ROUND);
-        if self.round.samples >= MIN_SAMPLES && now.saturating_since(self.round.since) >= length {
+        let length = (rtt_min.saturating_mul(3) / 2).max(micros(MIN_ROUND));
+        if self.round.samples >= MIN_SAMPLES && now.micros_since(self.round.since) >= length {
             self.end_round(now, rtt_min);
         }
     }

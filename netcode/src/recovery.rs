@@ -91,9 +91,14 @@ impl Rtt {
 
     /// How long after its sending a packet is lost when a later one was acknowledged.
     #[must_use]
-    pub fn loss_delay(&self) -> Duration {
-        let delay = self.smoothed_or_initial().max(self.latest).saturating_mul(9) / 8;
-        Duration::from_micros(delay.max(GRANULARITY))
+    pub const fn loss_delay(&self) -> Duration {
+        Duration::from_micros(self.loss_micros())
+    }
+
+    const fn loss_micros(&self) -> u64 {
+        let (smoothed, latest) = (self.smoothed_or_initial(), self.latest);
+        let delay = if smoothed > latest { smoothed } else { latest }.saturating_mul(9) / 8;
+        if delay > GRANULARITY { delay } else { GRANULARITY }
     }
 
     fn probe_delay(&self, max_ack_delay: u64) -> u64 {
@@ -239,7 +244,9 @@ impl Recovery {
         if largest > newest {
             return Err(AckedUnsent);
         }
-        for back in (0..=ACK_REACH).rev() {
+        // What lies before the first packet that is remembered is settled.
+        let reach = largest.saturating_sub(self.first).min(ACK_REACH);
+        for back in (0..=reach).rev() {
             let named = back == 0 || ack.mask >> (back - 1) & 1 == 1;
             if let Some(pn) = largest.checked_sub(back).filter(|_| named) {
                 let delay = ack.delay_micros().filter(|_| back == 0);
@@ -264,7 +271,7 @@ impl Recovery {
             && time >= self.path_since
             && let Some(delay) = delay
         {
-            self.rtt.sample(now, now.saturating_since(time).as_micros() as u64, delay);
+            self.rtt.sample(now, now.micros_since(time), delay);
         }
         if fate == Fate::Lost {
             self.spurious += u64::from(packet.counts());
@@ -283,7 +290,7 @@ impl Recovery {
     /// Gives up what the thresholds say is lost.
     pub fn detect_losses(&mut self, now: Time, mut settled: impl FnMut(Settled)) {
         let Some(largest) = self.largest_acked else { return };
-        let delay = self.rtt.loss_delay();
+        let delay = self.rtt.loss_micros();
         let mut still_open = None;
         let mut pn = self.open.max(self.first);
         // Each number is passed once or twice in all: what is left open lies less than the packet threshold below.
@@ -291,7 +298,7 @@ impl Recovery {
             && let Some(&entry) = self.sent.get((pn - self.first) as usize)
         {
             if entry.fate == Fate::InFlight {
-                if pn + PACKET_THRESHOLD <= largest || entry.time + delay <= now {
+                if pn + PACKET_THRESHOLD <= largest || entry.time.plus_micros(delay) <= now {
                     self.give_up(pn, entry, &mut settled);
                 } else {
                     still_open.get_or_insert(pn);
@@ -330,7 +337,7 @@ impl Recovery {
         let open = self.open.max(self.first)..largest;
         let entries = open.map_while(|pn| self.sent.get((pn - self.first) as usize));
         let first = entries.into_iter().find(|entry| entry.fate == Fate::InFlight);
-        first.map_or(Time::NEVER, |entry| entry.time + self.rtt.loss_delay())
+        first.map_or(Time::NEVER, |entry| entry.time.plus_micros(self.rtt.loss_micros()))
     }
 
     /// When the peer's silence about ack-eliciting packets calls for a probe; `max_ack_delay` is the longest
@@ -341,7 +348,7 @@ impl Recovery {
             return Time::NEVER;
         }
         let delay = self.rtt.probe_delay(max_ack_delay) << self.backoff.min(MAX_BACKOFF);
-        self.last_counted + Duration::from_micros(delay)
+        self.last_counted.plus_micros(delay)
     }
 
     /// When nothing in flight was acknowledged for two probe timeouts, however much was sent meanwhile: the path is dead, or
@@ -351,7 +358,7 @@ impl Recovery {
         if self.counted_in_flight == 0 {
             return Time::NEVER;
         }
-        self.silent_since + Duration::from_micros(2 * self.rtt.probe_delay(max_ack_delay))
+        self.silent_since.plus_micros(2 * self.rtt.probe_delay(max_ack_delay))
     }
 
     /// A probe is about to be sent: the next one waits twice as long.

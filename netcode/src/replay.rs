@@ -4,6 +4,8 @@ use bitvec::prelude::{BitArr, Lsb0, bitarr};
 
 /// How many packet numbers the window remembers.
 pub const WINDOW: u64 = 1024;
+/// Words of the ring.
+const WORDS: usize = (WINDOW / 64) as usize;
 
 /// Why a packet number is refused before any decryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +77,15 @@ impl ReplayWindow {
     #[must_use]
     pub fn mask32(&self) -> u32 {
         let Some(largest) = self.largest() else { return u32::MAX };
-        let mut mask = 0;
-        for back in 1..=32u64 {
-            let received = largest.checked_sub(back).is_none_or(|pn| self.contains(pn));
-            mask |= u32::from(received) << (back - 1);
-        }
-        mask
+        // The 32 bits that end right below the largest, the newest on top: it may be in two words of the ring.
+        let start = index(largest.wrapping_sub(32));
+        let words = self.bits.as_raw_slice();
+        let word = |at: usize| words.get(at % WORDS).copied().unwrap_or(0);
+        let (at, shift) = (start / 64, start % 64);
+        let both = u128::from(word(at)) | u128::from(word(at + 1)) << 64;
+        let received = ((both >> shift) as u32).reverse_bits();
+        let below_zero = u32::MAX.checked_shl(u32::try_from(largest).unwrap_or(u32::MAX)).unwrap_or(0);
+        received | below_zero
     }
 
     fn contains(&self, pn: u64) -> bool {
@@ -136,6 +141,10 @@ mod tests {
                     window.commit(pn);
                     seen.insert(pn);
                 }
+                let largest = seen.last().copied().unwrap_or(0);
+                let received = |back: u64| largest.checked_sub(back).is_none_or(|pn| seen.contains(&pn));
+                let mask = (1..=32).fold(0, |mask, back| mask | u32::from(received(back)) << (back - 1));
+                prop_assert_eq!(window.mask32(), mask);
             }
         }
     }

@@ -38,7 +38,19 @@ impl Time {
     /// How long ago `earlier` was; zero where it lies in the future.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.micros_since(earlier))
+    }
+
+    /// The same in microseconds, which costs a subtraction instead of a division.
+    #[must_use]
+    pub const fn micros_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// So many microseconds later; saturates at [`Time::NEVER`].
+    #[must_use]
+    pub const fn plus_micros(self, micros: u64) -> Self {
+        Self(self.0.saturating_add(micros))
     }
 }
 
@@ -47,9 +59,13 @@ impl Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, rhs: Duration) -> Self {
-        let micros = u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(micros))
+        self.plus_micros(micros(rhs))
     }
+}
+
+/// A duration in microseconds, without the 128 bits of [`Duration::as_micros`]; saturates.
+pub(crate) const fn micros(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64)
 }
 
 impl fmt::Display for Time {
@@ -69,6 +85,8 @@ mod tests {
     fn adding_saturates_at_never() {
         assert_eq!(Time::NEVER + Duration::from_secs(1), Time::NEVER);
         assert_eq!(Time::from_micros(u64::MAX - 1) + Duration::MAX, Time::NEVER);
+        assert_eq!(Time::ZERO + Duration::new(3, 999_999_999), Time::from_micros(3_999_999));
+        assert_eq!(Time::NEVER.plus_micros(1), Time::NEVER);
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub struct LossWindow {
     bits: [u64; 4],
     settled: u32,
     next: u32,
+    /// Bits that are set.
+    lost: u32,
 }
 
 const _: () = assert!(LOSS_WINDOW == 4 * u64::BITS);
@@ -120,6 +122,7 @@ impl LossWindow {
     pub fn add(&mut self, lost: bool) {
         if let Some(word) = self.bits.get_mut((self.next / u64::BITS) as usize) {
             let bit = 1 << (self.next % u64::BITS);
+            self.lost = self.lost + u32::from(lost) - u32::from(*word & bit != 0);
             *word = if lost { *word | bit } else { *word & !bit };
         }
         self.next = (self.next + 1) % LOSS_WINDOW;
@@ -129,8 +132,7 @@ impl LossWindow {
     /// The share in parts per 10,000; 0 before the first packet.
     #[must_use]
     pub fn per_10_000(&self) -> u32 {
-        let lost: u32 = self.bits.iter().map(|word| word.count_ones()).sum();
-        (lost * 10_000).checked_div(self.settled).unwrap_or(0)
+        (self.lost * 10_000).checked_div(self.settled).unwrap_or(0)
     }
 }
 

@@ -180,7 +180,7 @@ pub struct Connection {
     policer: Option<Policer>,
     mtu: Mtu,
     scheduler: Scheduler,
-    lanes: ArrayVec<Lane, MAX_CHANNELS>,
+    lanes: Box<[Lane]>,
     manifest: Manifest,
     malformed: u8,
     last_received: Time,

@@ -6,7 +6,7 @@ use crate::error::DisconnectReason;
 use crate::inbox::Inbox;
 use crate::packet::BASE_DATAGRAM;
 use crate::recovery::MAX_IN_FLIGHT;
-use crate::time::Time;
+use crate::time::{Time, micros};
 
 /// Packets in flight that are left to ticks, acks and probes.
 const FLIGHT_RESERVE: usize = 128;
@@ -61,12 +61,14 @@ impl Connection {
     }
 
     fn bulk_due(&self) -> Time {
-        match (self.next_bulk(false), self.next_bulk(true)) {
-            _ if !self.hurry => Time::NEVER,
-            (Some(bytes), _) => self.rate.next_at(self.last_sent, bytes),
-            (None, Some(bytes)) => self.rate.next_at(self.last_sent, bytes).max(self.tick_ends),
-            (None, None) => Time::NEVER,
+        if !self.hurry {
+            return Time::NEVER;
         }
+        if let Some(bytes) = self.next_bulk(false) {
+            return self.rate.next_at(self.last_sent, bytes);
+        }
+        let later = self.next_bulk(true);
+        later.map_or(Time::NEVER, |bytes| self.rate.next_at(self.last_sent, bytes).max(self.tick_ends))
     }
 
     /// When to ask whether the path still takes short packets: where all that is sent is long, nothing else would tell.
@@ -74,7 +76,7 @@ impl Connection {
         if self.mtu.current() <= BASE_DATAGRAM as u16 {
             return Time::NEVER;
         }
-        self.recovery.silence_time(MAX_ACK_DELAY.as_micros() as u64).max(self.next_short_ping)
+        self.recovery.silence_time(micros(MAX_ACK_DELAY)).max(self.next_short_ping)
     }
 
     /// When a long message or a block that is all sent, but not all answered, has its end repeated: nothing else tells
@@ -109,10 +111,16 @@ impl Connection {
                 .min(self.silence_time())
                 .min(self.tail_time())
                 .min(self.recovery.loss_time())
-                .min(self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64)),
+                .min(self.recovery.probe_time(micros(MAX_ACK_DELAY))),
             State::Closing { next, .. } => next,
             State::Closed => Time::NEVER,
         }
+    }
+
+    /// No later than [`Self::next_timeout`] when a message has just been queued and it was `before` until then: all that a
+    /// message makes due is an ack or a small message that finds no ride, or itself.
+    pub(crate) fn timeout_after_send(&self, before: Time) -> Time {
+        before.min(self.owed.due()).min(self.bulk_due())
     }
 
     /// Runs what is due: idle timeout, losses, probe, keepalive.
@@ -126,11 +134,11 @@ impl Connection {
         let (recovery, mut settler) = self.settler(now, inbox);
         recovery.detect_losses(now, |settled| settler.settle(settled, None));
         self.after_settling(now);
-        if !self.waiting.ping && self.recovery.probe_time(MAX_ACK_DELAY.as_micros() as u64) <= now {
+        if !self.waiting.ping && self.recovery.probe_time(micros(MAX_ACK_DELAY)) <= now {
             self.recovery.on_probe();
             self.waiting.ping = true;
             self.hurry = true;
-            for lane in &mut self.lanes {
+            for lane in self.lanes.iter_mut() {
                 lane.on_probe();
             }
         }

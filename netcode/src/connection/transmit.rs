@@ -11,7 +11,7 @@ use crate::inbox::Inbox;
 use crate::packet::{AckBlock, BASE_DATAGRAM, Direction, Header, MAX_DATAGRAM, Preamble};
 use crate::recovery::Packet;
 use crate::seq::low16;
-use crate::time::Time;
+use crate::time::{Time, micros};
 use crate::trace::{Contents, TraceEvent};
 
 /// A message in flight is repeated at the earliest so long after it was sent: not in the same burst.
@@ -58,8 +58,9 @@ impl Connection {
         if now >= self.tick_ends {
             self.scheduler.new_tick();
             // On a grid, so that packets a little less than a tick apart do not make every other tick last two.
-            let late = now.saturating_since(self.tick_ends).as_micros() % self.tick.as_micros().max(1);
-            self.tick_ends = now + self.tick.saturating_sub(Duration::from_micros(late as u64));
+            let tick = micros(self.tick);
+            let late = now.micros_since(self.tick_ends) % tick.max(1);
+            self.tick_ends = now.plus_micros(tick.saturating_sub(late));
         }
         let probe = snapshot.is_none() && close.is_none();
         if let Some(size) = self.mtu.probe_due(now).filter(|_| probe) {
@@ -190,7 +191,7 @@ impl Connection {
     fn write_preamble(&self, now: Time, tick: Option<u64>, w: &mut BitWriter<'_>) {
         let ack = self.replay.largest().map(|largest| AckBlock {
             largest: low16(largest),
-            delay: AckBlock::delay_from_micros(now.saturating_since(self.largest_at).as_micros() as u64),
+            delay: AckBlock::delay_from_micros(now.micros_since(self.largest_at)),
             mask: self.replay.mask32(),
         });
         Preamble { ack, tick: tick.map(low16) }.write(w);
@@ -231,7 +232,7 @@ impl Connection {
             write(Control::PathResponse(data));
         }
         for question in waiting.time_replies.drain(..) {
-            let hold = now.saturating_since(question.received).as_micros() as u32;
+            let hold = now.micros_since(question.received) as u32;
             write(Control::TimeReply { sent: question.sent, received: question.received.as_micros(), hold });
         }
         waiting.at_once = false;
@@ -253,11 +254,14 @@ impl Connection {
         // Once the rate is used up, what does not wait for it goes first: messages of a higher priority would otherwise
         // leave no room for it, packet after packet. Blocks ride where no snapshot does, once nothing else fits or waits.
         for (urgent_only, bulk) in [(true, false), (false, false), (false, true)] {
-            let allowed = self.next_bulk(false).is_some_and(|bytes| self.rate.allows(now, bytes));
-            if urgent_only && allowed {
+            if !self.lanes.iter().any(|lane| lane.due_bytes(true).is_some()) {
+                break;
+            }
+            let allowed = || self.next_bulk(false).is_some_and(|bytes| self.rate.allows(now, bytes));
+            if urgent_only && allowed() {
                 continue;
             }
-            if bulk && (snapshot || !allowed) {
+            if bulk && (snapshot || !allowed()) {
                 break;
             }
             while content.frames + 1 < MAX_FRAMES {

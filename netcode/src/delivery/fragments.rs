@@ -13,10 +13,12 @@ pub const MAX_UNRELIABLE: usize = MAX_PARTS * SEGMENT_BYTES;
 pub const MAX_WAITING: usize = 1024;
 /// The most messages that the receiver puts together at once.
 pub const MAX_PARTIAL: usize = 8;
+const _: () = assert!(MAX_UNRELIABLE <= u16::MAX as usize);
 /// Parts of a message so many numbers behind the newest come too late.
 const ID_WINDOW: u64 = u64::BITS as u64;
-/// Slots that are kept allocated while nothing waits.
+/// What is kept allocated while nothing waits: room for a tick's messages, so that sending them allocates nothing.
 const KEPT_SLOTS: usize = 16;
+const KEPT_BYTES: usize = 2 * SEGMENT_BYTES;
 
 /// What goes into a packet of an unreliable channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +41,10 @@ pub enum Piece<'a> {
 /// The sending half: messages that wait for a packet, once.
 #[derive(Debug)]
 pub struct Parts {
-    queue: VecDeque<Box<[u8]>>,
-    bytes: usize,
+    /// Lengths of the messages that wait; their bytes are in `text`, one after the other, from `head` on.
+    queue: VecDeque<u16>,
+    text: Vec<u8>,
+    head: usize,
     limit: usize,
     /// Number of the next message that goes in parts.
     next_id: u64,
@@ -53,7 +57,7 @@ impl Parts {
     /// An empty queue of at most `limit` bytes and [`MAX_WAITING`] messages.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        Self { queue: VecDeque::new(), bytes: 0, limit, next_id: 0, carried: 0, dropped: 0 }
+        Self { queue: VecDeque::new(), text: Vec::new(), head: 0, limit, next_id: 0, carried: 0, dropped: 0 }
     }
 
     /// Queues a message. How many older ones were dropped to make room; the one that is on its way already is the last
@@ -67,37 +71,46 @@ impl Parts {
             return Err(SendError::TooLong { limit });
         }
         let mut dropped = 0;
-        while self.queue.len() >= MAX_WAITING || self.bytes + message.len() > self.limit {
+        while self.queue.len() >= MAX_WAITING || self.bytes() + message.len() > self.limit {
             if overflow == Overflow::Refuse {
-                let free = if self.queue.len() < MAX_WAITING { self.limit - self.bytes } else { 0 };
+                let free = if self.queue.len() < MAX_WAITING { self.limit - self.bytes() } else { 0 };
                 return Err(SendError::Full { free });
             }
             self.drop_oldest();
             dropped += 1;
         }
         self.dropped += dropped;
-        self.bytes += message.len();
-        self.queue.push_back(message.into());
+        if self.text.len() + message.len() > self.text.capacity() {
+            // What has gone makes room before more is asked for; it is moved once in a while, so it costs little.
+            self.text.drain(..self.head);
+            self.head = 0;
+        }
+        self.text.extend_from_slice(message);
+        self.queue.push_back(message.len() as u16);
         Ok(dropped)
     }
 
     fn drop_oldest(&mut self) {
         let begun = self.carried > 0 && self.queue.len() > 1;
-        if begun && let Some(message) = self.queue.remove(1) {
-            self.bytes -= message.len();
+        if begun && let (Some(second), Some(front)) = (self.queue.remove(1), self.queue.front()) {
+            let start = self.head + usize::from(*front);
+            self.text.drain(start..start + usize::from(second));
         } else if !begun {
             self.finish_front();
         }
     }
 
     fn finish_front(&mut self) {
-        if let Some(message) = self.queue.pop_front() {
-            self.bytes -= message.len();
+        if let Some(len) = self.queue.pop_front() {
+            self.head += usize::from(len);
             // A number that was on the wire is used up.
             self.next_id += u64::from(self.carried > 0);
             self.carried = 0;
         }
         if self.queue.is_empty() {
+            self.head = 0;
+            self.text.clear();
+            self.text.shrink_to(KEPT_BYTES);
             self.queue.shrink_to(KEPT_SLOTS);
         }
     }
@@ -132,8 +145,9 @@ impl Parts {
 
     /// The next piece and whether its message ends with it.
     fn next_piece(&self) -> Option<(Piece<'_>, bool)> {
-        let message = self.queue.front()?;
-        if message.len() <= SEGMENT_BYTES {
+        let len = usize::from(*self.queue.front()?);
+        let message = self.text.get(self.head..self.head + len)?;
+        if len <= SEGMENT_BYTES {
             return Some((Piece::Whole(message), true));
         }
         let (index, last) = (self.carried, (message.len().div_ceil(SEGMENT_BYTES) - 1) as u8);
@@ -145,7 +159,7 @@ impl Parts {
     /// Bytes of the messages that wait.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.text.len() - self.head
     }
 
     /// Messages that wait.
@@ -388,6 +402,30 @@ mod tests {
         assert_eq!(queue.push(&[0; 11], Overflow::DropOldest), Err(SendError::TooLong { limit: 10 }));
         let mut queue = Parts::new(1 << 20);
         assert_eq!(queue.push(&[0; MAX + 1], Overflow::DropOldest), Err(SendError::TooLong { limit: MAX }));
+    }
+
+    #[test]
+    fn messages_that_go_as_others_come_keep_their_bytes_and_no_memory() {
+        let mut queue = Parts::new(5000);
+        let (mut rng, mut expected) = (Rng::new(1), VecDeque::new());
+        for step in 0..20_000u32 {
+            let message = vec![step as u8; rng.below(900) as usize];
+            if queue.push(&message, Overflow::Refuse).is_ok() {
+                expected.push_back(message);
+            }
+            for _ in 0..rng.below(3) {
+                let seen = expected.pop_front();
+                let mut carried = None;
+                queue.carry(|piece| {
+                    let Piece::Whole(bytes) = piece else { return false };
+                    carried = Some(bytes.to_vec());
+                    true
+                });
+                assert_eq!(carried, seen);
+            }
+            assert_eq!(queue.bytes(), expected.iter().map(Vec::len).sum::<usize>());
+            assert!(queue.text.capacity() <= 4 * 5000);
+        }
     }
 
     #[test]

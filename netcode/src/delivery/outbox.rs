@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use arrayvec::ArrayVec;
+
 use super::{MAX_RELIABLE, SEGMENT_BYTES, WINDOW};
 use crate::Time;
 use crate::error::SendError;
@@ -15,6 +17,10 @@ const PROBE_BYTES: usize = 2 * SEGMENT_BYTES;
 const PROBE_HEAD_BYTES: usize = 8;
 /// Slots that are kept allocated while nothing is queued.
 const KEPT_SLOTS: usize = 16;
+/// Buffers of acknowledged segments that are kept for the next ones, and the most bytes of each: what trickles along
+/// allocates nothing.
+const KEPT_BUFFERS: usize = 4;
+const KEPT_BYTES: usize = 256;
 
 /// A piece of a message, as it goes into a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +38,7 @@ pub struct Segment<'a> {
 #[derive(Debug)]
 struct Slot {
     /// Empty once acknowledged.
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     len: u16,
     first: bool,
     last: bool,
@@ -44,7 +50,7 @@ struct Slot {
 }
 
 impl Slot {
-    const fn segment(&self, number: u64) -> Segment<'_> {
+    fn segment(&self, number: u64) -> Segment<'_> {
         Segment { number, first: self.first, last: self.last, bytes: &self.bytes }
     }
 
@@ -60,6 +66,7 @@ pub struct Outbox {
     /// Number of the first slot, the oldest segment not acknowledged.
     base: u64,
     slots: VecDeque<Slot>,
+    spare: ArrayVec<Vec<u8>, KEPT_BUFFERS>,
     due: Marks,
     /// Short segments in one packet under way, which may be repeated early.
     repeatable: Marks,
@@ -74,7 +81,8 @@ impl Outbox {
     #[must_use]
     pub const fn new(limit: usize) -> Self {
         let (due, repeatable) = (Marks::NONE, Marks::NONE);
-        Self { base: 0, slots: VecDeque::new(), due, repeatable, bytes: 0, settled: 0, limit }
+        let spare = ArrayVec::new_const();
+        Self { base: 0, slots: VecDeque::new(), spare, due, repeatable, bytes: 0, settled: 0, limit }
     }
 
     /// Queues a message, cut into segments; an empty one is one segment.
@@ -97,8 +105,10 @@ impl Outbox {
             let rest = message.get(index * SEGMENT_BYTES..).unwrap_or_default();
             let bytes = rest.get(..SEGMENT_BYTES).unwrap_or(rest);
             self.due.set(self.end(), true);
+            let mut kept = self.spare.pop().unwrap_or_default();
+            kept.extend_from_slice(bytes);
             self.slots.push_back(Slot {
-                bytes: bytes.into(),
+                bytes: kept,
                 len: bytes.len() as u16,
                 first: index == 0,
                 last: index + 1 == segments,
@@ -186,7 +196,12 @@ impl Outbox {
     pub fn on_acked(&mut self, number: u64) {
         let Some(slot) = self.index(number).and_then(|index| self.slots.get_mut(index)) else { return };
         slot.acked = true;
-        slot.bytes = Box::default();
+        let mut bytes = core::mem::take(&mut slot.bytes);
+        if (1..=KEPT_BYTES).contains(&bytes.capacity()) {
+            bytes.clear();
+            // Where enough are kept, it is freed.
+            let _ = self.spare.try_push(bytes);
+        }
         self.due.set(number, false);
         self.repeatable.set(number, false);
         while let Some(front) = self.slots.front()

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::time::Time;
+use crate::time::{Time, micros};
 
 /// The bucket holds this much at the least: two datagrams of the longest kind.
 const MIN_BURST: u64 = 2 * LONGEST;
@@ -17,8 +17,11 @@ const BYTE: i64 = 1_000_000;
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     /// Bytes per second that flow in.
-    pub rate: u32,
-    tick: Duration,
+    rate: u32,
+    /// Microseconds of a tick.
+    tick: u64,
+    /// Bytes times [`BYTE`] that it holds when full; follows from the two above.
+    full: i64,
     /// Bytes times [`BYTE`] at `filled`; below zero, a debt.
     tokens: i64,
     filled: Time,
@@ -27,15 +30,17 @@ pub(super) struct Bucket {
 impl Bucket {
     /// A full bucket; `rate` is not 0.
     pub fn new(rate: u32, tick: Duration) -> Self {
-        let mut bucket = Self { rate, tick, tokens: 0, filled: Time::ZERO };
-        bucket.tokens = bucket.burst();
-        bucket
+        let full = burst(rate, micros(tick));
+        Self { rate, tick: micros(tick), full, tokens: full, filled: Time::ZERO }
+    }
+
+    pub const fn rate(&self) -> u32 {
+        self.rate
     }
 
     /// Bytes that flow in within a tick.
     pub fn tick_budget(&self) -> usize {
-        let bytes = u128::from(self.rate) * self.tick.as_micros() / 1_000_000;
-        usize::try_from(bytes).unwrap_or(usize::MAX)
+        usize::try_from(budget(self.rate, self.tick)).unwrap_or(usize::MAX)
     }
 
     pub fn allows(&self, now: Time, bytes: usize) -> bool {
@@ -46,13 +51,13 @@ impl Bucket {
         // It knows nothing of the time before it was last filled.
         let now = now.max(self.filled);
         let missing = self.price(bytes).saturating_sub(self.tokens_at(now)).max(0).unsigned_abs();
-        now + Duration::from_micros(missing.div_ceil(u64::from(self.rate)))
+        now.plus_micros(missing.div_ceil(u64::from(self.rate)))
     }
 
     /// Takes bytes out; the debt is four full buckets at the most. Whether a datagram of the longest kind is left.
     pub fn spend(&mut self, now: Time, bytes: usize) -> bool {
         self.fill(now);
-        let debt = 4 * self.burst();
+        let debt = 4 * self.full;
         let price = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(BYTE);
         self.tokens = self.tokens.saturating_sub(price).max(-debt);
         self.tokens >= LONGEST as i64 * BYTE
@@ -60,21 +65,24 @@ impl Bucket {
 
     pub fn set_rate(&mut self, now: Time, rate: u32) {
         self.fill(now);
+        self.set_rate_as_it_is(rate);
+    }
+
+    /// Another rate from the start: what it holds is not counted up to now first.
+    pub fn set_rate_as_it_is(&mut self, rate: u32) {
         self.rate = rate;
+        self.full = burst(rate, self.tick);
     }
 
-    /// What it holds when full, in bytes: a tick's budget, as far as that is neither too little nor too much.
-    pub fn burst_bytes(&self) -> u64 {
-        (self.tick_budget() as u64).clamp(MIN_BURST, MAX_BURST)
-    }
-
-    fn burst(&self) -> i64 {
-        self.burst_bytes() as i64 * BYTE
+    /// What it holds when full, in bytes.
+    #[cfg(test)]
+    pub const fn burst_bytes(&self) -> u64 {
+        (self.full / BYTE).unsigned_abs()
     }
 
     fn tokens_at(&self, now: Time) -> i64 {
-        let micros = i64::try_from(now.saturating_since(self.filled).as_micros()).unwrap_or(i64::MAX);
-        self.tokens.saturating_add(micros.saturating_mul(i64::from(self.rate))).min(self.burst())
+        let micros = i64::try_from(now.micros_since(self.filled)).unwrap_or(i64::MAX);
+        self.tokens.saturating_add(micros.saturating_mul(i64::from(self.rate))).min(self.full)
     }
 
     fn fill(&mut self, now: Time) {
@@ -84,8 +92,18 @@ impl Bucket {
 
     /// A datagram longer than the bucket goes when the bucket is full.
     fn price(&self, bytes: usize) -> i64 {
-        i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(BYTE).min(self.burst())
+        i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(BYTE).min(self.full)
     }
+}
+
+/// Bytes that flow in within a tick of so many microseconds.
+fn budget(rate: u32, tick: u64) -> u64 {
+    u64::from(rate).saturating_mul(tick) / 1_000_000
+}
+
+/// What a bucket holds when full: a tick's budget, as far as that is neither too little nor too much.
+fn burst(rate: u32, tick: u64) -> i64 {
+    budget(rate, tick).clamp(MIN_BURST, MAX_BURST) as i64 * BYTE
 }
 
 #[cfg(test)]

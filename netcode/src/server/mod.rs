@@ -423,7 +423,7 @@ impl ServerEndpoint {
     pub fn send(&mut self, now: Time, conn: ConnId, channel: u8, message: &[u8]) -> Result<(), SendError> {
         let peer = self.slots.get_mut(conn).ok_or(SendError::NotConnected)?;
         peer.connection.send(now, channel, message)?;
-        self.slots.reschedule(conn);
+        self.slots.hasten(conn);
         Ok(())
     }
 

@@ -246,6 +246,15 @@ impl Slots {
         self.set_deadline(conn, due);
     }
 
+    /// Sets the deadline after a message was queued, which costs less than to ask for all that the connection waits for.
+    pub(super) fn hasten(&mut self, conn: ConnId) {
+        let before = self.deadline(conn.slot());
+        if let Some(peer) = self.get(conn).filter(|peer| peer.half_open.is_none()) {
+            let due = peer.connection.timeout_after_send(before);
+            self.set_deadline(conn, due);
+        }
+    }
+
     pub(super) fn set_deadline(&mut self, conn: ConnId, due: Time) {
         if let Some(deadline) = self.deadlines.get_mut(usize::from(conn.slot())) {
             *deadline = due;
