@@ -1,8 +1,9 @@
 //! What Zonewire's benches share: a server with real clients in one thread ([`rig`]), and the replication part of its
-//! shard on its own ([`mirror`]).
+//! shard on its own ([`mirror`]), and charts ([`plot`]).
 #![forbid(unsafe_code)]
 
 pub mod mirror;
+pub mod plot;
 pub mod rig;
 
 use netcode::crypto::{CryptoError, Entropy, Ephemeral, OsEntropy};

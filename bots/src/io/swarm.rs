@@ -24,8 +24,6 @@ use super::trace::TraceFile;
 /// Handshakes under way at a time, over all threads.
 const HANDSHAKES: usize = 64;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the last one connected to the window: what joining stirred up has settled.
-const SETTLE: Duration = Duration::from_secs(1);
 /// How often phases are looked at.
 const GRAIN: Duration = Duration::from_millis(20);
 /// How long closes may take at the end.
@@ -44,6 +42,10 @@ pub struct SwarmOptions {
     /// Account, and character, of the first client; the others count up. Absent: random ones.
     pub account: Option<u64>,
     pub seconds: f64,
+    /// From the last one connected to the window.
+    pub settle: Duration,
+    /// The share of light clients.
+    pub light: f64,
     pub behavior: Behavior,
     pub link: Option<LinkConfig>,
     pub threads: usize,
@@ -176,9 +178,11 @@ fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, fai
             if all_in.is_none() && (progress.settled >= clients || now >= Time::ZERO + patience) {
                 all_in = Some(now);
             }
-            if all_in.is_some_and(|since| now >= since + SETTLE) {
+            if all_in.is_some_and(|since| now >= since + options.settle) {
                 window = Some(now);
                 shared.phase.store(MEASURING, Ordering::Relaxed);
+                // Whoever measures the server waits for this.
+                next_line = now;
             }
         }
         if now >= next_line {

@@ -18,7 +18,6 @@
 mod bench;
 mod figures;
 mod link;
-mod plot;
 mod report;
 mod setup;
 mod witness;
