@@ -144,6 +144,7 @@ fn squad_options(options: &SwarmOptions, at: usize, threads: usize) -> SquadOpti
         // The first ones take what does not divide.
         clients: options.clients / threads + usize::from(at < options.clients % threads),
         behavior: options.behavior,
+        light: options.light,
         link: options.link,
         handshakes: (HANDSHAKES / threads).max(1),
         seed: Rng::new(options.seed).fork(&format!("squad {at}")).seed(),

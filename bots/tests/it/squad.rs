@@ -126,7 +126,7 @@ impl Pair {
 
 fn options(behavior: Behavior, link: Option<LinkConfig>) -> SquadOptions {
     let connect_timeout = Duration::from_secs(10);
-    SquadOptions { clients: 20, behavior, link, handshakes: 8, seed: 1, connect_timeout, trace: false }
+    SquadOptions { clients: 20, behavior, light: 0.0, link, handshakes: 8, seed: 1, connect_timeout, trace: false }
 }
 
 fn measure(pair: &mut Pair, seconds: u64) -> Summary {

@@ -14,10 +14,8 @@ const MAX_TICK_MS: f64 = 50.0;
 const MAX_STALENESS_TICKS: f64 = 2.0;
 /// The least share of the snapshots due that must arrive.
 const MIN_SNAPSHOTS: f64 = 0.99;
-/// A core that does something in so much of the time has no more to give ...
+/// A thread that is awake in so much of the time, on a core or waiting for one, has no more to give.
 const FULL: f64 = 0.97;
-/// ... and it is ours that fills it, if it gets at least so much of it, and not a stranger.
-const SHARE: f64 = 0.45;
 
 /// The figures of one run.
 #[derive(Clone, Debug)]
@@ -35,13 +33,13 @@ pub struct Figures {
 /// What ran out first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bottleneck {
-    /// All bounds held, and both cores had time left.
+    /// All bounds held, and every thread had time left.
     None,
-    /// The server's core.
+    /// A thread of the server had no time left.
     Server,
-    /// The bots' core: more players might have been held.
+    /// A thread of the bots had none: more players might have been held.
     Bots,
-    /// Some bound broke although both cores had time left.
+    /// Some bound broke although every thread had time left.
     Other,
 }
 
@@ -110,11 +108,14 @@ impl Figures {
             self.set("floor_packets_out_per_s", floor.packets_out_per_s);
             self.set("ratio", ratio(us, floor.us_per_player_tick));
         }
-        let shares = [server, bots].map(|used| ratio(used.cpu_us / 1e6, measured.seconds));
+        let [server_used, bots_used] = [server, bots].map(|used| ratio(used.cpu_us / 1e6, measured.seconds));
+        let [server_awake, bots_awake] = [server, bots].map(|used| ratio(used.awake_us / 1e6, measured.seconds));
         self.set("server_core_busy", busy[0]);
         self.set("bots_core_busy", busy[1]);
-        self.set("server_cores_used", shares[0]);
-        self.set("bots_cores_used", shares[1]);
+        self.set("server_cores_used", server_used);
+        self.set("bots_cores_used", bots_used);
+        self.set("server_thread_awake", server_awake);
+        self.set("bots_thread_awake", bots_awake);
         self.set("rss_kb_empty", rss_kb[0] as f64);
         self.set("rss_kb", rss_kb[1] as f64);
         self.set("rss_kb_per_player", ratio(rss_kb[1].saturating_sub(rss_kb[0]) as f64, players));
@@ -186,8 +187,8 @@ impl Figures {
             (self.get("drops_queues") + self.get("drops_send") > 0.0, "the server dropped datagrams"),
         ];
         self.broken = bounds.into_iter().filter(|(broken, _)| *broken).map(|(_, what)| what.to_owned()).collect();
-        let full = |core: usize, used: &str| measured.busy[core] >= FULL && self.get(used) >= SHARE;
-        self.bottleneck = match (full(0, "server_cores_used"), full(1, "bots_cores_used")) {
+        let full = |awake: &str| self.get(awake) >= FULL;
+        self.bottleneck = match (full("server_thread_awake"), full("bots_thread_awake")) {
             (true, false) => Bottleneck::Server,
             (false, true) => Bottleneck::Bots,
             // Both full: the server is, if its ticks are late; the bots only look at what comes.
@@ -254,14 +255,14 @@ impl Figures {
     pub fn line(&self) -> String {
         let broken = if self.broken.is_empty() { "held".to_owned() } else { self.broken.join(", ") };
         format!(
-            "{} players: {:.2} µs per player and tick, tick p99 {:.1} ms, staleness p99 {:.2} ticks, cores {:.0} % / \
+            "{} players: {:.2} µs per player and tick, tick p99 {:.1} ms, staleness p99 {:.2} ticks, busiest threads {:.0} % / \
              {:.0} %: {broken}",
             self.setup.players,
             self.get("us_per_player_tick"),
             self.get("tick_ms_p99"),
             self.get("staleness_ticks_p99"),
-            self.get("server_core_busy") * 100.0,
-            self.get("bots_core_busy") * 100.0,
+            self.get("server_thread_awake") * 100.0,
+            self.get("bots_thread_awake") * 100.0,
         )
     }
 }
@@ -289,7 +290,7 @@ mod tests {
         let summary = json!({
             "connected": 100, "failed": 0, "disconnected": 0, "snapshot_rate": 1.0, "staleness_ticks_p99": staleness,
         });
-        let [server, bots] = busy.map(|busy| Used { cpu_us: busy * 2e6, ..Used::default() });
+        let [server, bots] = busy.map(|busy| Used { cpu_us: busy * 2e6, awake_us: busy * 2e6, ..Used::default() });
         Measured { seconds: 2.0, ticks: 40, busy, server, bots, summary, rss_kb: [1000, 2500], ..Measured::default() }
     }
 

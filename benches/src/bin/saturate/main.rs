@@ -136,7 +136,10 @@ fn tell(setup: &Setup, figures: &Figures) {
     eprintln!("saturate: {}: {}", setup.scenario.name(), figures.line());
     let strangers = figures.disturbance() * 100.0;
     if strangers > QUIET_PERCENT {
-        eprintln!("saturate: other processes took {strangers:.0} % of the server's core: every figure is doubtful");
+        eprintln!(
+            "saturate: other processes took {strangers:.0} % of the server's core, which makes every figure doubtful: wait \
+             until it is quiet, or let the scheduler prefer this (chrt -f 10)"
+        );
     }
 }
 

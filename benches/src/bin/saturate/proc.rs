@@ -15,6 +15,8 @@ struct Thread {
     name: String,
     /// Nanoseconds on a core.
     run_ns: u64,
+    /// Nanoseconds ready to run, while somebody else did.
+    wait_ns: u64,
     /// Ticks of the system's clock, as sampled: good for the ratio of the two.
     user: u64,
     system: u64,
@@ -33,6 +35,8 @@ pub struct Used {
     pub voluntary: u64,
     /// Times that a thread had to give way.
     pub involuntary: u64,
+    /// The longest that one thread was not asleep: on a core, or waiting for one.
+    pub awake_us: f64,
     /// `cpu_us` by the thread's name.
     pub by_thread: BTreeMap<String, f64>,
 }
@@ -66,6 +70,8 @@ impl Usage {
             let (user, system) = (thread.user.saturating_sub(old.user), thread.system.saturating_sub(old.system));
             let share = if user + system == 0 { 0.0 } else { user as f64 / (user + system) as f64 };
             used.cpu_us += cpu_us;
+            let awake_us = cpu_us + thread.wait_ns.saturating_sub(old.wait_ns) as f64 / 1000.0;
+            used.awake_us = used.awake_us.max(awake_us);
             used.user_us += cpu_us * share;
             used.voluntary += thread.voluntary.saturating_sub(old.voluntary);
             used.involuntary += thread.involuntary.saturating_sub(old.involuntary);
@@ -81,13 +87,15 @@ impl Thread {
         // The name is in parentheses and may have any character but the last ')'.
         let (head, rest) = stat.rsplit_once(')').unwrap_or(("", ""));
         let field = |at: usize| rest.split_whitespace().nth(at).and_then(|field| field.parse().ok()).unwrap_or(0);
+        let sched_ns = |at: usize| sched.split_whitespace().nth(at).and_then(|field| field.parse().ok()).unwrap_or(0);
         let line = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
             line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
         };
         Self {
             name: head.split_once('(').map_or("", |(_, name)| name).to_owned(),
-            run_ns: sched.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0),
+            run_ns: sched_ns(0),
+            wait_ns: sched_ns(1),
             // Fields 14 and 15; the first one after the name is field 3.
             user: field(11),
             system: field(12),
@@ -184,6 +192,7 @@ mod tests {
         let thread =
             Thread::parse(stat, "5000000 12 3\n", "voluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n");
         assert_eq!((thread.name.as_str(), thread.user, thread.system), ("a) b( c", 250, 50));
+        assert_eq!((thread.run_ns, thread.wait_ns), (5_000_000, 12));
         assert_eq!((thread.run_ns, thread.voluntary, thread.involuntary), (5_000_000, 7, 2));
     }
 

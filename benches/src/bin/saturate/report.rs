@@ -3,7 +3,7 @@
 use crate::figures::Figures;
 
 /// A line of the table: name, figure, unit, digits.
-const LINES: [(&str, &str, &str, usize); 25] = [
+const LINES: [(&str, &str, &str, usize); 27] = [
     ("server, per player and tick", "us_per_player_tick", "µs", 2),
     ("  user", "user_us_per_player_tick", "µs", 2),
     ("  system", "system_us_per_player_tick", "µs", 2),
@@ -25,6 +25,8 @@ const LINES: [(&str, &str, &str, usize); 25] = [
     ("memory per player", "rss_kb_per_player", "KiB", 1),
     ("waits (voluntary switches)", "context_switches_voluntary_per_s", "/s", 0),
     ("involuntary switches", "context_switches_involuntary_per_s", "/s", 0),
+    ("server's busiest thread", "server_thread_awake", "", 3),
+    ("bots' busiest thread", "bots_thread_awake", "", 3),
     ("server's core, used by it", "server_cores_used", "", 3),
     ("server's core, busy", "server_core_busy", "", 3),
     ("bots' core, used by them", "bots_cores_used", "", 3),
