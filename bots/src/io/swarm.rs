@@ -17,7 +17,7 @@ use netcode::rng::Rng;
 use super::clock::Clock;
 use super::error::RunError;
 use super::lines;
-use super::sockets::Sockets;
+use super::sockets::{Sockets, allow};
 use super::tokens::Tokens;
 use super::trace::TraceFile;
 
@@ -98,6 +98,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(RunError::system("handle signals"))?;
     }
+    allow(options.clients)?;
     let churn = options.behavior == Behavior::Churn;
     let clock = Clock::start();
     let mut trace = options.trace.as_deref().map(|path| TraceFile::create(path, clock)).transpose()?;

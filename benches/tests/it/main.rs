@@ -1,0 +1,3 @@
+//! The benches' own binaries, as processes.
+
+mod saturate;
