@@ -50,6 +50,9 @@ pub(super) struct Light {
     heard: Option<(u64, Time)>,
     /// When the next input is due.
     next: Time,
+    /// It may have something to send. Whatever comes is answered together with the next input: that is soon enough for
+    /// acknowledgements, and asking costs.
+    may_send: bool,
     period: Duration,
     inputs: [State; INPUTS],
     tick: u64,
@@ -80,6 +83,7 @@ impl Light {
             rng,
             heard: None,
             next: Time::NEVER,
+            may_send: true,
             period: Duration::ZERO,
             inputs: [State::default(); INPUTS],
             tick: 0,
@@ -108,15 +112,26 @@ impl Light {
             self.send_input(now, pilot);
             // From when it was due, so that it stays where it is within a tick; not all that was missed at once.
             self.next = (self.next + self.period).max(now);
+            self.may_send = true;
         }
     }
 
+    /// While it plays, its endpoint's timers are looked at with each input, and no more often.
     pub(super) fn poll_timeout(&self) -> Time {
-        self.endpoint.poll_timeout().unwrap_or(Time::NEVER).min(self.next)
+        if self.plays() { self.next } else { self.endpoint.poll_timeout().unwrap_or(Time::NEVER) }
     }
 
     pub(super) fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
-        self.endpoint.poll_transmit(now, out)
+        if self.plays() && !self.may_send {
+            return None;
+        }
+        let sent = self.endpoint.poll_transmit(now, out);
+        self.may_send = sent.is_some();
+        sent
+    }
+
+    const fn plays(&self) -> bool {
+        self.heard.is_some() && self.ended.is_none()
     }
 
     pub(super) fn close(&mut self, now: Time) {

@@ -49,12 +49,19 @@ struct Args {
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("cannot {0} {}: {2}", .1.display())]
-    File(&'static str, PathBuf, std::io::Error),
-    #[error("{}: no JSON of saturate: {1}", .0.display())]
-    Json(PathBuf, String),
-    #[error("{}: the marks are missing between which the tables go", .0.display())]
-    Marks(PathBuf),
+    #[error("cannot {what} {}: {error}", path.display())]
+    File { what: &'static str, path: PathBuf, error: std::io::Error },
+    #[error("{}: no JSON of saturate: {why}", path.display())]
+    Json { path: PathBuf, why: String },
+    #[error("{}: the marks are missing between which the tables go", path.display())]
+    Marks { path: PathBuf },
+}
+
+impl Error {
+    fn file(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::File { what, path, error }
+    }
 }
 
 fn main() -> ExitCode {
@@ -82,15 +89,15 @@ fn run(args: &Args) -> Result<(), Error> {
         print!("{tables}");
         return Ok(());
     };
-    let old = fs::read_to_string(file).map_err(|error| Error::File("read", file.clone(), error))?;
-    let new = fill(&old, &tables).ok_or_else(|| Error::Marks(file.clone()))?;
-    fs::write(file, new).map_err(|error| Error::File("write", file.clone(), error))
+    let old = fs::read_to_string(file).map_err(Error::file("read", file))?;
+    let new = fill(&old, &tables).ok_or_else(|| Error::Marks { path: file.clone() })?;
+    fs::write(file, new).map_err(Error::file("write", file))
 }
 
 /// The runs of a file: one, or several in `runs`.
 fn read(file: &Path) -> Result<Vec<Costs>, Error> {
-    let text = fs::read_to_string(file).map_err(|error| Error::File("read", file.to_owned(), error))?;
-    let bad = |why: String| Error::Json(file.to_owned(), why);
+    let text = fs::read_to_string(file).map_err(Error::file("read", file))?;
+    let bad = |why: String| Error::Json { path: file.to_owned(), why };
     let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
     let runs = value.get("runs").and_then(Value::as_array).map_or_else(|| vec![value.clone()], Clone::clone);
     runs.iter().map(|run| Costs::read(run).map_err(|name| bad(format!("`{name}` is missing")))).collect()
