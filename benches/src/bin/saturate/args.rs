@@ -83,9 +83,9 @@ pub struct Run {
     /// Threads of the bots, 1 to 64.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub bot_threads: u16,
-    /// The core of the server, all its threads.
-    #[arg(long, value_name = "CORE", default_value_t = 0)]
-    pub server_core: usize,
+    /// The core of the server, all its threads; or several, for several workers.
+    #[arg(long, value_name = "CORE", value_delimiter = ',', default_value = "0")]
+    pub server_core: Vec<usize>,
     /// The core of the bots.
     #[arg(long, value_name = "CORE", default_value_t = 1)]
     pub bots_core: usize,
@@ -143,7 +143,9 @@ impl FromStr for Players {
 impl Run {
     /// What the command line alone cannot tell: cores and descriptors.
     pub fn check(&self) -> Result<(), Error> {
-        check_core("--server-core", self.server_core)?;
+        for core in &self.server_core {
+            check_core("--server-core", *core)?;
+        }
         check_core("--bots-core", self.bots_core)?;
         let players = match self.players {
             Players::Number(players) => players,
@@ -176,7 +178,7 @@ impl Run {
             full_bots: self.full_bots,
             workers: self.workers,
             bot_threads: self.bot_threads,
-            server_core: self.server_core,
+            server_cores: self.server_core.clone(),
             bots_core: self.bots_core,
             listen: self.listen,
             server: server.clone(),

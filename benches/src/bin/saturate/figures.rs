@@ -248,8 +248,8 @@ impl Figures {
 
     /// How much of the server's core strangers took, 0 to 1: what makes every figure doubtful.
     pub fn disturbance(&self) -> f64 {
-        // With several workers the server may not have stayed on one core.
-        (self.get("server_core_busy") - self.get("server_cores_used")).max(0.0)
+        let cores = self.setup.server_cores.len() as f64;
+        (self.get("server_core_busy") - self.get("server_cores_used") / cores).max(0.0)
     }
 
     /// One line for the progress on standard error.

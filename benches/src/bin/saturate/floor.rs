@@ -167,12 +167,12 @@ pub fn measure(setup: &Setup, run: &Figures, stop: &Stop) -> Result<Floor, Error
         up_bytes: run.get("datagram_in_bytes"),
         limit,
     };
-    let mut server = Process::start("the floor", load.command("floor-serve")?, setup.server_core)?;
+    let mut server = Process::start("the floor", load.command("floor-serve")?, &setup.server_cores)?;
     let addr: SocketAddr =
         server.wait_for(Stream::Out, "say where it listens", PATIENCE, stop, |line| line.parse().ok())?;
     let mut command = load.command("floor-pump")?;
     command.args(["--server", &addr.to_string()]);
-    let mut pump = Process::start("the floor's clients", command, setup.bots_core)?;
+    let mut pump = Process::start("the floor's clients", command, &[setup.bots_core])?;
     let mut second = |server: &mut Process| {
         pump.skim(Stream::Err)?;
         server.wait_for(Stream::Out, "count", PATIENCE, stop, Counts::parse)

@@ -40,7 +40,7 @@ pub struct Measured {
     pub server: Used,
     /// What the bots used.
     pub bots: Used,
-    /// How busy the server's core was, and the bots', 0 to 1.
+    /// How busy the server's cores were on average, and the bots', 0 to 1.
     pub busy: [f64; 2],
     /// Datagrams that found a socket's buffer full: the server's, anybody's.
     pub udp_drops: UdpDrops,
@@ -93,7 +93,7 @@ pub fn measure(setup: &Setup, stop: &Stop) -> Result<Measured, Error> {
 fn start_server(setup: &Setup, config: &Path, stop: &Stop) -> Result<(Process, SocketAddr), Error> {
     let mut command = Command::new(&setup.server);
     command.arg("--config").arg(config);
-    let mut server = Process::start("the server", command, setup.server_core)?;
+    let mut server = Process::start("the server", command, &setup.server_cores)?;
     let addr = server.wait_for(Stream::Err, "say where it listens", READY, stop, |line| match Line::parse(line) {
         Some(Line::Starting(addr)) => Some(addr),
         _ => None,
@@ -113,7 +113,7 @@ fn start_bots(setup: &Setup, addr: SocketAddr) -> Result<Process, Error> {
     command.args(["--behavior", setup.scenario.behavior(), "--seed", &setup.seed.to_string()]);
     command.args(["--settle", &setup.settle.to_string(), "--light", &setup.light().to_string()]);
     command.args(["--threads", &setup.bot_threads.to_string()]);
-    Process::start("the bots", command, setup.bots_core)
+    Process::start("the bots", command, &[setup.bots_core])
 }
 
 /// Until the bots say that all are in and settled.
@@ -148,7 +148,7 @@ impl Mark {
                 at: now(),
                 server: Usage::of(server.pid())?,
                 bots: Usage::of(bots.pid())?,
-                cores: [Core::look(setup.server_core)?, Core::look(setup.bots_core)?],
+                cores: [Core::look(&setup.server_cores)?, Core::look(&[setup.bots_core])?],
                 udp: UdpDrops::look(addr)?,
             })
         };
@@ -215,7 +215,7 @@ fn sample(setup: &Setup, file: &Path, pid: u32) -> Result<Process, Error> {
     command.args(["record", "--quiet", "--freq", "499", "--call-graph", "dwarf,8192"]);
     command.arg("--output").arg(file).args(["--pid", &pid.to_string()]);
     command.args(["--", "sleep", &setup.seconds.to_string()]);
-    Process::start("perf", command, setup.bots_core)
+    Process::start("perf", command, &[setup.bots_core])
 }
 
 /// Ends the bots: what they have to say.

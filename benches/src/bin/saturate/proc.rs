@@ -120,9 +120,11 @@ pub struct Core {
 }
 
 impl Core {
-    /// Looks at that core.
-    pub fn look(core: usize) -> io::Result<Self> {
-        Ok(Self::parse(&fs::read_to_string("/proc/stat")?, core))
+    /// Looks at those cores, which count as one.
+    pub fn look(cores: &[usize]) -> io::Result<Self> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let add = |sum: Self, core: Self| Self { idle: sum.idle + core.idle, all: sum.all + core.all };
+        Ok(cores.iter().map(|core| Self::parse(&stat, *core)).fold(Self::default(), add))
     }
 
     /// How much of the time since `before` it did something, 0 to 1.

@@ -55,12 +55,12 @@ pub fn check_core(flag: &'static str, core: usize) -> Result<(), Error> {
 }
 
 impl Process {
-    /// Starts it on that core, with all threads that it will have: a child inherits the cores of the thread that starts it.
-    pub fn start(who: &'static str, mut command: Command, core: usize) -> Result<Self, Error> {
+    /// Starts it on those cores, with all threads that it will have: a child inherits the cores of the thread that starts it.
+    pub fn start(who: &'static str, mut command: Command, cores: &[usize]) -> Result<Self, Error> {
         let before = sched_getaffinity(None).map_err(Error::system("ask for the cores"))?;
         let mut only = CpuSet::new();
-        only.set(core);
-        sched_setaffinity(None, &only).map_err(Error::system(format!("go to core {core}")))?;
+        cores.iter().for_each(|core| only.set(*core));
+        sched_setaffinity(None, &only).map_err(Error::system(format!("go to cores {cores:?}")))?;
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         sched_setaffinity(None, &before).map_err(Error::system("go back to all cores"))?;
         let mut child = child.map_err(Error::system(format!("start {who}")))?;

@@ -71,7 +71,7 @@ pub struct Setup {
     /// Threads of the bots.
     pub bot_threads: u16,
     /// Where the server runs, all its threads.
-    pub server_core: usize,
+    pub server_cores: Vec<usize>,
     /// Where the bots run.
     pub bots_core: usize,
     /// Where the server listens; port 0 = one that is free.
@@ -143,7 +143,7 @@ pub mod tests {
             full_bots: 200,
             workers: 1,
             bot_threads: 1,
-            server_core: 0,
+            server_cores: vec![0],
             bots_core: 1,
             listen: "127.0.0.1:0".parse().unwrap(),
             server: PathBuf::from("server"),
