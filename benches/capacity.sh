@@ -21,5 +21,5 @@ measure() { # NAME SCENARIO PLAYERS HZ
 measure spread-20 spread "$players" 20
 measure spread-60 spread $((players / 2)) 60
 measure fight-20 fight $((players / 2)) 20
-measure crowd-20 crowd $((players / 2)) 20
+measure crowd-20 crowd $((players / 10)) 20
 "$target/release/capacity" --write docs/capacity.md "$out"/{spread-20,spread-60,fight-20,crowd-20}.json

@@ -28,6 +28,8 @@ pub struct Costs {
     pub packets_out_per_s: f64,
     pub rss_kb_empty: f64,
     pub rss_kb_per_player: f64,
+    /// Whether all bounds held; costs of a server that sheds load are too low.
+    pub held: bool,
 }
 
 /// What is not measured.
@@ -66,6 +68,7 @@ impl Costs {
             packets_out_per_s: number("packets_out_per_s")?,
             rss_kb_empty: number("rss_kb_empty")?,
             rss_kb_per_player: number("rss_kb_per_player")?,
+            held: run.get("held").and_then(Value::as_bool).ok_or("held")?,
         })
     }
 
@@ -116,6 +119,10 @@ pub fn tables(costs: &[Costs], players: &[u32], assumptions: &Assumptions) -> St
     );
     for one in costs {
         let _ = writeln!(text, "\n**{} at {} Hz**\n", one.scenario, one.tick_hz);
+        if !one.held {
+            let _ = writeln!(text, "One core does not hold {} players: nothing can be said from that.", one.players);
+            continue;
+        }
         text.push_str("| players | cores | zones | memory, GiB | egress, Gbit/s | egress, TB a month |\n|---|---|---|---|---|---|\n");
         for number in players {
             let need = one.need(f64::from(*number), assumptions);
@@ -160,6 +167,7 @@ mod tests {
             packets_out_per_s: 20_000.0,
             rss_kb_empty: 8192.0,
             rss_kb_per_player: 16.0,
+            held: true,
         }
     }
 
@@ -181,6 +189,12 @@ mod tests {
     fn a_measurement_without_a_field_names_it() {
         let run = serde_json::json!({ "scenario": "spread", "tick_hz": 20, "players": 5 });
         assert_eq!(Costs::read(&run), Err("workers"));
+    }
+
+    #[test]
+    fn from_a_load_that_was_not_held_nothing_follows() {
+        let text = tables(&[Costs { held: false, ..costs() }], &[2000], &PLAIN);
+        assert!(text.contains("does not hold 1000") && !text.contains("| 2,000 |"), "{text}");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub struct Run {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "spread")]
     pub scenario: Vec<Scenario>,
     /// How many players: 1 to 9936, or `max`: the most that hold the bounds (tick p99 within 50 ms and its period, staleness
-    /// p99 within 2 ticks, nothing and nobody dropped), found in at most 12 steps.
+    /// p99 within 2 ticks, but in a crowd; nothing and nobody dropped), found in at most 12 steps.
     #[arg(long, default_value = "1000")]
     pub players: Players,
     /// Ticks a second, 20 to 128.
