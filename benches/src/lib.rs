@@ -1,10 +1,11 @@
 //! What Zonewire's benches share: a server with real clients in one thread ([`rig`]), and the replication part of its
-//! shard on its own ([`mirror`]); an echo workload for transports side by side ([`peer`]).
+//! shard on its own ([`mirror`]); an echo workload for transports side by side ([`peer`]); charts ([`plot`]).
 #![forbid(unsafe_code)]
 
 pub mod lines;
 pub mod mirror;
 pub mod peer;
+pub mod plot;
 pub mod rig;
 
 use netcode::crypto::{CryptoError, Entropy, Ephemeral, OsEntropy};

@@ -62,6 +62,13 @@ pub struct SwarmArgs {
     /// How long to measure, in seconds (at least 0.1), after all have connected.
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: f64,
+    /// How long to wait before that, in seconds (0.1 to 600): what joining stirred up is to settle.
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = settle)]
+    settle: f64,
+    /// The share of the clients, 0 to 1, that is light: they open, acknowledge and send as many inputs as the others, but
+    /// neither decode nor predict; they see nothing, and only the others say how they are served.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    light: f64,
     /// How the clients play.
     #[arg(long, value_enum, default_value_t = BehaviorArg::Wander)]
     behavior: BehaviorArg,
@@ -290,6 +297,8 @@ impl SwarmArgs {
             clients: self.clients as usize,
             account: self.account,
             seconds: self.seconds,
+            settle: Duration::from_secs_f64(self.settle),
+            light: self.light,
             behavior: self.behavior.into(),
             link,
             threads: self.threads.into(),
@@ -402,6 +411,14 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 fn percent(text: &str) -> Result<f64, String> {
     number(text, 0.0, 100.0)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1.0)
+}
+
+fn settle(text: &str) -> Result<f64, String> {
+    number(text, 0.1, 600.0)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

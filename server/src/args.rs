@@ -20,7 +20,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server in the foreground (the default). It is ready when GET /healthz answers 200. Its log has one status
-    /// line per second, whose counters count since the line before.
+    /// line per second, whose counters count since the line before; at level debug a line with the distributions of all times
+    /// as well.
     Run(Run),
     /// Print the default configuration as TOML, every key explained.
     Config,

@@ -2,6 +2,7 @@
 
 mod allocations;
 mod peers;
+mod saturate;
 
 use std::alloc::System;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -68,6 +68,17 @@ pub enum RunError {
         /// The system's reason.
         error: io::Error,
     },
+    /// Fewer sockets than clients.
+    #[error(
+        "{wanted} open files are needed (each client has a socket), and the hard limit is {limit}: raise it \
+         (ulimit -Hn), or ask for fewer clients"
+    )]
+    Descriptors {
+        /// How many it takes.
+        wanted: u64,
+        /// The hard limit.
+        limit: u64,
+    },
     /// Something the system does not give.
     #[error("cannot {what}: {error}")]
     System {

@@ -7,8 +7,39 @@ use std::time::Duration;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
+use super::error::RunError;
+
 /// Events taken from the system at once.
 const BATCH: usize = 1024;
+
+/// File descriptors that a process needs beside its clients' sockets.
+#[cfg(target_os = "linux")]
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// Makes sure that there can be a socket for each of so many clients: raises the soft limit, as far as the hard one goes.
+///
+/// # Errors
+/// What the hard limit is, where it is too low, or that the system says no.
+#[cfg(target_os = "linux")]
+pub fn allow(clients: usize) -> Result<(), RunError> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = clients as u64 + SPARE_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if let Some(limit) = limit.maximum.filter(|maximum| *maximum < wanted) {
+        return Err(RunError::Descriptors { wanted, limit });
+    }
+    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised)
+        .map_err(|error| RunError::System { what: "raise the limit of open files", error: error.into() })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn allow(_: usize) -> Result<(), RunError> {
+    Ok(())
+}
 
 /// The sockets of one thread.
 pub struct Sockets {

@@ -22,15 +22,13 @@ use super::clock::Clock;
 use super::error::{RulesError, RunError};
 use super::files;
 use super::lines;
-use super::sockets::Sockets;
+use super::sockets::{Sockets, allow};
 use super::tokens::Tokens;
 use super::trace::TraceFile;
 
 /// Handshakes under way at a time, over all threads.
 const HANDSHAKES: usize = 64;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the last one connected to the window: what joining stirred up has settled.
-const SETTLE: Duration = Duration::from_secs(1);
 /// How often phases are looked at.
 const GRAIN: Duration = Duration::from_millis(20);
 /// How long closes may take at the end.
@@ -49,6 +47,10 @@ pub struct SwarmOptions {
     /// Account, and character, of the first client; the others count up. Absent: random ones.
     pub account: Option<u64>,
     pub seconds: f64,
+    /// From the last one connected to the window.
+    pub settle: Duration,
+    /// The share of light clients.
+    pub light: f64,
     pub behavior: Behavior,
     pub link: Option<LinkConfig>,
     pub threads: usize,
@@ -104,6 +106,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(RunError::system("handle signals"))?;
     }
     let book = options.rules.as_deref().map_or_else(|| Ok(Rulebook::standard()), rulebook)?;
+    allow(options.clients)?;
     let churn = options.behavior == Behavior::Churn;
     let clock = Clock::start();
     let mut trace = options.trace.as_deref().map(|path| TraceFile::create(path, clock)).transpose()?;
@@ -169,6 +172,7 @@ fn squad_options(options: &SwarmOptions, book: &Arc<Rulebook>, at: usize, thread
         // The first ones take what does not divide.
         clients: options.clients / threads + usize::from(at < options.clients % threads),
         behavior: options.behavior,
+        light: options.light,
         link: options.link,
         handshakes: (HANDSHAKES / threads).max(1),
         seed: Rng::new(options.seed).fork(&format!("squad {at}")).seed(),
@@ -204,9 +208,11 @@ fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, fai
             if all_in.is_none() && (progress.settled >= clients || now >= Time::ZERO + patience) {
                 all_in = Some(now);
             }
-            if all_in.is_some_and(|since| now >= since + SETTLE) {
+            if all_in.is_some_and(|since| now >= since + options.settle) {
                 window = Some(now);
                 shared.phase.store(MEASURING, Ordering::Relaxed);
+                // Whoever measures the server waits for this.
+                next_line = now;
             }
         }
         if now >= next_line {

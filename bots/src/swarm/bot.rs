@@ -12,6 +12,7 @@ use netcode::packet::ConnId;
 use netcode::stats::Traffic;
 use netcode::trace::TraceEvent;
 
+use super::light::Light;
 use super::tally::Tally;
 use crate::behavior::Pilot;
 use crate::behavior::eyes::ClientEyes;
@@ -38,9 +39,17 @@ impl Link {
     }
 }
 
+/// What plays.
+pub(super) enum Player {
+    /// The SDK.
+    Whole(Box<Client>),
+    /// What only looks like it from outside.
+    Light(Box<Light>),
+}
+
 /// One connection of a bot, from its start to its end.
 pub(super) struct Bot {
-    client: Client,
+    player: Player,
     pilot: Pilot,
     link: Option<Link>,
     rate: u16,
@@ -61,9 +70,9 @@ pub(super) struct Bot {
 }
 
 impl Bot {
-    pub(super) fn new(client: Client, pilot: Pilot, link: Option<Link>) -> Self {
+    pub(super) fn new(player: Player, pilot: Pilot, link: Option<Link>) -> Self {
         Self {
-            client,
+            player,
             pilot,
             link,
             rate: 0,
@@ -81,11 +90,17 @@ impl Bot {
 
     /// The oldest event of its trace, if it keeps one.
     pub(super) fn poll_trace(&mut self) -> Option<(Time, TraceEvent)> {
-        self.client.poll_trace()
+        match &mut self.player {
+            Player::Whole(client) => client.poll_trace(),
+            Player::Light(_) => None,
+        }
     }
 
     pub(super) fn conn(&self) -> Option<ConnId> {
-        self.client.conn()
+        match &self.player {
+            Player::Whole(client) => client.conn(),
+            Player::Light(light) => light.conn(),
+        }
     }
 
     /// Gives back what the next connection of the same client goes on with.
@@ -105,10 +120,10 @@ impl Bot {
     pub(super) fn handle_datagram(&mut self, now: Time, datagram: &mut [u8], tally: Option<&mut Tally>) {
         match &mut self.link {
             // Whoever is gone hears nothing, so that what is under way comes to an end.
-            Some(_) if self.client.is_finished() => {}
+            Some(_) if self.player.is_finished() => {}
             Some(link) => link.emulator.send(now, THERE, HERE, datagram),
             None => {
-                self.client.handle_datagram(now, datagram);
+                self.player.handle_datagram(now, datagram);
                 self.after_datagram(now, tally);
                 self.drain_events(now);
             }
@@ -118,27 +133,31 @@ impl Bot {
     /// Runs what is due: the emulated network, timers, this tick's input.
     pub(super) fn handle_timeout(&mut self, now: Time, mut tally: Option<&mut Tally>) {
         self.pump_link(now, tally.as_deref_mut());
-        self.client.handle_timeout(now);
+        match &mut self.player {
+            Player::Whole(client) => client.handle_timeout(now),
+            Player::Light(light) => light.handle_timeout(now, &mut self.pilot),
+        }
         self.drain_events(now);
-        let inputs = self.client.stats().inputs;
+        let Player::Whole(client) = &mut self.player else { return };
+        let inputs = client.stats().inputs;
         if inputs != self.chosen_at {
             self.chosen_at = inputs;
-            let eyes = ClientEyes { client: &self.client, now, ground: self.client.ground() };
+            let eyes = ClientEyes { client, now, ground: client.ground() };
             let intent = self.pilot.next(self.rate, &eyes);
-            self.client.set_intent(intent);
+            client.set_intent(intent);
         }
         if self.next_sample <= now {
             self.next_sample = now + Duration::from_micros(1000 * SAMPLE_EVERY / u64::from(self.rate.max(1)));
             if let Some(tally) = tally {
-                self.sample(now, tally);
+                sample(client, now, tally);
             }
         }
     }
 
     /// The next datagram for the socket.
     pub(super) fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
-        let Some(link) = &mut self.link else { return self.client.poll_transmit(now, out) };
-        while let Some(len) = self.client.poll_transmit(now, out) {
+        let Some(link) = &mut self.link else { return self.player.poll_transmit(now, out) };
+        while let Some(len) = self.player.poll_transmit(now, out) {
             link.emulator.send(now, HERE, THERE, out.get(..len)?);
         }
         let datagram = link.outgoing.pop_front()?;
@@ -148,24 +167,30 @@ impl Bot {
 
     pub(super) fn poll_timeout(&self) -> Time {
         let link = self.link.as_ref().and_then(|link| link.emulator.next_delivery()).unwrap_or(Time::NEVER);
-        self.client.poll_timeout().unwrap_or(Time::NEVER).min(link).min(self.next_sample)
+        self.player.poll_timeout().min(link).min(self.next_sample)
     }
 
     pub(super) fn leave(&mut self, now: Time) {
         self.leaving = true;
-        self.client.close(now);
+        match &mut self.player {
+            Player::Whole(client) => client.close(now),
+            Player::Light(light) => light.close(now),
+        }
         self.drain_events(now);
     }
 
     /// Whether nothing is left to be sent.
     pub(super) fn is_finished(&self) -> bool {
         let under_way = |link: &Link| link.emulator.in_flight() > 0 || !link.outgoing.is_empty();
-        self.client.is_finished() && !self.link.as_ref().is_some_and(under_way)
+        self.player.is_finished() && !self.link.as_ref().is_some_and(under_way)
     }
 
     /// Counts the bytes since the last call.
     pub(super) fn count_traffic(&mut self, tally: Option<&mut Tally>) {
-        let traffic = *self.client.traffic();
+        let traffic = match &self.player {
+            Player::Whole(client) => *client.traffic(),
+            Player::Light(light) => *light.traffic(),
+        };
         if let Some(tally) = tally {
             tally.traffic(&self.counted, &traffic);
         }
@@ -175,7 +200,7 @@ impl Bot {
     fn pump_link(&mut self, now: Time, mut tally: Option<&mut Tally>) {
         while let Some(mut datagram) = self.link.as_mut().and_then(|link| link.emulator.poll(now)) {
             if datagram.to == HERE {
-                self.client.handle_datagram(now, &mut datagram.bytes);
+                self.player.handle_datagram(now, &mut datagram.bytes);
                 self.after_datagram(now, tally.as_deref_mut());
             } else if let Some(link) = &mut self.link {
                 link.outgoing.push_back(datagram.bytes);
@@ -184,21 +209,39 @@ impl Bot {
     }
 
     fn after_datagram(&mut self, now: Time, tally: Option<&mut Tally>) {
-        let stats = self.client.stats();
+        let client = match &self.player {
+            Player::Whole(client) => client,
+            Player::Light(light) => {
+                let fresh = light.snapshots - core::mem::replace(&mut self.snapshots, light.snapshots);
+                tally.into_iter().for_each(|tally| tally.snapshots += fresh);
+                return;
+            }
+        };
+        let stats = client.stats();
         let fresh = stats.snapshots - self.snapshots;
         let compact = stats.compact_snapshots - core::mem::replace(&mut self.compact, stats.compact_snapshots);
         self.snapshots = stats.snapshots;
         let Some(tally) = tally.filter(|_| fresh > 0) else { return };
         tally.snapshots += fresh;
         tally.compact += compact;
-        tally.round_trip(self.client.quality(now).rtt_latest);
+        tally.round_trip(client.quality(now).rtt_latest);
         if let Some(margin) = stats.margin {
             tally.margin(margin);
         }
     }
 
     fn drain_events(&mut self, now: Time) {
-        while let Some(event) = self.client.poll_event() {
+        let client = match &mut self.player {
+            Player::Whole(client) => client,
+            Player::Light(light) => {
+                if let Some(at) = light.connected.take() {
+                    (self.rate, self.connected) = (light.rate, Some(at));
+                }
+                self.ended = self.ended.or(light.ended);
+                return;
+            }
+        };
+        while let Some(event) = client.poll_event() {
             match event {
                 Event::Connected { rate } => {
                     self.rate = rate;
@@ -214,14 +257,44 @@ impl Bot {
             }
         }
     }
+}
 
-    /// How old is what it knows of each of the others?
-    fn sample(&self, now: Time, tally: &mut Tally) {
-        let (Some(own), Some(server_tick)) = (self.client.own(), self.client.server_tick(now)) else { return };
-        tally.samples += 1;
-        for entity in self.client.view().entities().filter(|entity| entity.id() != own.raw()) {
-            tally.entities += 1;
-            tally.stale(server_tick - entity.confirmed() as f64);
+impl Player {
+    fn handle_datagram(&mut self, now: Time, datagram: &mut [u8]) {
+        match self {
+            Self::Whole(client) => client.handle_datagram(now, datagram),
+            Self::Light(light) => light.handle_datagram(now, datagram),
         }
+    }
+
+    fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Whole(client) => client.poll_transmit(now, out),
+            Self::Light(light) => light.poll_transmit(now, out),
+        }
+    }
+
+    fn poll_timeout(&self) -> Time {
+        match self {
+            Self::Whole(client) => client.poll_timeout().unwrap_or(Time::NEVER),
+            Self::Light(light) => light.poll_timeout(),
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        match self {
+            Self::Whole(client) => client.is_finished(),
+            Self::Light(light) => light.is_finished(),
+        }
+    }
+}
+
+/// How old is what that client knows of each of the others?
+fn sample(client: &Client, now: Time, tally: &mut Tally) {
+    let (Some(own), Some(server_tick)) = (client.own(), client.server_tick(now)) else { return };
+    tally.samples += 1;
+    for entity in client.view().entities().filter(|entity| entity.id() != own.raw()) {
+        tally.entities += 1;
+        tally.stale(server_tick - entity.confirmed() as f64);
     }
 }

@@ -10,6 +10,7 @@
 //! What is measured goes into a [`Tally`] per squad; tallies add up to a [`Summary`].
 
 mod bot;
+mod light;
 mod squad;
 mod summary;
 mod tally;

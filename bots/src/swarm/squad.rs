@@ -16,7 +16,8 @@ use netcode::token::ConnectBundle;
 use netcode::trace::TraceEvent;
 use sim::game::Rulebook;
 
-use super::bot::{Bot, Link};
+use super::bot::{Bot, Link, Player};
+use super::light::Light;
 use super::tally::Tally;
 use crate::behavior::{Behavior, Pilot};
 
@@ -27,6 +28,8 @@ pub struct SquadOptions {
     pub clients: usize,
     /// How they play.
     pub behavior: Behavior,
+    /// The share of them, 0 to 1, that is light: does all that a server sees, and neither decodes nor predicts.
+    pub light: f64,
     /// The network to emulate in each direction between each client and its socket.
     pub link: Option<LinkConfig>,
     /// Handshakes under way at a time, at least 1.
@@ -39,6 +42,38 @@ pub struct SquadOptions {
     pub book: Arc<Rulebook>,
     /// Keep what happens on the first client's first connection, for [`Squad::poll_trace`].
     pub trace: bool,
+}
+
+impl SquadOptions {
+    /// Whether that client is a whole one; these are spread evenly, and the first one is one if any is.
+    fn is_whole(&self, index: u32) -> bool {
+        let whole = 1.0 - self.light.clamp(0.0, 1.0);
+        // Shares come as decimals.
+        let before = |clients: u32| (f64::from(clients) * whole - 1e-6).ceil();
+        before(index) < before(index + 1)
+    }
+
+    fn connect(
+        &self,
+        index: u32,
+        bundle: &ConnectBundle,
+        ephemeral: Ephemeral,
+        traced: bool,
+        now: Time,
+    ) -> Result<Player, ConnectError> {
+        let patience = self.connect_timeout;
+        if !self.is_whole(index) {
+            let rng = Rng::new(self.seed).fork(&format!("light {index}"));
+            let light = Light::connect(bundle, ephemeral, patience, self.behavior, rng, now)?;
+            return Ok(Player::Light(Box::new(light)));
+        }
+        let config = Config { handshake_timeout: patience, book: Arc::clone(&self.book), ..Config::default() };
+        let mut client = Client::connect(config, bundle, ephemeral, now)?;
+        if traced {
+            client.enable_trace();
+        }
+        Ok(Player::Whole(Box::new(client)))
+    }
 }
 
 /// How far a squad is.
@@ -152,14 +187,10 @@ impl Squad {
         let Some(index) = self.joining.pop_front() else { return Ok(()) };
         let Some(seat) = self.seats.get_mut(index as usize) else { return Ok(()) };
         let Some((pilot, link)) = seat.idle.take() else { return Ok(()) };
-        let (handshake_timeout, book) = (self.options.connect_timeout, Arc::clone(&self.options.book));
-        let config = Config { handshake_timeout, book, ..Config::default() };
-        match Client::connect(config, bundle, ephemeral, now) {
-            Ok(mut client) => {
-                if self.options.trace && index == 0 && self.traced.rest.is_none() {
-                    client.enable_trace();
-                }
-                seat.bot = Some(Bot::new(client, pilot, link));
+        let traced = self.options.trace && index == 0 && self.traced.rest.is_none();
+        match self.options.connect(index, bundle, ephemeral, traced, now) {
+            Ok(player) => {
+                seat.bot = Some(Bot::new(player, pilot, link));
                 self.handshakes += 1;
                 self.after(now, index);
                 Ok(())

@@ -31,6 +31,8 @@ fn a_wrong_command_line_exits_with_2() {
         &["swarm", "--server", "127.0.0.1:1", "--clients", "0", "--seconds", "1"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--loss", "101"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "0"],
+        &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--light", "1.1"],
+        &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--settle", "0"],
         &["arena", "--clients", "3"],
         &["arena", "--clients", "3", "--seconds", "0"],
         &["trace"],

@@ -125,9 +125,8 @@ impl Pair {
 }
 
 fn options(behavior: Behavior, link: Option<LinkConfig>) -> SquadOptions {
-    let connect_timeout = Duration::from_secs(10);
-    let book = Rulebook::standard();
-    SquadOptions { clients: 20, behavior, link, handshakes: 8, seed: 1, connect_timeout, book, trace: false }
+    let (connect_timeout, book) = (Duration::from_secs(10), Rulebook::standard());
+    SquadOptions { clients: 20, behavior, light: 0.0, link, handshakes: 8, seed: 1, connect_timeout, book, trace: false }
 }
 
 fn measure(pair: &mut Pair, seconds: u64) -> Summary {
@@ -152,6 +151,29 @@ fn everyone_gets_in_sees_every_snapshot_and_leaves() {
     assert!(summary.staleness_ticks_p99 < 2.0 && summary.staleness_ticks_p50 >= 0.0, "{summary}");
     assert!(summary.entities_seen_mean > 20.0, "{summary}");
     assert!((1..=2).contains(&summary.input_margin_p50), "{summary}");
+}
+
+#[test]
+fn to_the_server_a_light_client_is_a_player_like_any_other() {
+    let run = |light| {
+        let mut pair = Pair::new(SquadOptions { light, ..options(Behavior::Wander, None) });
+        // On a good path a whole client sends each input twice for its first seconds.
+        pair.run(30);
+        let before = *pair.zone.stats();
+        let summary = measure(&mut pair, 10);
+        let stats = pair.zone.stats();
+        let missed = stats.inputs_repeated + stats.inputs_neutral - before.inputs_repeated - before.inputs_neutral;
+        (summary, missed)
+    };
+    let ((whole, _), (light, missed)) = (run(0.0), run(0.9));
+    assert!(light.is_fine() && light.snapshot_rate >= 0.99, "{light}");
+    // 20 players in 13 s until they leave; a player who leaves has no inputs for a moment.
+    assert!(missed < 20 * 15, "{missed} ticks without an input");
+    let up = light.up_bytes_per_s / whole.up_bytes_per_s;
+    let down = light.down_bytes_per_s / whole.down_bytes_per_s;
+    assert!((0.8..1.2).contains(&up) && (0.8..1.1).contains(&down), "{up} {down}\n{light}\n{whole}");
+    // Those two that see say how they are served.
+    assert!(light.entities_seen_mean > 20.0 && light.staleness_ticks_p99 < 2.0, "{light}");
 }
 
 #[test]

@@ -31,8 +31,9 @@ pub struct Link {
     /// The zone's answers and what players are told. Full: answers wait in the zone thread, the others are dropped and
     /// counted.
     pub from_zone: ArrayQueue<ToShard>,
-    /// Published frames, oldest first. Full: the oldest is replaced and counted.
-    pub frames: ArrayQueue<Arc<Frame>>,
+    /// Published frames, oldest first, each with the time at which its tick was due. Full: the oldest is replaced and
+    /// counted.
+    pub frames: ArrayQueue<(Time, Arc<Frame>)>,
     /// Datagrams that arrived at another worker's socket. Full: dropped and counted.
     pub handed: ArrayQueue<Handed>,
     /// Ends the worker's poll.

@@ -4,11 +4,12 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hdrhistogram::Histogram;
 use netcode::stats::Drops;
 use serde_json::{Map, Value, json};
 use server::zone::{RefusedPlayer, ZoneStats};
 use sim::{Refusal, Refusals};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::link::Reports;
 use super::worker::{Counters, WorkerReport, micros_histogram};
@@ -118,10 +119,11 @@ impl Counts {
 
 fn line(zone: &ZoneReport, workers: &[&WorkerReport], now: &Counts, told: &Counts) {
     let grown = |counter: fn(&Counts) -> u64| counter(now).saturating_sub(counter(told));
-    let mut send_us = micros_histogram();
+    let (mut send_us, mut round_us) = (micros_histogram(), micros_histogram());
     for report in workers {
         // Cannot fail: all have the same bounds.
         let _ = send_us.add(&report.send_us);
+        let _ = round_us.add(&report.round_us);
     }
     info!(
         tick = zone.tick,
@@ -137,6 +139,9 @@ fn line(zone: &ZoneReport, workers: &[&WorkerReport], now: &Counts, told: &Count
         send_us_p50 = send_us.value_at_quantile(0.5),
         send_us_p99 = send_us.value_at_quantile(0.99),
         send_us_max = send_us.max(),
+        round_us_p50 = round_us.value_at_quantile(0.5),
+        round_us_p99 = round_us.value_at_quantile(0.99),
+        round_us_max = round_us.max(),
         late = grown(|c| c.zone_thread.late),
         skipped = grown(|c| c.zone_thread.skipped),
         packets_in = grown(|c| c.workers.packets_in),
@@ -159,6 +164,24 @@ fn line(zone: &ZoneReport, workers: &[&WorkerReport], now: &Counts, told: &Count
         refusals = refusals_since(&now.zone.refusals, &told.zone.refusals),
         "status"
     );
+    // Distributions that add up over seconds, which quantiles do not.
+    debug!(
+        tick = zone.tick,
+        tick_us = values(&zone.tick_us),
+        send_us = values(&send_us),
+        round_us = values(&round_us),
+        "times"
+    );
+}
+
+/// `value:count` for each value, in ascending order.
+fn values(histogram: &Histogram<u64>) -> String {
+    let mut text = String::new();
+    for bucket in histogram.iter_recorded() {
+        let space = if text.is_empty() { "" } else { " " };
+        let _ = write!(text, "{space}{}:{}", bucket.value_iterated_to(), bucket.count_at_value());
+    }
+    text
 }
 
 /// What the board says of a zone's report; counts are since the start, those of a player since it came.

@@ -87,6 +87,8 @@ pub struct WorkerReport {
     pub shard: ShardStats,
     /// From taking a frame out of the queue to handing the last datagram to the kernel, in µs.
     pub send_us: Histogram<u64>,
+    /// From when a tick was due to handing the last datagram of its frame to the kernel, in µs.
+    pub round_us: Histogram<u64>,
 }
 
 /// What a worker is made of; [`Worker::run`] is its thread.
@@ -137,10 +139,11 @@ pub struct Worker {
     readable: bool,
     /// Since when the kernel takes nothing, and whether an event will report the end of that.
     blocked: Option<(Time, Blocked)>,
-    /// When the frame that is being sent was taken.
-    frame_since: Option<Time>,
+    /// When the tick of the frame that is being sent was due, and when the frame was taken.
+    frame_since: Option<(Time, Time)>,
     counters: Counters,
     send_us: Histogram<u64>,
+    round_us: Histogram<u64>,
     next_report: Time,
 }
 
@@ -163,6 +166,7 @@ impl Worker {
             frame_since: None,
             counters: Counters::default(),
             send_us: micros_histogram(),
+            round_us: micros_histogram(),
             next_report,
         }
     }
@@ -281,10 +285,10 @@ impl Worker {
             let Some(message) = link.from_zone.pop() else { break };
             self.parts.shard.handle_zone(now, message);
         }
-        if !frames.is_empty() {
-            self.frame_since = Some(now);
+        if let Some((due, _)) = frames.first() {
+            self.frame_since = Some((*due, now));
         }
-        for frame in frames {
+        for (_, frame) in frames {
             self.parts.shard.handle_frame(now, frame);
         }
     }
@@ -323,8 +327,10 @@ impl Worker {
             }
         }
         self.blocked = None;
-        if let Some(since) = self.frame_since.take() {
-            let took = self.parts.clock.now().saturating_since(since);
+        if let Some((due, since)) = self.frame_since.take() {
+            let now = self.parts.clock.now();
+            let took = now.saturating_since(since);
+            self.round_us.saturating_record(now.saturating_since(due).as_micros() as u64);
             self.send_us.saturating_record(took.as_micros() as u64);
             let percent = took.as_micros() * u128::from(self.parts.rate_hz) / 10_000;
             self.parts.shard.on_round_took(u8::try_from(percent).unwrap_or(u8::MAX));
@@ -360,8 +366,9 @@ impl Worker {
         }
         self.next_report = next_report(now);
         let send_us = std::mem::replace(&mut self.send_us, micros_histogram());
+        let round_us = std::mem::replace(&mut self.round_us, micros_histogram());
         let shard = self.parts.shard.stats();
-        self.parts.reports.publish(WorkerReport { counters: self.counters, shard, send_us });
+        self.parts.reports.publish(WorkerReport { counters: self.counters, shard, send_us, round_us });
     }
 
     /// Tells every client that the server ends (the shard says it a few times, because datagrams get lost), those as well

@@ -97,7 +97,7 @@ impl ZoneThread {
             self.sleep_until(schedule.due());
             let begun = self.clock.now();
             self.counters.late += u64::from(begun.saturating_since(schedule.due()) > quarter);
-            self.tick();
+            self.tick(schedule.due());
             let ended = self.clock.now();
             self.tick_us.saturating_record(ended.saturating_since(begun).as_micros() as u64);
             let skipped = schedule.advance(ended);
@@ -122,7 +122,7 @@ impl ZoneThread {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, due: Time) {
         for link in self.links.iter() {
             // What arrives while this runs waits for the next tick.
             for _ in 0..link.to_zone.len() {
@@ -133,7 +133,7 @@ impl ZoneThread {
         let frame = self.zone.step();
         self.pass_answers();
         for link in self.links.iter() {
-            self.counters.frames_dropped += u64::from(link.frames.force_push(Arc::clone(&frame)).is_some());
+            self.counters.frames_dropped += u64::from(link.frames.force_push((due, Arc::clone(&frame))).is_some());
             // A failed wake-up delays the frame to the worker's next turn.
             let _ = link.waker.wake();
         }

@@ -20,7 +20,6 @@
 mod bench;
 mod figures;
 mod link;
-mod plot;
 mod report;
 mod screen;
 mod setup;

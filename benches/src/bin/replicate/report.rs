@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use benches::plot::{self, Series};
 use serde_json::json;
 
 use crate::figures::Figures;
-use crate::plot::{self, Series};
 use crate::setup::{Codec, Scenario};
 
 /// The stages of the cost, as they lie on one another in a plot.
@@ -125,7 +125,7 @@ pub fn write(dir: &Path, runs: &[Figures]) -> io::Result<()> {
         let parts = STAGES.map(|stage| (stage.to_owned(), of.iter().map(|run| run.get(stage)).collect()));
         let title = format!("Stages of a client's tick: {}, {}", scenario.name(), codec.name());
         let file = format!("stages-{}-{}.svg", codec.name(), scenario.name());
-        fs::write(dir.join(file), plot::bars(&title, "µs", &labels, &parts))?;
+        fs::write(dir.join(file), plot::bars(&title, "µs", "players", &labels, &parts))?;
     }
     Ok(())
 }

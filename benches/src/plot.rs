@@ -13,12 +13,14 @@ const MARKS: f64 = 4.0;
 
 /// Values of one name, over the number of players.
 pub struct Series {
+    /// What the legend says.
     pub name: String,
     /// Players (at least 1) and value, by players.
     pub points: Vec<(f64, f64)>,
 }
 
 /// A line for each series; players on a logarithmic axis.
+#[must_use]
 pub fn lines(title: &str, unit: &str, series: &[Series]) -> String {
     let points = || series.iter().flat_map(|series| &series.points);
     let top = points().map(|(_, value)| *value).fold(0.0, f64::max);
@@ -39,8 +41,9 @@ pub fn lines(title: &str, unit: &str, series: &[Series]) -> String {
     page.finish("players")
 }
 
-/// A bar for each label, of parts that lie on one another, one of each series.
-pub fn bars(title: &str, unit: &str, labels: &[String], series: &[(String, Vec<f64>)]) -> String {
+/// A bar for each label, of parts that lie on one another, one of each series; below them stands `axis`.
+#[must_use]
+pub fn bars(title: &str, unit: &str, axis: &str, labels: &[String], series: &[(String, Vec<f64>)]) -> String {
     let sum = |at: usize| series.iter().filter_map(|(_, values)| values.get(at)).sum::<f64>();
     let top = (0..labels.len()).map(sum).fold(0.0, f64::max);
     let mut page = Page::new(title, unit, top);
@@ -56,7 +59,7 @@ pub fn bars(title: &str, unit: &str, labels: &[String], series: &[(String, Vec<f
         }
     }
     series.iter().enumerate().for_each(|(at, (name, _))| page.legend(at, name));
-    page.finish("players")
+    page.finish(axis)
 }
 
 /// A chart that grows.
@@ -169,9 +172,9 @@ mod tests {
         let chart = lines("a < b", "µs", &[series("one"), series("two")]);
         assert_eq!(chart.matches("<circle").count(), 4);
         assert!(chart.contains("a &lt; b") && chart.contains(">10000<") && chart.ends_with("</svg>\n"));
-        let chart = bars("a", "µs", &["1".into(), "2".into()], &[("part".into(), vec![1.0, 2.0])]);
+        let chart = bars("a", "µs", "b", &["1".into(), "2".into()], &[("part".into(), vec![1.0, 2.0])]);
         // The page, two bars, one sign in the legend.
         assert_eq!(chart.matches("<rect").count(), 4);
-        assert!(!lines("nothing", "", &[]).contains("NaN") && !bars("nothing", "", &[], &[]).contains("NaN"));
+        assert!(!lines("nothing", "", &[]).contains("NaN") && !bars("nothing", "", "", &[], &[]).contains("NaN"));
     }
 }

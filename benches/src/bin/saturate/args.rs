@@ -1,0 +1,240 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::descriptors;
+use crate::error::Error;
+use crate::floor::Load;
+use crate::process::check_core;
+use crate::setup::{MAX_PLAYERS, Scenario, Setup};
+
+/// A step of the ramp takes no longer than this.
+pub const STEP_SECONDS: f64 = 6.0;
+
+/// How many players a server's core holds, and what each costs beside the floor.
+///
+/// Starts the real server and bots on cores of their own, measures, and then measures a bare loop that moves the same
+/// datagrams. Exit codes: 0 measured (also if bounds broke: see `held` in the JSON), 1 could not be measured, 2 the command
+/// line is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "saturate", args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub hidden: Option<Hidden>,
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// What this program starts itself as.
+#[derive(Debug, Subcommand)]
+pub enum Hidden {
+    /// The floor's server.
+    #[command(hide = true)]
+    FloorServe {
+        #[command(flatten)]
+        load: Load,
+    },
+    /// The floor's clients.
+    #[command(hide = true)]
+    FloorPump {
+        #[command(flatten)]
+        load: Load,
+        /// Where the floor's server listens.
+        #[arg(long)]
+        server: SocketAddr,
+    },
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// Where the players are and what they do; several are runs of their own.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "spread")]
+    pub scenario: Vec<Scenario>,
+    /// How many players: 1 to 9936, or `max`: the most that hold the bounds (tick p99 within 50 ms and its period, staleness
+    /// p99 within 2 ticks, but in a crowd; nothing and nobody dropped), found in at most 12 steps.
+    #[arg(long, default_value = "1000")]
+    pub players: Players,
+    /// Ticks a second, 20 to 128.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(20..=128))]
+    pub tick_hz: u16,
+    /// Seconds that are measured, 1 to 3600; a step of the ramp takes at most 6.
+    #[arg(long, default_value = "10", value_parser = within::<1, 3600>)]
+    pub seconds: f64,
+    /// Seconds from the last one who joined to the first that is measured, 1 to 60.
+    #[arg(long, default_value = "3", value_parser = within::<1, 60>)]
+    pub settle: f64,
+    /// Medians of so many runs, 1 to 99.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub runs: u16,
+    /// How many others each player sees, about, 1 to 1000; not in a crowd.
+    #[arg(long, default_value = "30", value_parser = within::<1, 1000>)]
+    pub visible: f64,
+    /// How many bots are whole clients, which decode, predict and say how old what they know is; the others are light: they
+    /// open, acknowledge and send as many inputs, and no more.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
+    pub full_bots: u16,
+    /// Reactor threads of the server, 1 to 8.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub workers: u16,
+    /// Threads of the bots, 1 to 64.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub bot_threads: u16,
+    /// The core of the server, all its threads; or several, for several workers.
+    #[arg(long, value_name = "CORE", value_delimiter = ',', default_value = "0")]
+    pub server_core: Vec<usize>,
+    /// The core of the bots.
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
+    pub bots_core: usize,
+    /// Where the server listens: a loopback address; port 0 = one that is free.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = loopback)]
+    pub listen: SocketAddr,
+    /// The server's program. Default: `server` beside this one.
+    #[arg(long, value_name = "PATH")]
+    pub server: Option<PathBuf>,
+    /// The bots' program. Default: `bots` beside this one.
+    #[arg(long, value_name = "PATH")]
+    pub bots: Option<PathBuf>,
+    /// Seed of the world and of the bots.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Leave the floor out.
+    #[arg(long)]
+    pub no_floor: bool,
+    /// Print one JSON object, last on stdout, instead of the table; of several scenarios `runs`.
+    #[arg(long)]
+    pub json: bool,
+    /// Write the JSON to this file as well.
+    #[arg(long, value_name = "FILE.json")]
+    pub out: Option<PathBuf>,
+    /// Draw server and floor, user and system apart, into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// Let perf(1) sample the server while it is measured, on the bots' core, and write what it saw to this file; see
+    /// benches/profile.sh.
+    #[arg(long, value_name = "FILE")]
+    pub perf: Option<PathBuf>,
+}
+
+/// `--players`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Players {
+    /// So many.
+    Number(u16),
+    /// As many as hold.
+    Max,
+}
+
+impl FromStr for Players {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        let number = text.parse().ok().filter(|number| (1..=MAX_PLAYERS).contains(number));
+        number.map(Self::Number).ok_or_else(|| format!("a number from 1 to {MAX_PLAYERS}, or max"))
+    }
+}
+
+impl Run {
+    /// What the command line alone cannot tell: cores and descriptors.
+    pub fn check(&self) -> Result<(), Error> {
+        for core in &self.server_core {
+            check_core("--server-core", *core)?;
+        }
+        check_core("--bots-core", self.bots_core)?;
+        let players = match self.players {
+            Players::Number(players) => players,
+            Players::Max => self.most(),
+        };
+        descriptors::raise(u64::from(players) + descriptors::SPARE)
+    }
+
+    /// The most players that a ramp goes up to: each needs a descriptor.
+    pub fn most(&self) -> u16 {
+        let most = descriptors::most().saturating_sub(descriptors::SPARE);
+        u16::try_from(most).unwrap_or(u16::MAX).min(MAX_PLAYERS)
+    }
+
+    /// The runs, by scenario.
+    pub fn setups(&self) -> Result<Vec<Setup>, Error> {
+        let server = program("--server", self.server.as_deref(), "server")?;
+        let bots = program("--bots", self.bots.as_deref(), "bots")?;
+        let players = match self.players {
+            Players::Number(players) => players,
+            Players::Max => 1,
+        };
+        let setup = |scenario: &Scenario| Setup {
+            scenario: *scenario,
+            players,
+            tick_hz: self.tick_hz,
+            seconds: self.seconds,
+            settle: self.settle,
+            visible: self.visible,
+            full_bots: self.full_bots,
+            workers: self.workers,
+            bot_threads: self.bot_threads,
+            server_cores: self.server_core.clone(),
+            bots_core: self.bots_core,
+            listen: self.listen,
+            server: server.clone(),
+            bots: bots.clone(),
+            seed: self.seed,
+            perf: self.perf.clone(),
+        };
+        Ok(self.scenario.iter().map(setup).collect())
+    }
+}
+
+/// The program that was named, or the one of that name beside this one.
+fn program(flag: &'static str, named: Option<&Path>, name: &'static str) -> Result<PathBuf, Error> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe().map_err(Error::system("find this program"))?.with_file_name(name),
+    };
+    if path.is_file() { Ok(path) } else { Err(Error::Missing { flag, path, package: name }) }
+}
+
+/// A number within bounds.
+fn within<const MIN: u32, const MAX: u32>(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    let bounds = f64::from(MIN)..=f64::from(MAX);
+    if bounds.contains(&number) { Ok(number) } else { Err(format!("{text} is not in {MIN}..={MAX}")) }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "not IP:PORT".to_owned())?;
+    if address.is_ipv4() && address.ip().is_loopback() { Ok(address) } else { Err("must be in 127.0.0.0/8".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["saturate", "--scenario", "crowd,fight", "--players", "max"]);
+        assert_eq!((cli.run.scenario.len(), cli.run.players), (2, Players::Max));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        for wrong in [
+            &["--players", "0"][..],
+            &["--players", "9999"],
+            &["--tick-hz", "10"],
+            &["--seconds", "0"],
+            &["--listen", "192.0.2.1:7777"],
+            &["--workers", "9"],
+        ] {
+            assert!(Cli::try_parse_from([&["saturate"], wrong].concat()).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Why a run could not be made, in words that say what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a run could not be made.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A program that is to be run is not there.
+    #[error("{flag} {}: there is no such program; build it (cargo build --release -p {package}) or name another", path.display())]
+    Missing {
+        /// What names it on the command line.
+        flag: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What it is built from.
+        package: &'static str,
+    },
+    /// A core that is not there, or that this process may not use.
+    #[error("{flag} {core}: this process may use cores {allowed}")]
+    Core {
+        /// What names it on the command line.
+        flag: &'static str,
+        /// The core asked for.
+        core: usize,
+        /// Those that there are.
+        allowed: String,
+    },
+    /// Each client has a socket.
+    #[error(
+        "{wanted} file descriptors are needed (a socket per client), and the hard limit is {limit}: raise it (ulimit -Hn), or ask for fewer players"
+    )]
+    Descriptors {
+        /// How many it takes.
+        wanted: u64,
+        /// How many there are.
+        limit: u64,
+    },
+    /// A child ended, or did not say what it should.
+    #[error("{who} {what}{}", tail(.said))]
+    Child {
+        /// Which.
+        who: &'static str,
+        /// What happened.
+        what: String,
+        /// The last that it said.
+        said: Vec<String>,
+    },
+    /// Not one step of the ramp held its bounds.
+    #[error("not even {players} players hold the bounds: {why}")]
+    Nobody {
+        /// The fewest that were tried.
+        players: u16,
+        /// What broke.
+        why: String,
+    },
+    /// SIGINT or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
+    /// Something the system does not give.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err`.
+    pub fn system<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let what = what.into();
+        move |error| Self::System { what, error: error.into() }
+    }
+}
+
+fn tail(said: &[String]) -> String {
+    if said.is_empty() { String::new() } else { format!("; it said:\n  {}", said.join("\n  ")) }
+}

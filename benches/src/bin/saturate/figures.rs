@@ -1,0 +1,346 @@
+//! What a run shows: costs per player, what broke, and what it was that ran out.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::floor::Floor;
+use crate::measure::Measured;
+use crate::setup::{Scenario, Setup};
+
+/// A tick may take that long at its 99th percentile, in milliseconds; or a period, if that is less.
+const MAX_TICK_MS: f64 = 50.0;
+/// What a client knows may be that old at the 99th percentile, in ticks; but in a crowd, where of those who keep their course
+/// nothing is told, so that how long ago they were confirmed says nothing.
+const MAX_STALENESS_TICKS: f64 = 2.0;
+/// The least share of the snapshots due that must arrive.
+const MIN_SNAPSHOTS: f64 = 0.99;
+/// A thread that is awake in so much of the time, on a core or waiting for one, has no more to give.
+/// (Linux leaves real-time threads no more than 95 %.)
+const FULL: f64 = 0.94;
+
+/// The figures of one run.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    setup: Setup,
+    /// By name, what is a number; each name ends in its unit.
+    numbers: BTreeMap<&'static str, f64>,
+    /// Microseconds of a core per player and tick, by the server's thread.
+    threads: BTreeMap<String, f64>,
+    broken: Vec<String>,
+    /// What ran out first.
+    pub bottleneck: Bottleneck,
+}
+
+/// What ran out first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bottleneck {
+    /// All bounds held, and every thread had time left.
+    None,
+    /// A thread of the server had no time left.
+    Server,
+    /// A thread of the bots had none: more players might have been held.
+    Bots,
+    /// Some bound broke although every thread had time left.
+    Other,
+}
+
+impl Bottleneck {
+    /// As in the JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Server => "server",
+            Self::Bots => "bots",
+            Self::Other => "other",
+        }
+    }
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+impl Figures {
+    /// Of that run, and of the floor that was measured beside it.
+    pub fn new(setup: &Setup, measured: &Measured, floor: Option<&Floor>) -> Self {
+        let mut figures = Self {
+            setup: setup.clone(),
+            numbers: BTreeMap::new(),
+            threads: BTreeMap::new(),
+            broken: Vec::new(),
+            bottleneck: Bottleneck::None,
+        };
+        figures.costs(measured, floor);
+        figures.traffic(measured);
+        figures.times(measured);
+        figures.seen_by_bots(&measured.summary);
+        figures.judge(measured);
+        figures
+    }
+
+    fn set(&mut self, name: &'static str, value: f64) {
+        self.numbers.insert(name, value);
+    }
+
+    /// That figure; NaN where there is none.
+    pub fn get(&self, name: &str) -> f64 {
+        self.numbers.get(name).copied().unwrap_or(f64::NAN)
+    }
+
+    /// How many players.
+    pub const fn players(&self) -> u16 {
+        self.setup.players
+    }
+
+    fn costs(&mut self, measured: &Measured, floor: Option<&Floor>) {
+        let Measured { server, bots, busy, rss_kb, ticks, .. } = measured;
+        let players = f64::from(self.setup.players);
+        let each = players * *ticks as f64;
+        let us = ratio(server.cpu_us, each);
+        self.set("us_per_player_tick", us);
+        self.set("user_us_per_player_tick", ratio(server.user_us, each));
+        self.set("system_us_per_player_tick", ratio(server.cpu_us - server.user_us, each));
+        self.set("bots_us_per_player_tick", ratio(bots.cpu_us, each));
+        self.threads = server.by_thread.iter().map(|(name, cpu_us)| (name.clone(), ratio(*cpu_us, each))).collect();
+        if let Some(floor) = floor {
+            self.set("floor_us_per_player_tick", floor.us_per_player_tick);
+            self.set("floor_user_us_per_player_tick", floor.user_us_per_player_tick);
+            self.set("floor_packets_in_per_s", floor.packets_in_per_s);
+            self.set("floor_packets_out_per_s", floor.packets_out_per_s);
+            self.set("ratio", ratio(us, floor.us_per_player_tick));
+        }
+        let [server_used, bots_used] = [server, bots].map(|used| ratio(used.cpu_us / 1e6, measured.seconds));
+        let [server_awake, bots_awake] = [server, bots].map(|used| ratio(used.awake_us / 1e6, measured.seconds));
+        self.set("server_core_busy", busy[0]);
+        self.set("bots_core_busy", busy[1]);
+        self.set("server_cores_used", server_used);
+        self.set("bots_cores_used", bots_used);
+        self.set("server_thread_awake", server_awake);
+        self.set("bots_thread_awake", bots_awake);
+        self.set("rss_kb_empty", rss_kb[0] as f64);
+        self.set("rss_kb", rss_kb[1] as f64);
+        self.set("rss_kb_per_player", ratio(rss_kb[1].saturating_sub(rss_kb[0]) as f64, players));
+        self.set("context_switches_voluntary_per_s", ratio(server.voluntary as f64, measured.seconds));
+        self.set("context_switches_involuntary_per_s", ratio(server.involuntary as f64, measured.seconds));
+    }
+
+    fn traffic(&mut self, measured: &Measured) {
+        let Measured { status, seconds, udp_drops, .. } = measured;
+        let players = f64::from(self.setup.players);
+        let per_s = |count: u64| ratio(count as f64, *seconds);
+        let (packets_in, packets_out) = (per_s(status.packets_in), per_s(status.packets_out));
+        self.set("packets_in_per_s", packets_in);
+        self.set("packets_out_per_s", packets_out);
+        self.set("bytes_in_per_s", per_s(status.bytes_in));
+        self.set("bytes_out_per_s", per_s(status.bytes_out));
+        self.set("datagram_in_bytes", ratio(status.bytes_in as f64, status.packets_in as f64));
+        self.set("datagram_out_bytes", ratio(status.bytes_out as f64, status.packets_out as f64));
+        self.set("bytes_down_per_player_s", per_s(status.bytes_out) / players);
+        self.set("bytes_up_per_player_s", per_s(status.bytes_in) / players);
+        self.set("snapshots_cut_share", ratio(status.snapshots_cut as f64, status.snapshots as f64));
+        self.set("drops_server_socket", udp_drops.here as f64);
+        self.set("drops_other_sockets", (udp_drops.everywhere - udp_drops.here) as f64);
+        self.set("drops_queues", status.queue_drops as f64);
+        self.set("drops_send", status.send_drops as f64);
+    }
+
+    fn times(&mut self, measured: &Measured) {
+        let Measured { times, status, seconds, ticks, .. } = measured;
+        self.set("seconds", *seconds);
+        self.set("ticks", *ticks as f64);
+        self.set("ticks_skipped", status.skipped as f64);
+        self.set("tick_ms_p50", times.round.quantile_ms(0.5));
+        self.set("tick_ms_p99", times.round.quantile_ms(0.99));
+        self.set("tick_ms_max", times.round.quantile_ms(1.0));
+        self.set("zone_ms_p50", times.tick.quantile_ms(0.5));
+        self.set("zone_ms_p99", times.tick.quantile_ms(0.99));
+        self.set("send_ms_p50", times.send.quantile_ms(0.5));
+        self.set("send_ms_p99", times.send.quantile_ms(0.99));
+    }
+
+    fn seen_by_bots(&mut self, summary: &Value) {
+        let field = |name: &str| summary.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+        let connected = field("connected");
+        self.set("players_connected", connected);
+        self.set("players_failed", field("failed"));
+        self.set("players_disconnected", field("disconnected"));
+        self.set("staleness_ticks_p50", field("staleness_ticks_p50"));
+        self.set("staleness_ticks_p99", field("staleness_ticks_p99"));
+        self.set("rtt_ms_p50", field("rtt_ms_p50"));
+        self.set("rtt_ms_p99", field("rtt_ms_p99"));
+        self.set("snapshot_rate", field("snapshot_rate"));
+        self.set("entities_seen_mean", field("entities_seen_mean"));
+        self.set("input_margin_ticks_p1", field("input_margin_p1"));
+    }
+
+    /// Which bounds broke, and why.
+    fn judge(&mut self, measured: &Measured) {
+        let max_tick_ms = MAX_TICK_MS.min(self.setup.period_ms());
+        let players = f64::from(self.setup.players);
+        let follows = self.setup.scenario != Scenario::Crowd;
+        let bounds = [
+            (self.get("players_connected") < players, "not all got in"),
+            (self.get("players_disconnected") > 0.0 || measured.status.disconnects > 0, "players were disconnected"),
+            (self.get("tick_ms_p99") > max_tick_ms, "tick p99 above its bound"),
+            (measured.status.skipped > 0, "ticks were skipped"),
+            (follows && self.get("staleness_ticks_p99") > MAX_STALENESS_TICKS, "staleness p99 above 2 ticks"),
+            (self.get("snapshot_rate") < MIN_SNAPSHOTS, "snapshots are missing"),
+            (self.get("drops_server_socket") > 0.0, "the server's socket overflowed"),
+            (self.get("drops_queues") + self.get("drops_send") > 0.0, "the server dropped datagrams"),
+        ];
+        self.broken = bounds.into_iter().filter(|(broken, _)| *broken).map(|(_, what)| what.to_owned()).collect();
+        let full = |awake: &str| self.get(awake) >= FULL;
+        self.bottleneck = match (full("server_thread_awake"), full("bots_thread_awake")) {
+            (true, false) => Bottleneck::Server,
+            (false, true) => Bottleneck::Bots,
+            // Both full: the server is, if its ticks are late; the bots only look at what comes.
+            (true, true) if self.get("tick_ms_p99") > max_tick_ms => Bottleneck::Server,
+            (true, true) => Bottleneck::Bots,
+            (false, false) if self.broken.is_empty() => Bottleneck::None,
+            (false, false) => Bottleneck::Other,
+        };
+    }
+
+    /// The bounds that broke, in words; empty: all held.
+    pub fn broken(&self) -> &[String] {
+        &self.broken
+    }
+
+    /// Of several runs of the same load the medians of each figure; what broke in any of them. Nothing of nothing.
+    pub fn median(runs: &[Self]) -> Option<Self> {
+        let mut all = runs.last()?.clone();
+        for (name, number) in &mut all.numbers {
+            *number = median(runs.iter().map(|run| run.get(name)));
+        }
+        for (name, number) in &mut all.threads {
+            *number = median(runs.iter().map(|run| run.threads.get(name).copied().unwrap_or(0.0)));
+        }
+        all.broken = Vec::new();
+        for what in runs.iter().flat_map(|run| &run.broken) {
+            if !all.broken.contains(what) {
+                all.broken.push(what.clone());
+            }
+        }
+        let worst = runs.iter().find(|run| !run.broken.is_empty()).or(runs.last())?;
+        all.bottleneck = worst.bottleneck;
+        Some(all)
+    }
+
+    /// As scripts read it.
+    pub fn json(&self) -> Value {
+        let Setup { scenario, players, tick_hz, workers, full_bots, visible, .. } = &self.setup;
+        let mut object = serde_json::Map::new();
+        object.insert("scenario".into(), json!(scenario.name()));
+        object.insert("players".into(), json!(players));
+        object.insert("tick_hz".into(), json!(tick_hz));
+        object.insert("workers".into(), json!(workers));
+        object.insert("full_bots".into(), json!(full_bots.min(players)));
+        object.insert("visible".into(), json!(visible));
+        object.insert("bottleneck".into(), json!(self.bottleneck.name()));
+        object.insert("held".into(), json!(self.broken.is_empty()));
+        object.insert("broken".into(), json!(self.broken));
+        for (name, number) in &self.numbers {
+            object.insert((*name).into(), json!((number * 1e4).round() / 1e4));
+        }
+        let threads: BTreeMap<_, _> = self.threads.iter().map(|(name, us)| (name, (us * 1e4).round() / 1e4)).collect();
+        object.insert("us_per_player_tick_by_thread".into(), json!(threads));
+        Value::Object(object)
+    }
+
+    /// How much of the server's core strangers took, 0 to 1: what makes every figure doubtful.
+    pub fn disturbance(&self) -> f64 {
+        let cores = self.setup.server_cores.len() as f64;
+        (self.get("server_core_busy") - self.get("server_cores_used") / cores).max(0.0)
+    }
+
+    /// One line for the progress on standard error.
+    pub fn line(&self) -> String {
+        let broken = if self.broken.is_empty() { "held".to_owned() } else { self.broken.join(", ") };
+        format!(
+            "{} players: {:.2} µs per player and tick, tick p99 {:.1} ms, staleness p99 {:.2} ticks, busiest threads {:.0} % / \
+             {:.0} %: {broken}",
+            self.setup.players,
+            self.get("us_per_player_tick"),
+            self.get("tick_ms_p99"),
+            self.get("staleness_ticks_p99"),
+            self.get("server_thread_awake") * 100.0,
+            self.get("bots_thread_awake") * 100.0,
+        )
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let upper = sorted.get(middle).copied().unwrap_or(f64::NAN);
+    if sorted.len() % 2 == 1 {
+        upper
+    } else {
+        (upper + sorted.get(middle.wrapping_sub(1)).copied().unwrap_or(upper)) / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proc::Used;
+    use crate::setup::tests::setup;
+
+    fn measured(busy: [f64; 2], staleness: f64) -> Measured {
+        let summary = json!({
+            "connected": 100, "failed": 0, "disconnected": 0, "snapshot_rate": 1.0, "staleness_ticks_p99": staleness,
+        });
+        let [server, bots] = busy.map(|busy| Used { cpu_us: busy * 2e6, awake_us: busy * 2e6, ..Used::default() });
+        Measured { seconds: 2.0, ticks: 40, busy, server, bots, summary, rss_kb: [1000, 2500], ..Measured::default() }
+    }
+
+    fn judged(busy: [f64; 2], staleness: f64) -> Figures {
+        Figures::new(&setup(100, Scenario::Spread), &measured(busy, staleness), None)
+    }
+
+    #[test]
+    fn a_run_within_its_bounds_holds() {
+        let figures = judged([0.5, 0.6], 1.2);
+        assert_eq!((figures.broken().len(), figures.bottleneck), (0, Bottleneck::None));
+        assert!((figures.get("rss_kb_per_player") - 15.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_bots_are_to_blame_where_only_their_core_is_full() {
+        assert_eq!(judged([0.7, 0.99], 3.0).bottleneck, Bottleneck::Bots);
+        assert_eq!(judged([0.99, 0.6], 3.0).bottleneck, Bottleneck::Server);
+        assert_eq!(judged([0.99, 0.99], 3.0).bottleneck, Bottleneck::Bots);
+        let figures = judged([0.5, 0.5], 3.0);
+        assert_eq!(figures.bottleneck, Bottleneck::Other);
+        assert_eq!(figures.broken(), ["staleness p99 above 2 ticks"]);
+    }
+
+    #[test]
+    fn in_a_crowd_only_the_snapshots_count_and_not_how_long_ago_somebody_was_confirmed() {
+        let figures = Figures::new(&setup(100, Scenario::Crowd), &measured([0.5, 0.6], 70.0), None);
+        assert!(figures.broken().is_empty());
+        let mut late = measured([0.5, 0.6], 70.0);
+        late.summary["snapshot_rate"] = json!(0.9);
+        assert_eq!(Figures::new(&setup(100, Scenario::Crowd), &late, None).broken(), ["snapshots are missing"]);
+    }
+
+    #[test]
+    fn a_core_that_strangers_fill_is_not_ours_to_blame() {
+        let mut run = measured([0.3, 0.3], 1.0);
+        run.busy = [1.0, 1.0];
+        let figures = Figures::new(&setup(100, Scenario::Spread), &run, None);
+        assert_eq!(figures.bottleneck, Bottleneck::None);
+        assert!((figures.disturbance() - 0.7).abs() < 1e-9);
+    }
+
+    #[test]
+    fn of_several_runs_the_medians_count_and_whatever_broke() {
+        let runs = [judged([0.5, 0.5], 1.0), judged([0.5, 0.5], 9.0), judged([0.5, 0.5], 1.4)];
+        let all = Figures::median(&runs).unwrap();
+        assert!((all.get("staleness_ticks_p99") - 1.4).abs() < 1e-9);
+        assert_eq!((all.broken().len(), all.bottleneck), (1, Bottleneck::Other));
+        assert!(Figures::median(&[]).is_none());
+    }
+}

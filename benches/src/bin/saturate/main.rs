@@ -1,0 +1,158 @@
+//! How many players a core holds, and what each costs beside the floor: the kernel's and the cipher's bill for the same
+//! datagrams.
+//!
+//! Starts the real server on one core and bots on another, as processes of their own; lets everybody join and settle; then
+//! measures. With `--players max` it looks for the most that hold: the 99th percentile of a tick (from when it was due to
+//! the last datagram of its frame) within 50 ms and within its period, that of what clients know (staleness) within 2
+//! ticks, nobody and nothing dropped. Right after each run a bare program moves the same datagrams on the same cores: the
+//! floor. CPU times are the kernel's for the server's threads (schedstat), which over loopback have the delivery to the
+//! client's socket in them, as the floor's have.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("saturate reads Linux's /proc");
+
+// The server keeps its I/O in its binary. The floor should use that code and no likeness of it.
+mod args;
+#[path = "../../../../server/src/io/batch.rs"]
+#[allow(dead_code)]
+mod batch;
+mod descriptors;
+mod error;
+mod figures;
+mod floor;
+mod log;
+mod measure;
+mod plot;
+mod proc;
+mod process;
+mod ramp;
+mod report;
+mod setup;
+mod stop;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+
+use args::{Cli, Hidden, Run};
+use error::Error;
+use figures::Figures;
+use ramp::Ramp;
+use setup::Setup;
+use stop::Stop;
+
+/// Strangers may have so much of the server's core before it is worth a word.
+const QUIET_PERCENT: f64 = 5.0;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.hidden {
+        Some(Hidden::FloorServe { load }) => floor::serve::run(*load),
+        Some(Hidden::FloorPump { load, server }) => floor::pump::run(*load, *server),
+        None => run(&cli.run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("saturate: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(args: &Run) -> Result<(), Error> {
+    let stop = Stop::watch()?;
+    args.check()?;
+    let mut runs = Vec::new();
+    for setup in args.setups()? {
+        let figures = match args.players {
+            args::Players::Number(_) => repeat(args, &setup, &stop)?,
+            args::Players::Max => climb(args, setup.clone(), &stop)?,
+        };
+        runs.push((setup.scenario.name().to_owned(), figures));
+    }
+    if let Some(file) = &args.plot {
+        write(file, &plot::chart(&runs))?;
+    }
+    let json = match runs.as_slice() {
+        [(_, figures)] => figures.json(),
+        runs => serde_json::json!({ "runs": runs.iter().map(|(_, figures)| figures.json()).collect::<Vec<_>>() }),
+    };
+    if let Some(file) = &args.out {
+        write(file, &format!("{json:#}\n"))?;
+    }
+    if args.json {
+        println!("{json}");
+    } else {
+        println!("{}", report::table(&runs));
+    }
+    Ok(())
+}
+
+/// The medians of `--runs` runs, each with its floor.
+fn repeat(args: &Run, setup: &Setup, stop: &Stop) -> Result<Figures, Error> {
+    let mut all = Vec::new();
+    for _ in 0..args.runs {
+        let measured = measure::measure(setup, stop)?;
+        let bare = Figures::new(setup, &measured, None);
+        let floor = (!args.no_floor).then(|| floor::measure(setup, &bare, stop)).transpose()?;
+        let figures = Figures::new(setup, &measured, floor.as_ref());
+        tell(setup, &figures);
+        all.push(figures);
+    }
+    Figures::median(&all).ok_or(Error::Interrupted)
+}
+
+/// The most players that hold, measured as any other number is.
+fn climb(args: &Run, mut setup: Setup, stop: &Stop) -> Result<Figures, Error> {
+    let mut ramp = Ramp::new(args.most());
+    let mut last = None;
+    while let Some(players) = ramp.next() {
+        let step = Setup { players, seconds: setup.seconds.min(args::STEP_SECONDS), perf: None, ..setup.clone() };
+        let figures = Figures::new(&step, &measure::measure(&step, stop)?, None);
+        tell(&step, &figures);
+        let held = figures.broken().is_empty();
+        if !held {
+            last = Some(figures.clone());
+        }
+        ramp.tried(players, held);
+    }
+    if ramp.held() == 0 {
+        let (players, why) = last.map_or((1, String::new()), |last| (last.players(), last.broken().join(", ")));
+        return Err(Error::Nobody { players, why });
+    }
+    setup.players = ramp.held();
+    let mut figures = repeat(args, &setup, stop)?;
+    // What ran out is what stopped the ramp, not what is left at the number that held.
+    if let Some(last) = last.filter(|_| figures.broken().is_empty()) {
+        figures.bottleneck = last.bottleneck;
+    }
+    Ok(figures)
+}
+
+/// Progress, on standard error.
+fn tell(setup: &Setup, figures: &Figures) {
+    eprintln!("saturate: {}: {}", setup.scenario.name(), figures.line());
+    let strangers = figures.disturbance() * 100.0;
+    if strangers > QUIET_PERCENT {
+        eprintln!(
+            "saturate: other processes took {strangers:.0} % of the server's core, which makes every figure doubtful: wait \
+             until it is quiet, or let the scheduler prefer this (chrt -f 10)"
+        );
+    }
+}
+
+fn write(file: &std::path::Path, text: &str) -> Result<(), Error> {
+    std::fs::write(file, text).map_err(Error::system(format!("write {}", file.display())))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this program measures time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "whoever watches processes has nothing to wait for but time")]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}

@@ -1,0 +1,239 @@
+//! One load on one server: start it, let everybody join, measure, end it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::log::{Line, Status, Times};
+use crate::proc::{Core, UdpDrops, Usage, Used, rss_kb};
+use crate::process::{Process, Stream, after};
+use crate::setup::Setup;
+use crate::stop::Stop;
+use crate::{now, pause};
+
+/// How long the server may take to serve: it makes its map.
+const READY: Duration = Duration::from_secs(30);
+/// A status line comes every second, unless the server is far behind.
+const STATUS: Duration = Duration::from_secs(15);
+/// The bots' summary comes when all have left.
+const SUMMARY: Duration = Duration::from_secs(15);
+/// Before its memory is measured, a server does what it does first.
+const WARM: Duration = Duration::from_millis(1200);
+
+/// What was measured.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Seconds on the clock.
+    pub seconds: f64,
+    /// Ticks that took place.
+    pub ticks: u64,
+    /// The server's counters over that time.
+    pub status: Status,
+    /// How long ticks took.
+    pub times: Times,
+    /// What the server's threads used.
+    pub server: Used,
+    /// What the bots used.
+    pub bots: Used,
+    /// How busy the server's cores were on average, and the bots', 0 to 1.
+    pub busy: [f64; 2],
+    /// Datagrams that found a socket's buffer full: the server's, anybody's.
+    pub udp_drops: UdpDrops,
+    /// The server's memory before the first one joined, and with everybody in, in KiB.
+    pub rss_kb: [u64; 2],
+    /// What the bots say, from their own window.
+    pub summary: Value,
+}
+
+/// A directory that is gone afterwards.
+struct Workplace(PathBuf);
+
+impl Workplace {
+    fn new() -> Result<Self, Error> {
+        let path = std::env::temp_dir().join(format!("saturate-{}", std::process::id()));
+        fs::create_dir_all(&path).map_err(Error::system(format!("make {}", path.display())))?;
+        Ok(Self(path))
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
+        let path = self.0.join(name);
+        fs::write(&path, text).map_err(Error::system(format!("write {}", path.display())))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs that load.
+pub fn measure(setup: &Setup, stop: &Stop) -> Result<Measured, Error> {
+    let place = Workplace::new()?;
+    let config = place.write("server.toml", &setup.config())?;
+    let (mut server, addr) = start_server(setup, &config, stop)?;
+    wait(WARM, stop)?;
+    let before = rss_kb(server.pid()).map_err(Error::system("read the server's memory"))?;
+    let mut bots = start_bots(setup, addr)?;
+    gather(setup, &mut server, &mut bots, stop)?;
+    let mut measured = window(setup, addr, &mut server, &mut bots, stop)?;
+    measured.rss_kb = [before, rss_kb(server.pid()).map_err(Error::system("read the server's memory"))?];
+    measured.summary = finish(&mut bots, stop)?;
+    server.interrupt();
+    server.end();
+    Ok(measured)
+}
+
+fn start_server(setup: &Setup, config: &Path, stop: &Stop) -> Result<(Process, SocketAddr), Error> {
+    let mut command = Command::new(&setup.server);
+    command.arg("--config").arg(config);
+    let mut server = Process::start("the server", command, &setup.server_cores)?;
+    let addr = server.wait_for(Stream::Err, "say where it listens", READY, stop, |line| match Line::parse(line) {
+        Some(Line::Starting(addr)) => Some(addr),
+        _ => None,
+    })?;
+    server.wait_for(Stream::Err, "get ready", READY, stop, |line| {
+        (Line::parse(line) == Some(Line::Ready)).then_some(())
+    })?;
+    Ok((server, addr))
+}
+
+fn start_bots(setup: &Setup, addr: SocketAddr) -> Result<Process, Error> {
+    let mut command = Command::new(&setup.bots);
+    // They are told when to stop; should nobody tell them, they stop anyway.
+    let seconds = setup.seconds + 60.0;
+    command.arg("swarm").args(["--server", &addr.to_string(), "--http", &addr.to_string()]);
+    command.args(["--clients", &setup.players.to_string(), "--seconds", &seconds.to_string(), "--json"]);
+    command.args(["--behavior", setup.scenario.behavior(), "--seed", &setup.seed.to_string()]);
+    command.args(["--settle", &setup.settle.to_string(), "--light", &setup.light().to_string()]);
+    command.args(["--threads", &setup.bot_threads.to_string()]);
+    Process::start("the bots", command, &[setup.bots_core])
+}
+
+/// Until the bots say that all are in and settled.
+fn gather(setup: &Setup, server: &mut Process, bots: &mut Process, stop: &Stop) -> Result<(), Error> {
+    let patience = Duration::from_secs_f64(30.0 + setup.settle) + Duration::from_millis(5) * u32::from(setup.players);
+    let end = after(patience);
+    while now() < end {
+        stop.check()?;
+        server.skim(Stream::Err)?;
+        if let Some(line) = bots.line(Stream::Err, Duration::from_millis(5))?
+            && line.contains("measuring")
+        {
+            return Ok(());
+        }
+    }
+    Err(bots.failed(format!("did not all get in within {:.0} s", patience.as_secs_f64())))
+}
+
+/// Everything that counts up, at one moment.
+struct Mark {
+    at: std::time::Instant,
+    server: Usage,
+    bots: Usage,
+    cores: [Core; 2],
+    udp: UdpDrops,
+}
+
+impl Mark {
+    fn now(setup: &Setup, addr: SocketAddr, server: &Process, bots: &Process) -> Result<Self, Error> {
+        let look = || {
+            Ok(Self {
+                at: now(),
+                server: Usage::of(server.pid())?,
+                bots: Usage::of(bots.pid())?,
+                cores: [Core::look(&setup.server_cores)?, Core::look(&[setup.bots_core])?],
+                udp: UdpDrops::look(addr)?,
+            })
+        };
+        look().map_err(Error::system::<std::io::Error>("read /proc"))
+    }
+}
+
+/// From a status line to another: what is counted here and what the server counts are of the same time.
+fn window(
+    setup: &Setup,
+    addr: SocketAddr,
+    server: &mut Process,
+    bots: &mut Process,
+    stop: &Stop,
+) -> Result<Measured, Error> {
+    server.skim(Stream::Err)?;
+    let (first, _) = second(server, bots, stop)?;
+    let from = Mark::now(setup, addr, server, bots)?;
+    let _perf = setup.perf.as_deref().map(|file| sample(setup, file, server.pid())).transpose()?;
+    let mut status = Status { players: first.players, ..Status::default() };
+    let mut times = Times::default();
+    loop {
+        let (line, histograms) = second(server, bots, stop)?;
+        status.add(&line);
+        times.add(&histograms);
+        // Lines are a second apart, but for how late they are.
+        if from.at.elapsed().as_secs_f64() > setup.seconds - 0.5 {
+            break;
+        }
+    }
+    let to = Mark::now(setup, addr, server, bots)?;
+    let [server_core, bots_core] = [0, 1].map(|at: usize| to.cores[at].busy_since(&from.cores[at]));
+    Ok(Measured {
+        seconds: to.at.duration_since(from.at).as_secs_f64(),
+        ticks: status.tick.saturating_sub(first.tick),
+        status,
+        times,
+        server: to.server.since(&from.server),
+        bots: to.bots.since(&from.bots),
+        busy: [server_core, bots_core],
+        udp_drops: to.udp.since(&from.udp),
+        ..Measured::default()
+    })
+}
+
+/// The next status line, and the distributions that come with it.
+fn second(server: &mut Process, bots: &mut Process, stop: &Stop) -> Result<(Status, Times), Error> {
+    let mut status = None;
+    server
+        .wait_for(Stream::Err, "print a status line", STATUS, stop, |line| {
+            match Line::parse(line) {
+                Some(Line::Status(line)) => status = Some(line),
+                Some(Line::Times(times)) => return status.take().map(|status| (status, times)),
+                _ => {}
+            }
+            None
+        })
+        .and_then(|second| bots.skim(Stream::Err).map(|()| second))
+}
+
+/// Lets perf(1) look at the server for as long as is measured, on the bots' core.
+fn sample(setup: &Setup, file: &Path, pid: u32) -> Result<Process, Error> {
+    let mut command = Command::new("perf");
+    command.args(["record", "--quiet", "--freq", "499", "--call-graph", "dwarf,8192"]);
+    command.arg("--output").arg(file).args(["--pid", &pid.to_string()]);
+    command.args(["--", "sleep", &setup.seconds.to_string()]);
+    Process::start("perf", command, &[setup.bots_core])
+}
+
+/// Ends the bots: what they have to say.
+fn finish(bots: &mut Process, stop: &Stop) -> Result<Value, Error> {
+    bots.interrupt();
+    let summary = bots.wait_for(Stream::Out, "print their summary", SUMMARY, stop, |line| {
+        serde_json::from_str::<Value>(line).ok().filter(Value::is_object)
+    })?;
+    bots.end();
+    Ok(summary)
+}
+
+/// Waits, unless a signal comes.
+pub fn wait(duration: Duration, stop: &Stop) -> Result<(), Error> {
+    let end = after(duration);
+    while now() < end {
+        stop.check()?;
+        pause(Duration::from_millis(10).min(end.saturating_duration_since(now())));
+    }
+    Ok(())
+}

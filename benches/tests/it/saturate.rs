@@ -1,0 +1,115 @@
+//! `saturate` on a small scale: the contract with scripts, errors that say what to do, and no process left behind.
+//!
+//! The server and the bots are packages of their own, which a test of this one cannot have built: where they are not
+//! beside `saturate`, the runs are left out, with a word.
+#![cfg(target_os = "linux")]
+#![expect(clippy::disallowed_methods, reason = "real processes, seen from outside: wall time")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const SATURATE: &str = env!("CARGO_BIN_EXE_saturate");
+
+fn saturate(args: &[&str]) -> Output {
+    // Machines with one core have it for both.
+    let other = if thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) { "1" } else { "0" };
+    Command::new(SATURATE).args(args).args(["--bots-core", other]).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Whether there is something to run.
+fn has_programs() -> bool {
+    let there = ["server", "bots"].iter().all(|name| Path::new(SATURATE).with_file_name(name).is_file());
+    if !there {
+        eprintln!("left out: build the packages server and bots first");
+    }
+    there
+}
+
+#[test]
+fn twenty_players_are_measured_and_every_figure_of_the_contract_is_there() {
+    if !has_programs() {
+        return;
+    }
+    let output = saturate(&["--players", "20", "--seconds", "1", "--settle", "1", "--full-bots", "10", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    let number = |name: &str| json[name].as_f64().unwrap_or_else(|| panic!("{name}: {json}"));
+    assert_eq!((number("players"), &json["scenario"]), (20.0, &"spread".into()));
+    assert!(["none", "server", "bots", "other"].contains(&json["bottleneck"].as_str().unwrap()));
+    for (name, least, most) in [
+        ("us_per_player_tick", 1.0, 5000.0),
+        ("floor_us_per_player_tick", 0.5, 5000.0),
+        ("ratio", 0.1, 1000.0),
+        ("tick_ms_p50", 0.001, 1000.0),
+        ("tick_ms_p99", 0.001, 5000.0),
+        ("staleness_ticks_p99", 0.1, 200.0),
+        ("bytes_down_per_player_s", 100.0, 30_000.0),
+        ("rss_kb_per_player", 0.0, 2000.0),
+        ("players_connected", 20.0, 20.0),
+    ] {
+        assert!((least..=most).contains(&number(name)), "{name}: {json}");
+    }
+    // The floor moved as much as the server.
+    let ratio = number("floor_packets_out_per_s") / number("packets_out_per_s");
+    assert!((0.7..1.4).contains(&ratio), "{ratio}: {json}");
+}
+
+#[test]
+fn what_cannot_be_measured_says_what_to_do() {
+    let (server, bots) = ("/nowhere/server", "/bin/true");
+    let output = Command::new(SATURATE).args(["--server", server, "--bots", bots]).output().unwrap();
+    assert!(text(&output.stderr).contains("cargo build"), "{}", text(&output.stderr));
+    let output =
+        Command::new(SATURATE).args(["--server", bots, "--bots", bots, "--server-core", "999"]).output().unwrap();
+    assert!(text(&output.stderr).contains("may use cores 0"), "{}", text(&output.stderr));
+    let output = saturate(&["--server", bots, "--bots", bots]);
+    assert!(text(&output.stderr).contains("the server ended too early"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(saturate(&["--players", "0"]).status.code(), Some(2));
+}
+
+/// The processes whose parent that is.
+fn children(parent: u32) -> Vec<u32> {
+    let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let is_child = |pid: &u32| {
+        let stat = stat(*pid);
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        rest.split_whitespace().nth(1) == Some(parent.to_string().as_str())
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}
+
+#[test]
+fn an_interrupted_run_leaves_no_process_behind() {
+    if !has_programs() {
+        return;
+    }
+    let mut command = Command::new(SATURATE);
+    command.args(["--players", "20", "--seconds", "60", "--bots-core", "0"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    let started = loop {
+        let started = children(child.id());
+        if started.len() == 2 {
+            break started;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "server and bots did not start");
+        thread::sleep(Duration::from_millis(20));
+    };
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    for pid in started {
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "process {pid} is left");
+    }
+}
