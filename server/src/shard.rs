@@ -26,6 +26,7 @@ use netcode::stats::{Drops, Quality, Traffic};
 use sim::{EntityId, Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
+use crate::load::Pace;
 pub use crate::places::Codecs;
 use crate::places::{Places, Progress};
 use crate::replication::{
@@ -180,6 +181,9 @@ pub struct Shard {
     watched: Option<u64>,
     watched_conn: Option<ConnId>,
     places: Places,
+    /// How fast the zone goes, and the last tick from which its ticks changed their length.
+    pace: Pace,
+    pace_from: u64,
     players: u64,
     disconnects: u64,
     inputs: u64,
@@ -218,6 +222,8 @@ impl Shard {
             watched: None,
             watched_conn: None,
             places,
+            pace: Pace::FULL,
+            pace_from: 0,
             players: 0,
             disconnects: 0,
             inputs: 0,
@@ -245,7 +251,7 @@ impl Shard {
         self.endpoint.set_tick(frame.tick);
         self.replication.handle_frame(frame);
         // A round that was not finished goes on where it stopped, so that nobody is always last.
-        self.remaining = self.replication.order().len();
+        self.remaining = self.replication.order().len().div_ceil(usize::from(self.pace.divisor.max(1)));
         self.handle_timeout(now);
     }
 
@@ -269,8 +275,12 @@ impl Shard {
                     rules: self.config.rules,
                 };
                 self.send_message(now, conn, &welcome);
+                if self.pace.dilation != Pace::FULL.dilation {
+                    self.send_message(now, conn, &Message::Pace { tick: self.pace_from, percent: self.pace.dilation });
+                }
             }
             ToShard::Refused { conn } => self.endpoint.close(now, conn, CloseReason::ZoneFull),
+            ToShard::Pace { pace, from } => self.set_pace(now, pace, from),
             ToShard::Event { conn, event } => self.tell(now, conn, &event),
         }
         self.drain_events();
@@ -284,9 +294,26 @@ impl Shard {
 
     /// Sends a notice to every player.
     pub fn notify_all(&mut self, now: Time, text: &str) {
+        self.tell_all(now, &Message::Notice { text }, |_| true);
+    }
+
+    fn set_pace(&mut self, now: Time, pace: Pace, from: u64) {
+        let stretched = pace.dilation != self.pace.dilation;
+        self.pace = pace;
+        self.replication.set_refresh_ticks(self.config.aoi().refresh_ticks * u64::from(pace.divisor.max(1)));
+        if stretched {
+            self.pace_from = from;
+            // The others are told with their welcome.
+            let message = Message::Pace { tick: from, percent: pace.dilation };
+            self.tell_all(now, &message, |session| session.in_world);
+        }
+    }
+
+    fn tell_all(&mut self, now: Time, message: &Message<'_>, whom: impl Fn(&Session) -> bool) {
         for at in 0..self.sessions.len() {
-            if let Some(conn) = self.sessions.get(at).and_then(|session| session.as_ref()).map(|session| session.conn) {
-                self.send_message(now, conn, &Message::Notice { text });
+            let session = self.sessions.get(at).and_then(|session| session.as_deref());
+            if let Some(conn) = session.filter(|session| whom(session)).map(|session| session.conn) {
+                self.send_message(now, conn, message);
             }
         }
     }

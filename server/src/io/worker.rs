@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use mio::net::UdpSocket;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use netcode::Time;
 use netcode::crypto::OsEntropy;
 use netcode::packet::worker_of;
@@ -22,6 +22,7 @@ use super::batch::{BATCH, Blocked, Flushed, Receiver, Sender};
 use super::clock::Clock;
 use super::error::RunError;
 use super::explain::Explainer;
+use super::intake::Intake;
 use super::link::{Handed, Link, Patient, Reports, next_report};
 use super::run::Ready;
 
@@ -99,6 +100,8 @@ pub struct Parts {
     pub explainer: Option<Explainer>,
     /// Ticks a second.
     pub rate_hz: u16,
+    /// While datagrams keep coming, they are taken no more often than that.
+    pub receive_every: Duration,
     /// The queues of all workers.
     pub links: Arc<[Link]>,
     /// Where it reports.
@@ -117,11 +120,16 @@ pub fn register(socket: StdUdpSocket) -> Result<(Poll, UdpSocket, Waker), RunErr
     let set_up = || {
         let poll = Poll::new()?;
         let mut socket = UdpSocket::from_std(socket);
-        poll.registry().register(&mut socket, SOCKET, Interest::READABLE | Interest::WRITABLE)?;
+        listen(poll.registry(), &mut socket)?;
         let waker = Waker::new(poll.registry(), WAKE)?;
         Ok((poll, socket, waker))
     };
     set_up().map_err(failed)
+}
+
+/// Readiness that is there already is reported as well.
+fn listen(registry: &Registry, socket: &mut UdpSocket) -> std::io::Result<()> {
+    registry.register(socket, SOCKET, Interest::READABLE | Interest::WRITABLE)
 }
 
 /// The running worker.
@@ -135,6 +143,9 @@ pub struct Worker {
     to_zone: Patient<ToZone>,
     /// The socket may have more (readiness is reported once, when it begins).
     readable: bool,
+    /// Whether the poll reports on the socket.
+    listening: bool,
+    intake: Intake,
     /// Since when the kernel takes nothing, and whether an event will report the end of that.
     blocked: Option<(Time, Blocked)>,
     /// When the frame that is being sent was taken.
@@ -149,7 +160,7 @@ impl Worker {
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
     pub fn new(mut parts: Parts, poll: Poll, socket: UdpSocket) -> Self {
         parts.shard.watch_character(parts.explainer.as_ref().map(|explainer| explainer.character));
-        let next_report = next_report(parts.clock.now());
+        let (next_report, intake) = (next_report(parts.clock.now()), Intake::new(parts.receive_every));
         Self {
             parts,
             poll,
@@ -159,6 +170,8 @@ impl Worker {
             sender: Sender::new(),
             to_zone: Patient::new(),
             readable: true,
+            listening: true,
+            intake,
             blocked: None,
             frame_since: None,
             counters: Counters::default(),
@@ -195,6 +208,7 @@ impl Worker {
     }
 
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
+        self.listen_if_wanted()?;
         let timeout = if self.readable { Duration::ZERO } else { self.time_to_wait() };
         match self.poll.poll(events, Some(timeout)) {
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
@@ -208,7 +222,23 @@ impl Worker {
                 self.blocked = self.blocked.filter(|(_, why)| *why != Blocked::Full);
             }
         }
+        if self.intake.next().is_some_and(|due| due <= self.parts.clock.now()) {
+            self.readable = true;
+        }
         Ok(())
+    }
+
+    /// The poll reports on the socket unless datagrams are taken by the clock; always where it is to tell when the kernel
+    /// takes more.
+    fn listen_if_wanted(&mut self) -> Result<(), RunError> {
+        let wanted = self.intake.next().is_none() || self.blocked.is_some();
+        if wanted == self.listening {
+            return Ok(());
+        }
+        self.listening = wanted;
+        let registry = self.poll.registry();
+        let changed = if wanted { listen(registry, &mut self.socket) } else { registry.deregister(&mut self.socket) };
+        changed.map_err(RunError::system("change the poll"))
     }
 
     fn time_to_wait(&self) -> Duration {
@@ -216,6 +246,9 @@ impl Worker {
         let mut due = self.next_report;
         if let Some(timeout) = self.parts.shard.poll_timeout() {
             due = due.min(timeout);
+        }
+        if let Some(next) = self.intake.next() {
+            due = due.min(next);
         }
         if let Some((_, why)) = self.blocked {
             let patience = if why == Blocked::NoBuffers { NO_BUFFERS_RETRY } else { SEND_PATIENCE };
@@ -228,9 +261,13 @@ impl Worker {
     }
 
     fn receive(&mut self) {
+        if !self.readable {
+            return;
+        }
+        let (begun, before) = (self.parts.clock.now(), self.counters.packets_in);
         for _ in 0..RECEIVES_PER_TURN {
             if !self.readable {
-                return;
+                break;
             }
             let (now, unix_ms) = (self.parts.clock.now(), Clock::unix_ms());
             let count = self.receiver.receive(&self.socket).unwrap_or_else(|_| {
@@ -243,6 +280,7 @@ impl Worker {
                 self.handle_received(now, unix_ms, i);
             }
         }
+        self.intake.looked(begun, self.counters.packets_in > before);
     }
 
     fn handle_received(&mut self, now: Time, unix_ms: u64, i: usize) {
@@ -326,6 +364,8 @@ impl Worker {
         if let Some(since) = self.frame_since.take() {
             let took = self.parts.clock.now().saturating_since(since);
             self.send_us.saturating_record(took.as_micros() as u64);
+            let round_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
+            self.parts.links[usize::from(self.parts.index)].round_us.store(round_us, Ordering::Relaxed);
             let percent = took.as_micros() * u128::from(self.parts.rate_hz) / 10_000;
             self.parts.shard.on_round_took(u8::try_from(percent).unwrap_or(u8::MAX));
             if let Some(explainer) = &mut self.parts.explainer {
