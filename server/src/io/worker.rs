@@ -18,7 +18,7 @@ use netcode::packet::worker_of;
 use server::shard::{Shard, ShardStats};
 use server::zone::ToZone;
 
-use super::batch::{BATCH, Blocked, Flushed, Receiver, Sender};
+use super::batch::{self, BATCH, Blocked, Flushed, Receiver, Sender};
 use super::clock::Clock;
 use super::error::RunError;
 use super::explain::Explainer;
@@ -28,8 +28,8 @@ use super::run::Ready;
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
-/// System calls for receiving per turn: 256 datagrams, about a millisecond of work.
-const RECEIVES_PER_TURN: usize = 4;
+/// Datagrams taken per turn, about (a system call's worth more or less): a third of a millisecond of work.
+const RECEIVES_PER_TURN: usize = 2 * BATCH;
 /// A datagram that the kernel does not take for so long is dropped: its snapshot is stale.
 const SEND_PATIENCE: Duration = Duration::from_millis(100);
 /// When to try again after the kernel ran out of buffers, which no event reports the end of.
@@ -56,10 +56,16 @@ pub struct Counters {
     pub send_blocked: u64,
     /// Inputs dropped because the queue to the zone was full.
     pub inputs_dropped: u64,
+    /// Datagrams handed to another worker.
+    pub handed: u64,
     /// Datagrams for another worker dropped because its queue was full.
     pub handed_dropped: u64,
     /// Failed receive calls.
     pub receive_errors: u64,
+    /// Datagrams that the kernel dropped, because the receive buffer was full.
+    pub overrun: u64,
+    /// Datagrams received that experienced congestion on their way.
+    pub congested: u64,
     /// Turns of the loop.
     pub turns: u64,
 }
@@ -74,8 +80,11 @@ impl Counters {
         self.send_dropped += other.send_dropped;
         self.send_blocked += other.send_blocked;
         self.inputs_dropped += other.inputs_dropped;
+        self.handed += other.handed;
         self.handed_dropped += other.handed_dropped;
         self.receive_errors += other.receive_errors;
+        self.overrun += other.overrun;
+        self.congested += other.congested;
         self.turns += other.turns;
     }
 }
@@ -132,6 +141,12 @@ fn listen(registry: &Registry, socket: &mut UdpSocket) -> std::io::Result<()> {
     registry.register(socket, SOCKET, Interest::READABLE | Interest::WRITABLE)
 }
 
+/// On a core that they share, the zone's tick begins when it is due and not after all that a worker has to do.
+#[expect(clippy::disallowed_methods, reason = "the binary owns its threads")]
+fn let_others() {
+    std::thread::yield_now();
+}
+
 /// The running worker.
 pub struct Worker {
     parts: Parts,
@@ -146,6 +161,8 @@ pub struct Worker {
     /// Whether the poll reports on the socket.
     listening: bool,
     intake: Intake,
+    /// The workers that datagrams were handed to in this turn, by bit.
+    to_wake: u64,
     /// Since when the kernel takes nothing, and whether an event will report the end of that.
     blocked: Option<(Time, Blocked)>,
     /// When the frame that is being sent was taken.
@@ -172,6 +189,7 @@ impl Worker {
             readable: true,
             listening: true,
             intake,
+            to_wake: 0,
             blocked: None,
             frame_since: None,
             counters: Counters::default(),
@@ -210,6 +228,9 @@ impl Worker {
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
         self.listen_if_wanted()?;
         let timeout = if self.readable { Duration::ZERO } else { self.time_to_wait() };
+        if self.readable {
+            let_others();
+        }
         match self.poll.poll(events, Some(timeout)) {
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                 return Err(RunError::System { what: "poll", error });
@@ -265,10 +286,7 @@ impl Worker {
             return;
         }
         let (begun, before) = (self.parts.clock.now(), self.counters.packets_in);
-        for _ in 0..RECEIVES_PER_TURN {
-            if !self.readable {
-                break;
-            }
+        while self.readable && self.counters.packets_in - before < RECEIVES_PER_TURN as u64 {
             let (now, unix_ms) = (self.parts.clock.now(), Clock::unix_ms());
             let count = self.receiver.receive(&self.socket).unwrap_or_else(|_| {
                 // An error belongs to one datagram at most (a port unreachable); the next call goes on.
@@ -281,6 +299,12 @@ impl Worker {
             }
         }
         self.intake.looked(begun, self.counters.packets_in > before);
+        for (owner, link) in self.parts.links.iter().enumerate().filter(|(owner, _)| self.to_wake >> owner & 1 != 0) {
+            debug_assert_ne!(owner, usize::from(self.parts.index));
+            // A failed wake-up delays the datagrams to the owner's next turn.
+            let _ = link.waker.wake();
+        }
+        self.to_wake = 0;
     }
 
     fn handle_received(&mut self, now: Time, unix_ms: u64, i: usize) {
@@ -293,8 +317,8 @@ impl Worker {
             return;
         };
         if Handed::new(from, datagram).is_some_and(|handed| link.handed.push(handed).is_ok()) {
-            // A failed wake-up delays the datagram to the owner's next turn.
-            let _ = link.waker.wake();
+            self.counters.handed += 1;
+            self.to_wake |= owner.map_or(0, |owner| 1 << owner);
         } else {
             self.counters.handed_dropped += 1;
         }
@@ -359,6 +383,7 @@ impl Worker {
             if drained {
                 break;
             }
+            let_others();
         }
         self.blocked = None;
         if let Some(since) = self.frame_since.take() {
@@ -401,6 +426,7 @@ impl Worker {
         self.next_report = next_report(now);
         let send_us = std::mem::replace(&mut self.send_us, micros_histogram());
         let shard = self.parts.shard.stats();
+        (self.counters.overrun, self.counters.congested) = (batch::dropped(&self.socket), self.receiver.congested());
         self.parts.reports.publish(WorkerReport { counters: self.counters, shard, send_us });
     }
 
