@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use netcode::Time;
 use server::config::ServerConfig;
+use server::load::Pace;
 use server::zone::ToShard;
 use sim::event::What;
 use sim::input::{FIRE, JUMP, RELOAD, SPRINT};
@@ -88,6 +89,23 @@ fn everybody_knows_the_same_others_with_1_2_and_4_workers() {
     assert!(one.iter().all(|(behind, others)| *behind <= 1 && others.len() >= 24), "{one:?}");
     for workers in [2, 4] {
         assert_eq!(views(workers), one, "{workers} workers");
+    }
+}
+
+#[test]
+fn where_time_is_short_all_clients_are_sent_fewer_snapshots_and_nobody_none() {
+    let mut cluster = Cluster::new(&config(), 1, 12, 20);
+    cluster.run(60, brawl);
+    for (divisor, wanted) in [(1, 480), (2, 240), (4, 120), (1, 480)] {
+        let pace = Pace { divisor, ..Pace::FULL };
+        let (now, from) = (cluster.now, cluster.zone.tick());
+        cluster.shards[0].handle_zone(now, ToShard::Pace { pace, from });
+        let before = cluster.shards[0].stats().replica.snapshots;
+        cluster.run(40, brawl);
+        let sent = cluster.shards[0].stats().replica.snapshots - before;
+        assert!(sent.abs_diff(wanted) <= 12, "{sent} with every {divisor}th tick");
+        let behind = |player: &Player| cluster.zone.tick() - player.newest;
+        assert!(cluster.players.iter().all(|player| behind(player) <= u64::from(divisor) + 1));
     }
 }
 
