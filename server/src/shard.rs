@@ -176,6 +176,8 @@ pub struct Shard {
     /// The place in the order of the next client to send to, and how many remain in this frame's round.
     cursor: usize,
     remaining: usize,
+    /// Rounds begun.
+    rounds: u32,
     to_zone: VecDeque<ToZone>,
     /// The character whose snapshots are explained as soon as it connects.
     watched: Option<u64>,
@@ -218,6 +220,7 @@ impl Shard {
             sessions: Vec::new(),
             cursor: 0,
             remaining: 0,
+            rounds: 0,
             to_zone: VecDeque::new(),
             watched: None,
             watched_conn: None,
@@ -251,7 +254,8 @@ impl Shard {
         self.endpoint.set_tick(frame.tick);
         self.replication.handle_frame(frame);
         // A round that was not finished goes on where it stopped, so that nobody is always last.
-        self.remaining = self.replication.order().len().div_ceil(usize::from(self.pace.divisor.max(1)));
+        self.remaining = self.replication.order().len();
+        self.rounds = self.rounds.wrapping_add(1);
         self.handle_timeout(now);
     }
 
@@ -355,6 +359,10 @@ impl Shard {
             let at = self.cursor % order.len();
             let client = order.get(at).copied().unwrap_or_default();
             self.cursor = at + 1;
+            // By its slot, since its place in the order changes: so nobody's turn is passed over.
+            if !(self.rounds.wrapping_add(u32::from(client))).is_multiple_of(u32::from(self.pace.divisor.max(1))) {
+                continue;
+            }
             if let Some(transmit) = self.transmit_snapshot(now, usize::from(client), out) {
                 return Some(transmit);
             }

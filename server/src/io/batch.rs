@@ -422,6 +422,8 @@ mod system {
             let came = self.headers.iter().zip(self.addrs.iter()).zip(self.controls.iter());
             for (received, ((header, addr), control)) in received.iter_mut().zip(came).take(got) {
                 let len = usize::try_from(header.msg_len).unwrap_or(0).min(ROW_BYTES);
+                // Its type depends on the C library.
+                #[allow(clippy::unnecessary_cast)]
                 let told = control.0.get(..header.msg_hdr.msg_controllen as usize).unwrap_or_default();
                 let (segment, class) = read_control(told);
                 *received = Received {

@@ -142,7 +142,6 @@ fn listen(registry: &Registry, socket: &mut UdpSocket) -> std::io::Result<()> {
 }
 
 /// On a core that they share, the zone's tick begins when it is due and not after all that a worker has to do.
-#[expect(clippy::disallowed_methods, reason = "the binary owns its threads")]
 fn let_others() {
     std::thread::yield_now();
 }
