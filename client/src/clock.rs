@@ -16,9 +16,13 @@
 //!   to interpolate between. The jitter is the third greatest of the last 64 snapshots. A snapshot that is lost is bridged
 //!   by the courses, which is exact for all who went on as they did; where more than 5 % are lost, up to a tick is added.
 //!
+//! A server that cannot keep up stretches its ticks and says so ([`mod@timeline`]); where it says "tick * period" above, it
+//! is the sum of what all ticks before took.
+//!
 //! Times are microseconds as `f64`: only `+ - * /` and comparisons, so equal inputs give equal results everywhere.
 
 mod sync;
+mod timeline;
 mod upstream;
 mod window;
 
@@ -28,6 +32,7 @@ use netcode::Time;
 use netcode::connection::AckTiming;
 
 use self::sync::Sync;
+use self::timeline::Timeline;
 use self::upstream::Upstream;
 
 /// How much of an error of the input clock one tick corrects, and the most that it may.
@@ -62,6 +67,7 @@ struct Due {
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     period: f64,
+    timeline: Timeline,
     make_up: u64,
     half_rtt: f64,
     upstream: Upstream,
@@ -79,6 +85,7 @@ impl Clock {
         let period = 1_000_000.0 / f64::from(rate.max(1));
         Self {
             period,
+            timeline: Timeline::new(period),
             make_up: u64::from(rate / MAKE_UP_HZ).max(LEAST_MADE_UP),
             half_rtt: 0.0,
             upstream: Upstream::new(period),
@@ -88,6 +95,11 @@ impl Clock {
             resyncs: 0,
             left_out: 0,
         }
+    }
+
+    /// From that tick on each takes that many percent of its time.
+    pub(crate) fn set_pace(&mut self, tick: u64, percent: u16) {
+        self.timeline.stretch(tick as f64, self.period * f64::from(percent) / 100.0);
     }
 
     /// The smallest round trip seen, in microseconds.
@@ -102,23 +114,26 @@ impl Clock {
 
     /// A snapshot of that tick arrived. The first one starts the clock. `ack` is what came in the same packet.
     pub(crate) fn on_snapshot(&mut self, now: Time, tick: u64, margin: Option<i8>, ack: Option<AckTiming>) {
-        let (now, period) = (micros(now), self.period);
+        let (now, due) = (micros(now), self.timeline.due(tick as f64));
+        let period = self.timeline.period(tick as f64);
+        self.upstream.set_period(period);
         if let Some(AckTiming { sent, held }) = ack {
-            self.upstream.on_arrival(now, tick as f64 * period - micros_of(held) - micros(sent));
+            self.upstream.on_arrival(now, due - micros_of(held) - micros(sent));
         }
         match &mut self.sync {
-            Some(sync) => sync.on_snapshot(now, tick),
-            None => return self.start(now, tick),
+            Some(sync) => sync.on_snapshot(now, due, tick, period),
+            None => return self.start(now, due, tick),
         }
         if let Some(margin) = margin {
             self.judge(f64::from(margin));
         }
     }
 
-    fn start(&mut self, now: f64, tick: u64) {
-        self.sync = Some(Sync::new(self.period, now, tick));
+    fn start(&mut self, now: f64, due: f64, tick: u64) {
+        let period = self.timeline.period(tick as f64);
+        self.sync = Some(Sync::new(now, due, tick, period));
         let first = self.target(now).max(0.0) as u64;
-        self.next = Due { tick: first, at: now, step: self.period, again_at: None, again_every: self.period };
+        self.next = Due { tick: first, at: now, step: period, again_at: None, again_every: period };
     }
 
     fn judge(&mut self, margin: f64) {
@@ -131,19 +146,19 @@ impl Clock {
     /// The tick that an input which leaves now is in time for.
     fn target(&self, now: f64) -> f64 {
         let guess = self.sync.as_ref().map_or(0.0, |sync| 2.0 * self.half_rtt - sync.offset() + sync.jitter());
-        (now + self.upstream.lead(guess)) / self.period
+        self.timeline.tick(now + self.upstream.lead(guess))
     }
 
     /// Where the server's tick counter is by now, with the fraction of the tick that has passed.
     pub(crate) fn server_tick(&self, now: Time) -> Option<f64> {
         let sync = self.sync.as_ref()?;
-        Some((micros(now) - sync.offset() + self.half_rtt) / self.period)
+        Some(self.timeline.tick(micros(now) - sync.offset() + self.half_rtt))
     }
 
     /// The tick of the others that should be shown now.
     pub(crate) fn render_tick(&self, now: Time) -> Option<f64> {
         let sync = self.sync.as_ref()?;
-        Some((micros(now) - sync.render()) / self.period)
+        Some(self.timeline.tick(micros(now) - sync.render()))
     }
 
     /// How far the render tick lies behind the arrivals, in microseconds.
@@ -184,7 +199,7 @@ impl Clock {
         if self.sync.is_none() || now < rounded_up(at) {
             return None;
         }
-        let (now, period) = (micros(now), self.period);
+        let (now, period) = (micros(now), self.timeline.period(tick as f64));
         if now != self.called_at {
             self.called_at = now;
             self.upstream.on_lag(now, now - at);

@@ -241,6 +241,10 @@ impl Session {
                     Err(Refused) => {}
                 }
             }
+            Ok(Message::Pace { tick, percent }) => {
+                self.clock.set_pace(tick, percent);
+                return Ok(());
+            }
             Ok(Message::Tables { .. } | Message::TablesReady { .. }) | Err(_) => {}
         }
         self.stats.bad_messages += 1;

@@ -8,10 +8,14 @@
 //! | 2 | Notice, to the client | text, the rest of the message: at most 256 bytes of UTF-8 |
 //! | 3 | Tables, to the client | version 1 · part 1 · last part 1 · bytes, the rest of the message: 1 to 960 |
 //! | 4 | TablesReady, to the server | version 1 |
+//! | 5 | Pace, to the client | tick 8 · percent 2 |
 //!
 //! Tables are what snapshots in the compact codec start from. Their parts come in order, from 0 to the last; a part 0
 //! begins anew. Whoever has all of them answers with TablesReady; from then on the server may start bodies from
 //! that version (M-4).
+//!
+//! Pace says that the server's time goes slower, or at its own pace again: from that tick on each tick takes that many
+//! percent of what the rate says. Of two, the later one holds from its tick on.
 
 use thiserror::Error;
 
@@ -26,6 +30,9 @@ const WELCOME: u8 = 1;
 const NOTICE: u8 = 2;
 const TABLES: u8 = 3;
 const TABLES_READY: u8 = 4;
+const PACE: u8 = 5;
+/// What ticks can take, in percent of what the rate says.
+pub const PACE_PERCENT: core::ops::RangeInclusive<u16> = 100..=400;
 /// Bytes of a Welcome after its kind.
 const WELCOME_BYTES: usize = 4 + 4 + 8 + 2 + 2 + 4 + 4 + 4 + 8;
 
@@ -78,6 +85,13 @@ pub enum Message<'a> {
         /// The version.
         version: u8,
     },
+    /// The server's time goes slower, or at its own pace again.
+    Pace {
+        /// The first tick that this holds for.
+        tick: u64,
+        /// What each tick takes from then on, in percent of what the rate says: one of [`PACE_PERCENT`].
+        percent: u16,
+    },
 }
 
 /// Bytes that are no session message.
@@ -89,6 +103,9 @@ pub enum MessageError {
     /// Too short or too long for its kind.
     #[error("a session message has the wrong length")]
     BadLength,
+    /// Ticks cannot take that.
+    #[error("a tick cannot take {0} % of its time")]
+    BadPace(u16),
     /// A text is not UTF-8.
     #[error("the text of a session message is not UTF-8")]
     BadText,
@@ -135,6 +152,14 @@ impl<'a> Message<'a> {
                 out[..2].copy_from_slice(&[TABLES_READY, version]);
                 2
             }
+            Self::Pace { tick, percent } => {
+                assert!(PACE_PERCENT.contains(&percent), "the pace is out of range");
+                let body = &mut out[..11];
+                body[0] = PACE;
+                body[1..9].copy_from_slice(&tick.to_le_bytes());
+                body[9..].copy_from_slice(&percent.to_le_bytes());
+                body.len()
+            }
         }
     }
 
@@ -161,8 +186,18 @@ impl<'a> Message<'a> {
                 [version] => Ok(Self::TablesReady { version: *version }),
                 _ => Err(MessageError::BadLength),
             },
+            PACE => Self::decode_pace(body),
             kind => Err(MessageError::UnknownKind(kind)),
         }
+    }
+
+    fn decode_pace(body: &[u8]) -> Result<Self, MessageError> {
+        let (tick, percent) = body.split_first_chunk().ok_or(MessageError::BadLength)?;
+        let percent = u16::from_le_bytes(percent.try_into().map_err(|_| MessageError::BadLength)?);
+        if !PACE_PERCENT.contains(&percent) {
+            return Err(MessageError::BadPace(percent));
+        }
+        Ok(Self::Pace { tick: u64::from_le_bytes(*tick), percent })
     }
 
     fn decode_welcome(body: &[u8]) -> Option<Self> {
@@ -216,7 +251,9 @@ mod tests {
         let longest = "ä".repeat(MAX_NOTICE_BYTES / 2);
         let tables = Message::Tables { version: 127, part: 2, last: 9, bytes: &[7; MAX_PART_BYTES] };
         let ready = Message::TablesReady { version: 3 };
-        for message in [HELLO, Message::Notice { text: "" }, Message::Notice { text: &longest }, tables, ready] {
+        let paces = PACE_PERCENT.map(|percent| Message::Pace { tick: u64::MAX - u64::from(percent), percent });
+        let others = [HELLO, Message::Notice { text: "" }, Message::Notice { text: &longest }, tables, ready];
+        for message in others.into_iter().chain(paces) {
             assert_eq!(Message::decode(&encoded(&message)), Ok(message));
         }
     }
@@ -238,6 +275,20 @@ mod tests {
         }
         let long = [[TABLES, 1, 0, 0].as_slice(), &[0; MAX_PART_BYTES + 1]].concat();
         assert_eq!(Message::decode(&long), Err(MessageError::BadLength));
+    }
+
+    #[test]
+    fn a_pace_of_another_length_or_out_of_range_is_refused() {
+        let bytes = encoded(&Message::Pace { tick: 0x0102, percent: 0x0102 });
+        assert_eq!(bytes, [PACE, 2, 1, 0, 0, 0, 0, 0, 0, 2, 1]);
+        for len in 0..bytes.len() {
+            assert_eq!(Message::decode(&bytes[..len]), Err(MessageError::BadLength));
+        }
+        assert_eq!(Message::decode(&[bytes.as_slice(), &[0]].concat()), Err(MessageError::BadLength));
+        for percent in [0, 99, 401, u16::MAX] {
+            let bytes = [&bytes[..9], &percent.to_le_bytes()].concat();
+            assert_eq!(Message::decode(&bytes), Err(MessageError::BadPace(percent)));
+        }
     }
 
     #[test]

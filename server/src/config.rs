@@ -20,8 +20,10 @@ use crate::shard::DEFAULT_COMPACT_CLIENTS;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Sockets and threads.
+    /// Sockets.
     pub network: Network,
+    /// Where the threads run.
+    pub threads: Threads,
     /// The simulated world.
     pub world: World,
     /// How fights are judged.
@@ -40,7 +42,7 @@ pub struct ServerConfig {
     pub log: Log,
 }
 
-/// Sockets and threads.
+/// Sockets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Network {
@@ -58,6 +60,8 @@ pub struct Network {
     pub receive_buffer_kib: u32,
     /// Kernel send buffer of each socket, in KiB.
     pub send_buffer_kib: u32,
+    /// While datagrams keep coming, they are taken no more often than that, in microseconds.
+    pub receive_every_us: u32,
     /// Silence after which a connection is given up, in milliseconds.
     pub idle_timeout_ms: u32,
     /// The most that is sent to one client, in bytes per second.
@@ -66,6 +70,17 @@ pub struct Network {
     pub key_roll_packets: u32,
     /// Age at which that key is rolled, in minutes.
     pub key_roll_minutes: u32,
+}
+
+/// Where the threads run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Threads {
+    /// The core of the zone's thread; unset: wherever the system puts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone_core: Option<u32>,
+    /// The cores of the workers, one after the other and from the first again; none: wherever the system puts them.
+    pub worker_cores: Vec<u32>,
 }
 
 /// The simulated world.
@@ -212,6 +227,10 @@ pub struct Load {
     pub prefix_cookie_per_s: u32,
     /// How many of these at once, after a pause.
     pub prefix_cookie_burst: u32,
+    /// Where time is short, each client is sent a snapshot every so many ticks at the least.
+    pub shed_snapshots: u32,
+    /// Where that is not enough, a tick takes so many percent of its time at the most.
+    pub dilate_percent: u32,
 }
 
 /// Recordings of the world, for replays.
@@ -511,6 +530,7 @@ impl Default for Network {
             workers: 1,
             receive_buffer_kib: 4096,
             send_buffer_kib: 4096,
+            receive_every_us: 1000,
             idle_timeout_ms: 10_000,
             client_bytes_per_s: 1_000_000,
             key_roll_packets: 1 << 22,
@@ -600,6 +620,8 @@ impl Default for Load {
             prefix_burst: 100,
             prefix_cookie_per_s: 400,
             prefix_cookie_burst: 800,
+            shed_snapshots: 4,
+            dilate_percent: 200,
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod dev_token;
 pub mod input_buffer;
+pub mod load;
 mod places;
 pub mod replication;
 pub mod shard;

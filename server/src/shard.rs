@@ -26,6 +26,7 @@ use netcode::stats::{Drops, Quality, Traffic};
 use sim::{EntityId, Frame, Input, SCHEMA};
 
 use crate::input_buffer::AHEAD_TICKS;
+use crate::load::Pace;
 pub use crate::places::Codecs;
 use crate::places::{Places, Progress};
 use crate::replication::{
@@ -175,11 +176,16 @@ pub struct Shard {
     /// The place in the order of the next client to send to, and how many remain in this frame's round.
     cursor: usize,
     remaining: usize,
+    /// Rounds begun.
+    rounds: u32,
     to_zone: VecDeque<ToZone>,
     /// The character whose snapshots are explained as soon as it connects.
     watched: Option<u64>,
     watched_conn: Option<ConnId>,
     places: Places,
+    /// How fast the zone goes, and the last tick from which its ticks changed their length.
+    pace: Pace,
+    pace_from: u64,
     players: u64,
     disconnects: u64,
     inputs: u64,
@@ -214,10 +220,13 @@ impl Shard {
             sessions: Vec::new(),
             cursor: 0,
             remaining: 0,
+            rounds: 0,
             to_zone: VecDeque::new(),
             watched: None,
             watched_conn: None,
             places,
+            pace: Pace::FULL,
+            pace_from: 0,
             players: 0,
             disconnects: 0,
             inputs: 0,
@@ -246,6 +255,7 @@ impl Shard {
         self.replication.handle_frame(frame);
         // A round that was not finished goes on where it stopped, so that nobody is always last.
         self.remaining = self.replication.order().len();
+        self.rounds = self.rounds.wrapping_add(1);
         self.handle_timeout(now);
     }
 
@@ -269,8 +279,12 @@ impl Shard {
                     rules: self.config.rules,
                 });
                 self.send_message(now, conn, &welcome);
+                if self.pace.dilation != Pace::FULL.dilation {
+                    self.send_message(now, conn, &Message::Pace { tick: self.pace_from, percent: self.pace.dilation });
+                }
             }
             ToShard::Refused { conn } => self.endpoint.close(now, conn, CloseReason::ZoneFull),
+            ToShard::Pace { pace, from } => self.set_pace(now, pace, from),
             ToShard::Event { conn, event } => self.tell(now, conn, &event),
         }
         self.drain_events();
@@ -284,9 +298,26 @@ impl Shard {
 
     /// Sends a notice to every player.
     pub fn notify_all(&mut self, now: Time, text: &str) {
+        self.tell_all(now, &Message::Notice { text }, |_| true);
+    }
+
+    fn set_pace(&mut self, now: Time, pace: Pace, from: u64) {
+        let stretched = pace.dilation != self.pace.dilation;
+        self.pace = pace;
+        self.replication.set_refresh_ticks(self.config.aoi().refresh_ticks * u64::from(pace.divisor.max(1)));
+        if stretched {
+            self.pace_from = from;
+            // The others are told with their welcome.
+            let message = Message::Pace { tick: from, percent: pace.dilation };
+            self.tell_all(now, &message, |session| session.in_world);
+        }
+    }
+
+    fn tell_all(&mut self, now: Time, message: &Message<'_>, whom: impl Fn(&Session) -> bool) {
         for at in 0..self.sessions.len() {
-            if let Some(conn) = self.sessions.get(at).and_then(|session| session.as_ref()).map(|session| session.conn) {
-                self.send_message(now, conn, &Message::Notice { text });
+            let session = self.sessions.get(at).and_then(|session| session.as_deref());
+            if let Some(conn) = session.filter(|session| whom(session)).map(|session| session.conn) {
+                self.send_message(now, conn, message);
             }
         }
     }
@@ -328,6 +359,10 @@ impl Shard {
             let at = self.cursor % order.len();
             let client = order.get(at).copied().unwrap_or_default();
             self.cursor = at + 1;
+            // By its slot, since its place in the order changes: so nobody's turn is passed over.
+            if !(self.rounds.wrapping_add(u32::from(client))).is_multiple_of(u32::from(self.pace.divisor.max(1))) {
+                continue;
+            }
             if let Some(transmit) = self.transmit_snapshot(now, usize::from(client), out) {
                 return Some(transmit);
             }

@@ -18,6 +18,7 @@ use sim::log::{InputLog, LogError};
 use sim::{EntityId, Frame, Input, Refusal, Refusals, SCHEMA, World, WorldConfig, replay};
 
 use crate::input_buffer::{InputBuffer, Put, Source};
+use crate::load::Pace;
 use crate::view_time::{Seen, is_plausible};
 
 /// How long a missing input is replaced by the last one, in milliseconds.
@@ -76,6 +77,13 @@ pub enum ToShard {
     Refused {
         /// The connection.
         conn: ConnId,
+    },
+    /// How fast the zone goes from now on.
+    Pace {
+        /// How many clients are sent a snapshot in a tick, and what a tick takes.
+        pace: Pace,
+        /// From this tick on ticks take that.
+        from: u64,
     },
     /// Something happened that the player is told once.
     Event {

@@ -12,22 +12,33 @@ use std::sync::Arc;
 const NO_ROW: u32 = u32::MAX;
 
 /// Who is in which row. It changes only when somebody comes or goes, so frames share it.
-#[derive(Clone)]
+#[derive(Default)]
 pub(crate) struct Names {
-    ids: Arc<[EntityId]>,
-    kinds: Arc<[u8]>,
+    ids: Vec<EntityId>,
+    kinds: Vec<u8>,
     /// Row numbers by entity index.
-    rows: Arc<[u32]>,
+    rows: Vec<u32>,
 }
 
 impl Names {
     pub(crate) fn new(ids: &[EntityId], kinds: &[u8]) -> Self {
+        let mut names = Self::default();
+        names.renew(ids, kinds);
+        names
+    }
+
+    /// As [`Names::new`], in the memory of names that are of no use any more.
+    pub(crate) fn renew(&mut self, ids: &[EntityId], kinds: &[u8]) {
         let len = ids.last().map_or(0, |id| id.index() as usize + 1);
-        let mut rows = vec![NO_ROW; len];
+        self.rows.clear();
+        self.rows.resize(len, NO_ROW);
         for (id, row) in ids.iter().zip(0..) {
-            rows[id.index() as usize] = row;
+            self.rows[id.index() as usize] = row;
         }
-        Self { ids: ids.into(), kinds: kinds.into(), rows: rows.into() }
+        self.ids.clear();
+        self.ids.extend_from_slice(ids);
+        self.kinds.clear();
+        self.kinds.extend_from_slice(kinds);
     }
 }
 
@@ -44,7 +55,7 @@ pub struct Frame {
     pub prev: u64,
     /// Digest of the world after that tick.
     pub digest: u64,
-    pub(crate) names: Names,
+    pub(crate) names: Arc<Names>,
     pub(crate) states: Vec<State>,
     pub(crate) courses: Vec<Course>,
     pub(crate) turned: Vec<u32>,
@@ -171,7 +182,7 @@ mod tests {
             tick: 1,
             prev: 0,
             digest: 0,
-            names: Names::new(&ids, &vec![0; ids.len()]),
+            names: Arc::new(Names::new(&ids, &vec![0; ids.len()])),
             courses: vec![Course::new(1); ids.len()],
             turned: Vec::new(),
             removed: Vec::new(),

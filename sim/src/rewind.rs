@@ -304,7 +304,7 @@ mod tests {
                 tick: self.tick,
                 prev: self.tick - ticks,
                 digest: 0,
-                names: Names::new(&self.ids, &vec![0; self.ids.len()]),
+                names: Arc::new(Names::new(&self.ids, &vec![0; self.ids.len()])),
                 states: self.states.clone(),
                 courses: vec![Course::new(1); self.ids.len()],
                 turned: Vec::new(),

@@ -1,7 +1,8 @@
 //! Who and what is near: the R-trees over the map's solids and over the entities. The only file that names rstar.
 //!
-//! Both trees are loaded in one go (OMT: Lee and Lee, "Overlap minimizing top-down bulk loading", 2003)
-//! and never changed. The entity tree is fat: it is built every [`REBUILD_TICKS`] ticks, remembers where
+//! Both trees are loaded in one go and never changed. That of the solids is rstar's (OMT: Lee and Lee, "Overlap minimizing
+//! top-down bulk loading", 2003); that of the entities has three levels in two arrays, which the next tree but some takes
+//! over ([`Space::rebuild`]), so that a world makes no new ones. It is fat: it is built every [`REBUILD_TICKS`] ticks, remembers where
 //! everybody was then, and a look grows by the margin that hardly anybody can have left since; the few who did
 //! (or who came later) are listed beside it ([`crate::spots`]). Coordinates are x and z; height is left to the caller.
 
@@ -11,7 +12,7 @@ use crate::spots::NO_SLOT;
 use core::ops::{ControlFlow, Range};
 use netcode::schema::State;
 use rstar::primitives::{GeomWithData, Rectangle};
-use rstar::{AABB, Envelope, ParentNode, RStarInsertionStrategy, RTree, RTreeNode, RTreeObject, RTreeParams};
+use rstar::{AABB, Envelope, ParentNode, RTree, RTreeNode, RTreeObject};
 
 pub use crate::statics::{Solid, Statics};
 
@@ -19,16 +20,6 @@ pub use crate::statics::{Solid, Statics};
 pub const REBUILD_TICKS: u64 = 8;
 /// Slots of a tile.
 pub const TILE: usize = 16;
-
-/// Nodes of 16: fewer levels than with the default 6.
-struct Wide;
-
-impl RTreeParams for Wide {
-    const MIN_SIZE: usize = 6;
-    const MAX_SIZE: usize = 16;
-    const REINSERTION_COUNT: usize = 4;
-    type DefaultInsertionStrategy = RStarInsertionStrategy;
-}
 
 /// Rectangles of x and z (1/256 m) by place; each has its number in the order in which they were given.
 pub(crate) struct Rectangles {
@@ -80,24 +71,26 @@ fn descend<T: RTreeObject<Envelope = AABB<[f32; 2]>>>(node: &ParentNode<T>, stri
 /// Neighbours, and the rectangle of x and z (1/256 m) around them.
 struct Tile {
     bounds: AABB<[f32; 2]>,
-    number: u32,
     entities: u32,
 }
 
-impl RTreeObject for Tile {
-    type Envelope = AABB<[f32; 2]>;
-
-    fn envelope(&self) -> Self::Envelope {
-        self.bounds
-    }
+/// Tiles in a row along z, and the rectangle around them.
+struct Lane {
+    bounds: AABB<[f32; 2]>,
+    tiles: Range<usize>,
 }
 
 /// The entities by place, as of some recent tick: each has a slot, and neighbours share a tile of [`TILE`] slots.
 ///
 /// A tree of tiles instead of entities is built in a third of the time, and a look at a tile is a walk along an array.
+/// Of `n` tiles there are about `sqrt(n)` lanes of as many tiles each.
 pub struct Space {
-    tree: RTree<Tile, Wide>,
+    lanes: Vec<Lane>,
+    tiles: Vec<Tile>,
+    bounds: AABB<[f32; 2]>,
     entities: usize,
+    /// Scratch: places and rows to sort.
+    keys: Vec<u64>,
     /// By tile and slot: x and z, 1/256 m; zeros where a tile is not full.
     places: Vec<[[i32; 2]; TILE]>,
 }
@@ -109,26 +102,45 @@ impl Space {
     /// algorithm for R-tree packing", 1997): strips of equal numbers along x, each cut along z.
     #[must_use]
     pub fn new(states: &[State], slots: &mut Vec<u32>) -> Self {
+        let bounds = AABB::new_empty();
+        let (lanes, tiles) = (Vec::new(), Vec::new());
+        let mut space = Self { lanes, tiles, bounds, entities: 0, keys: Vec::new(), places: Vec::new() };
+        space.rebuild(states, slots);
+        space
+    }
+
+    /// As [`Space::new`], in the memory of a space that is of no use any more.
+    pub fn rebuild(&mut self, states: &[State], slots: &mut Vec<u32>) {
         let key = |axis: usize, row: u32| {
             let place = states.get(row as usize).map_or(0, |state| state[axis]);
             u64::from(place.wrapping_sub(i32::MIN) as u32) << 32 | u64::from(row)
         };
-        let mut keys: Vec<u64> = (0..states.len() as u32).map(|row| key(X, row)).collect();
+        let Self { lanes, tiles, bounds, entities, keys, places } = self;
+        (*bounds, *entities) = (AABB::new_empty(), states.len());
+        lanes.clear();
+        tiles.clear();
+        places.clear();
+        keys.clear();
+        keys.extend((0..states.len() as u32).map(|row| key(X, row)));
         keys.sort_unstable();
         let strips = (keys.len() as f32 / TILE as f32).sqrt().ceil() as usize;
-        let (mut tiles, mut places) = (Vec::new(), Vec::new());
         slots.clear();
         slots.resize(states.len(), NO_SLOT);
         for strip in shares(keys.len(), strips) {
             let Some(strip) = keys.get_mut(strip) else { continue };
             strip.iter_mut().for_each(|key_x| *key_x = key(Z, *key_x as u32));
             strip.sort_unstable();
+            let mut lane = Lane { bounds: AABB::new_empty(), tiles: tiles.len()..tiles.len() };
             for tile in shares(strip.len(), strip.len().div_ceil(TILE)) {
                 let rows = strip.get(tile).unwrap_or_default().iter().map(|key| *key as u32);
-                tiles.push(place_tile(rows, states, &mut places, slots));
+                let tile = place_tile(rows, states, places, slots);
+                lane.bounds.merge(&tile.bounds);
+                tiles.push(tile);
             }
+            lane.tiles.end = tiles.len();
+            bounds.merge(&lane.bounds);
+            lanes.push(lane);
         }
-        Self { tree: RTree::bulk_load_with_params(tiles), entities: keys.len(), places }
     }
 
     /// How many tiles there are.
@@ -146,33 +158,40 @@ impl Space {
 
     /// Shows to `visit` the number of every tile that touches the rectangle (1/256 m); the order is the tree's.
     pub fn touching(&self, [min, max]: [[f32; 2]; 2], mut visit: impl FnMut(usize)) {
-        self.visit(AABB::from_corners(min, max), |tile| visit(tile.number as usize));
+        let area = AABB::from_corners(min, max);
+        self.visit(|bounds| area.intersects(bounds), |number, _| visit(number));
     }
 
     /// Shows to `visit` the number of every tile that the strip may touch; the order is the tree's.
     pub(crate) fn along(&self, strip: &Strip, mut visit: impl FnMut(usize)) {
-        descend(self.tree.root(), strip, &mut |tile| visit(tile.number as usize));
+        self.visit(|bounds| strip.touches(bounds.lower(), bounds.upper()), |number, _| visit(number));
     }
 
     /// Entities per square of 1/256 m by 1/256 m in the tiles that touch the rectangle; overall where none does.
     #[must_use]
     pub fn density(&self, [min, max]: [[f32; 2]; 2]) -> f32 {
         let (mut entities, mut area) = (0, 0.0);
-        self.visit(AABB::from_corners(min, max), |tile| {
-            entities += tile.entities;
-            area += tile.bounds.area();
-        });
+        let within = AABB::from_corners(min, max);
+        self.visit(
+            |bounds| within.intersects(bounds),
+            |_, tile| {
+                entities += tile.entities;
+                area += tile.bounds.area();
+            },
+        );
         if entities == 0 {
-            (entities, area) = (self.entities as u32, self.tree.root().envelope().area());
+            (entities, area) = (self.entities as u32, self.bounds.area());
         }
         entities as f32 / area
     }
 
-    fn visit(&self, area: AABB<[f32; 2]>, mut visit: impl FnMut(&Tile)) {
-        let _ = self.tree.locate_in_envelope_intersecting_int(area, |tile| -> ControlFlow<()> {
-            visit(tile);
-            ControlFlow::Continue(())
-        });
+    fn visit(&self, touches: impl Fn(&AABB<[f32; 2]>) -> bool, mut visit: impl FnMut(usize, &Tile)) {
+        for lane in self.lanes.iter().filter(|lane| touches(&lane.bounds)) {
+            let tiles = self.tiles.get(lane.tiles.clone()).unwrap_or_default();
+            for (number, tile) in lane.tiles.clone().zip(tiles).filter(|(_, tile)| touches(&tile.bounds)) {
+                visit(number, tile);
+            }
+        }
     }
 }
 
@@ -199,7 +218,7 @@ fn place_tile(
         }
     }
     places.push(tile);
-    Tile { bounds, number, entities }
+    Tile { bounds, entities }
 }
 
 /// How far (1/256 m) an entity gets at that speed in so many ticks, rounded up.

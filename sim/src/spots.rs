@@ -68,9 +68,26 @@ impl Spots {
     /// from where the tree has it counts as one without a slot.
     #[must_use]
     pub fn new(space: Arc<Space>, slots: &[u32], states: &[State], margin: i32) -> Self {
+        let mut spots = Self { space, margin: 0.0, tiles: Vec::new(), loose: Vec::new() };
+        spots.place(slots, states, margin);
+        spots
+    }
+
+    /// As [`Spots::new`], in the memory of a frame that is of no use any more.
+    pub(crate) fn renew(&mut self, space: &Arc<Space>, slots: &[u32], states: &[State], margin: i32) {
+        if !Arc::ptr_eq(&self.space, space) {
+            self.space = Arc::clone(space);
+        }
+        self.place(slots, states, margin);
+    }
+
+    fn place(&mut self, slots: &[u32], states: &[State], margin: i32) {
         let nobody = Tile { x: [f32::NAN; TILE], z: [f32::NAN; TILE], rows: [0; TILE] };
-        let mut tiles = vec![nobody; space.tiles()];
-        let mut loose = Vec::new();
+        let Self { space, tiles, loose, .. } = self;
+        self.margin = margin as f32;
+        loose.clear();
+        tiles.clear();
+        tiles.resize(space.tiles(), nobody);
         let limit = i64::from(margin).pow(2);
         for ((slot, state), row) in slots.iter().zip(states).zip(0..) {
             let (number, at) = (*slot as usize / TILE, *slot as usize % TILE);
@@ -82,7 +99,6 @@ impl Spots {
                 _ => loose.push(row),
             }
         }
-        Self { space, margin: margin as f32, tiles, loose }
     }
 
     /// As [`crate::Frame::query`], `states` being the frame's.

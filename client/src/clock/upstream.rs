@@ -96,6 +96,11 @@ impl Upstream {
         new
     }
 
+    /// What a tick takes by now, in microseconds.
+    pub const fn set_period(&mut self, period: f64) {
+        self.period = period;
+    }
+
     /// A packet arrived by the server's ticks that much after it was sent by the client's clock, as is known at `now`.
     pub fn on_arrival(&mut self, now: f64, way: f64) {
         self.ways.push(now, way);

@@ -9,8 +9,10 @@ features! {
     Notice => "a notice",
     Tables => "a part of tables",
     TablesReady => "tables that are ready",
+    Pace => "a pace",
     UnknownKind => "unknown kind",
     BadLength => "bad length",
+    BadPace => "bad pace",
     BadText => "bad text",
 }
 
@@ -37,6 +39,7 @@ fn encodes_back(input: &[u8]) -> Option<bool> {
                 Message::Notice { .. } => Feature::Notice,
                 Message::Tables { .. } => Feature::Tables,
                 Message::TablesReady { .. } => Feature::TablesReady,
+                Message::Pace { .. } => Feature::Pace,
             });
             let mut out = [0; MAX_MESSAGE_BYTES];
             let len = message.encode(&mut out);
@@ -46,6 +49,7 @@ fn encodes_back(input: &[u8]) -> Option<bool> {
             reach(match error {
                 MessageError::UnknownKind(_) => Feature::UnknownKind,
                 MessageError::BadLength => Feature::BadLength,
+                MessageError::BadPace(_) => Feature::BadPace,
                 MessageError::BadText => Feature::BadText,
             });
             None
@@ -86,6 +90,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Message::Tables { version: 1, part: 0, last: 0, bytes: &[0xa5] },
         Message::Tables { version: 127, part: 3, last: 9, bytes: &[0x5a; MAX_PART_BYTES] },
         Message::TablesReady { version: 127 },
+        Message::Pace { tick: 1200, percent: 150 },
     ];
     let encode = |message: &Message<'_>| {
         let mut out = [0; MAX_MESSAGE_BYTES];

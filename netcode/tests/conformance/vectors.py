@@ -452,7 +452,7 @@ def check_inputs(t: Tally, v: list[dict[str, Any]]) -> None:
 
 
 def check_messages(t: Tally, v: list[dict[str, Any]]) -> None:
-    """M-1 to M-3."""
+    """M-1 to M-3, M-6."""
     for case in v:
         got = zw.decode_message(bytes.fromhex(case["bytes"]))
         if case["message"] == "welcome":
@@ -465,6 +465,8 @@ def check_messages(t: Tally, v: list[dict[str, Any]]) -> None:
         elif case["message"] == "tables_ready":
             t.equal("message: tables ready", got, zw.TablesReady(case["version"]))
             t.equal("message: tables ready, written", got.encode().hex(), case["bytes"])
+        elif case["message"] == "pace":
+            t.equal("message: pace", got, zw.Pace(number(case["tick"]), case["percent"]))
         else:
             t.equal("message: notice", got, zw.Notice(case["text"]))
 

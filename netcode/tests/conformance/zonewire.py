@@ -2497,6 +2497,13 @@ class TablesReady(NamedTuple):
         return bytes([4, self.version])
 
 
+class Pace(NamedTuple):
+    """From this tick on ticks take so many percent of their time (M-6)."""
+
+    tick: int
+    percent: int
+
+
 class TablesParts:
     """Puts parts together (M-4)."""
 
@@ -2527,7 +2534,7 @@ class TablesParts:
         return tables
 
 
-def decode_message(body: bytes) -> Welcome | Notice | TablesPart | TablesReady:
+def decode_message(body: bytes) -> Welcome | Notice | TablesPart | TablesReady | Pace:
     """Reads a session message (section 16)."""
     kind, rest = body[:1], body[1:]
     if kind == b"\1" and len(body) == 41:
@@ -2541,6 +2548,11 @@ def decode_message(body: bytes) -> Welcome | Notice | TablesPart | TablesReady:
         return TablesPart(*rest[:3], rest[3:])
     if kind == b"\4" and len(rest) == 1:
         return TablesReady(*rest)
+    if kind == b"\5" and len(rest) == 10:
+        pace = Pace(*struct.unpack("<QH", rest))
+        if 100 <= pace.percent <= 400:
+            return pace
+        raise MessageError("a pace that ticks cannot have")
     raise MessageError("an unknown kind or a wrong length")
 
 
@@ -3087,6 +3099,7 @@ class Connection(Peer):
         self.server_tick = accepted.tick
         self.welcome: Welcome | None = None
         self.notices: list[str] = []
+        self.pace: Pace | None = None
         self.events: list[GameEvent] = []
         self.parts = TablesParts()
         self.compact_snapshots = 0
@@ -3135,12 +3148,14 @@ class Connection(Peer):
             self.drops[f"message: {error}"] += 1
             self.must_close = CloseReason.PROTOCOL_ERROR
 
-    def _take_message(self, message: Welcome | Notice | TablesPart | TablesReady) -> None:
+    def _take_message(self, message: Welcome | Notice | TablesPart | TablesReady | Pace) -> None:
         match message:
             case Welcome():
                 self.welcome = message
             case Notice():
                 self.notices.append(message.text)
+            case Pace():
+                self.pace = message  # M-6: this client's inputs follow the margins anyway
             case TablesPart() if self.established.accepted.features & Features.COMPACT:
                 if tables := self.parts.take(message):  # M-4
                     self.world.add_tables(tables)

@@ -7,6 +7,7 @@ use sim::MapConfig;
 use sim::config::MAX_REWIND_MS;
 
 use super::{ConfigError, ServerConfig};
+use crate::load::Pace;
 
 /// One configuration key.
 pub struct Key {
@@ -72,6 +73,13 @@ pub const KEYS: &[Key] = &[
         rule: Range(64, 65_536, |c| c.network.send_buffer_kib.into()),
     },
     Key {
+        key: "network.receive_every_us",
+        about: "While datagrams keep coming, a worker takes them no more often than that, many at a time, instead of waking up \
+                for each. It costs them half of that delay, and saves a busy server a good part of its time. 0: at once.",
+        unit: "us",
+        rule: Range(0, 10_000, |c| c.network.receive_every_us.into()),
+    },
+    Key {
         key: "network.idle_timeout_ms",
         about: "Silence after which a connection is given up.",
         unit: "ms",
@@ -96,6 +104,19 @@ pub const KEYS: &[Key] = &[
         about: "The key for what is sent to a client is rolled at this age at the latest.",
         unit: "min",
         rule: Range(1, 1440, |c| c.network.key_roll_minutes.into()),
+    },
+    Key {
+        key: "threads.zone_core",
+        about: "The core that the zone's thread stays on. Unset: wherever the system puts it.",
+        unit: "",
+        rule: Unset("the number of a core that this process may use", "0"),
+    },
+    Key {
+        key: "threads.worker_cores",
+        about: "The cores that the workers stay on: the first worker on the first one, and so on, from the first again. \
+                Empty: wherever the system puts them.",
+        unit: "",
+        rule: Text("a list of numbers of cores that this process may use", |c| format!("{:?}", c.threads.worker_cores)),
     },
     Key {
         key: "world.zone",
@@ -365,6 +386,21 @@ pub const KEYS: &[Key] = &[
         rule: Range(1, 1_000_000, |c| c.load.prefix_cookie_burst.into()),
     },
     Key {
+        key: "load.shed_snapshots",
+        about: "Where the steps of the world or the rounds of snapshots take more than 90 % of the ticks' time, each client is \
+                sent a snapshot every second and then every fourth tick, as far as this allows. 1: every tick, whatever \
+                comes.",
+        unit: "ticks",
+        rule: Range(1, Pace::MAX_DIVISOR as u64, |c| c.load.shed_snapshots.into()),
+    },
+    Key {
+        key: "load.dilate_percent",
+        about: "Where that is not enough, the world's time goes slower: a tick takes 125, 150, 200, 300 or 400 % of its time, \
+                as far as this allows, and clients are told so. 100: never; the world then leaves ticks out.",
+        unit: "percent",
+        rule: Range(100, Pace::MAX_DILATION as u64, |c| c.load.dilate_percent.into()),
+    },
+    Key {
         key: "record.dir",
         about: "The directory that gets a recording of the world for each start, for `server replay`; it is made if it is not \
                 there. Unset: nothing is recorded.",
@@ -466,8 +502,15 @@ mod tests {
     #[test]
     fn uncommenting_the_examples_gives_an_allowed_configuration() {
         let text = ServerConfig::documented_toml();
-        let examples =
-            ["# http = ", "# advertise = ", "# spawn_half_extent_m = ", "# dev_tokens = ", "# rules = ", "# dir = "];
+        let examples = [
+            "# http = ",
+            "# advertise = ",
+            "# zone_core = ",
+            "# spawn_half_extent_m = ",
+            "# dev_tokens = ",
+            "# rules = ",
+            "# dir = ",
+        ];
         let set: String = text
             .lines()
             .map(|line| if examples.iter().any(|e| line.starts_with(e)) { &line[2..] } else { line })
@@ -484,6 +527,7 @@ mod tests {
         let mut config = ServerConfig::default();
         config.network.http = super::super::HttpListen::At(config.network.listen);
         config.network.advertise = Some(config.network.listen);
+        config.threads.zone_core = Some(0);
         config.world.spawn_half_extent_m = Some(100);
         config.access.dev_tokens = Some(true);
         config.world.rules = Some("rules.toml".into());

@@ -10,6 +10,7 @@ use sim::schema::{LOOT, NPC, PLAYER, PROJECTILE};
 use sim::{MapConfig, SCHEMA, WorldConfig};
 
 use super::{Codec, ServerConfig};
+use crate::load::Pace;
 use crate::replication::{DEFAULT_CROWD, DEFAULT_FOLLOW, Priority, Training};
 use crate::shard::{Codecs, ShardConfig};
 use crate::zone::ZoneConfig;
@@ -94,6 +95,13 @@ impl ServerConfig {
             ramps: self.world.ramps,
             rules,
         }
+    }
+
+    /// How far its pace may go down where time is short.
+    #[must_use]
+    pub fn slowest(&self) -> Pace {
+        let divisor = u8::try_from(self.load.shed_snapshots).unwrap_or(Pace::MAX_DIVISOR);
+        Pace { divisor, dilation: narrow(self.load.dilate_percent) }
     }
 
     fn priority(&self) -> Priority {

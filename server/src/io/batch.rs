@@ -1,10 +1,15 @@
 //! Batched datagram I/O: up to [`BATCH`] datagrams per system call, into and out of buffers that are allocated once.
 //!
-//! Linux uses `recvmmsg` and `sendmmsg`; elsewhere the same interface makes one plain call per datagram. This is the
-//! only file of the server with unsafe code.
+//! Linux uses `recvmmsg` and `sendmmsg`; elsewhere the same interface makes one plain call per datagram. On a socket that was
+//! [`tune`]d the kernel may also join what comes from one peer in a row (`UDP_GRO`), and a row of datagrams to one peer goes
+//! out as one message that the kernel cuts up (`UDP_SEGMENT`); both are taken apart here, so nobody else sees a difference.
+//! This is the only file of the server with unsafe code.
 #![cfg_attr(
     target_os = "linux",
-    expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe wrapper among our dependencies")
+    expect(
+        unsafe_code,
+        reason = "recvmmsg, sendmmsg and some socket options have no safe wrapper among our dependencies"
+    )
 )]
 
 use std::io;
@@ -23,6 +28,9 @@ const _: () = assert!(RECEIVE_BYTES > MAX_DATAGRAM && SEND_BYTES >= MAX_DATAGRAM
 
 const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
+/// The two low bits of a datagram's traffic class that say "congestion experienced" (RFC 3168).
+const CONGESTED: u8 = 3;
+
 /// Where a datagram comes from or goes to, and how long it is.
 #[derive(Clone, Copy)]
 struct Meta {
@@ -30,40 +38,105 @@ struct Meta {
     len: usize,
 }
 
+const NOWHERE: Meta = Meta { addr: NOBODY, len: 0 };
+
+/// What one message of a receive call holds: a datagram, or several of one peer in a row.
+#[derive(Clone, Copy)]
+struct Received {
+    addr: SocketAddr,
+    len: usize,
+    /// What each datagram but the last is long; as long as all of it where it is just one.
+    segment: usize,
+    /// Congestion was experienced on its way.
+    congested: bool,
+}
+
+const NOTHING: Received = Received { addr: NOBODY, len: 0, segment: 0, congested: false };
+
+/// A datagram of a message.
+#[derive(Clone, Copy)]
+struct Part {
+    message: usize,
+    start: usize,
+    len: usize,
+}
+
+/// Bytes from one message's buffer to the next one's: the longest row of datagrams that a kernel joins, and an odd number of
+/// cache lines, so that the buffers' starts do not compete for the same places in the caches.
+const ROW_BYTES: usize = 1027 * 64;
+/// The most datagrams that a kernel joins.
+const ROW_DATAGRAMS: usize = 128;
+const _: () = assert!(ROW_BYTES > 65_535 && RECEIVE_BYTES <= ROW_BYTES);
+
 /// The receiving half: call [`Receiver::receive`], then look at each datagram in place.
 pub struct Receiver {
-    buffers: Box<[[u8; RECEIVE_BYTES]]>,
-    metas: Box<[Meta]>,
-    calls: system::Calls,
+    buffers: Box<[u8]>,
+    received: Box<[Received]>,
+    parts: Vec<Part>,
+    congested: u64,
+    calls: Calls,
 }
 
 impl Receiver {
     /// Allocates the buffers.
     pub fn new() -> Self {
+        Self::with(Calls::new())
+    }
+
+    fn with(calls: Calls) -> Self {
         Self {
-            buffers: vec![[0; RECEIVE_BYTES]; BATCH].into_boxed_slice(),
-            metas: vec![Meta { addr: NOBODY, len: 0 }; BATCH].into_boxed_slice(),
-            calls: system::Calls::new(),
+            // The system gives pages only to what is used of it.
+            buffers: vec![0; ROW_BYTES * BATCH].into_boxed_slice(),
+            received: vec![NOTHING; BATCH].into_boxed_slice(),
+            parts: Vec::with_capacity(BATCH * ROW_DATAGRAMS),
+            congested: 0,
+            calls,
         }
     }
 
-    /// Receives what is there, at most [`BATCH`] datagrams, without waiting: how many came. Fewer than [`BATCH`] means
-    /// that the socket is drained.
+    /// Receives what is there, at most [`BATCH`] messages, without waiting: how many datagrams came. Fewer than [`BATCH`]
+    /// means that the socket is drained.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        loop {
+        self.parts.clear();
+        let messages = loop {
             // `try_io` lets mio re-arm its readiness on the platforms where it must.
-            match socket.try_io(|| self.calls.receive(socket, &mut self.buffers, &mut self.metas)) {
+            match socket.try_io(|| self.calls.receive(socket, &mut self.buffers, &mut self.received)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-                other => return other,
+                Err(error) => return Err(error),
+                Ok(messages) => break messages,
             }
+        };
+        for (message, received) in self.received.iter().enumerate().take(messages) {
+            let before = self.parts.len();
+            take_apart(message, received, &mut self.parts);
+            self.congested += if received.congested { (self.parts.len() - before) as u64 } else { 0 };
         }
+        Ok(self.parts.len())
     }
 
     /// The `i`-th datagram of the last [`Receiver::receive`].
     pub fn datagram(&mut self, i: usize) -> Option<(SocketAddr, &mut [u8])> {
-        let meta = self.metas.get(i)?;
-        Some((meta.addr, self.buffers.get_mut(i)?.get_mut(..meta.len)?))
+        let Part { message, start, len } = *self.parts.get(i)?;
+        let row = self.buffers.get_mut(message * ROW_BYTES..)?;
+        Some((self.received.get(message)?.addr, row.get_mut(start..start + len)?))
+    }
+
+    /// Datagrams so far that experienced congestion on their way, as far as the socket tells.
+    pub fn congested(&self) -> u64 {
+        self.congested
+    }
+}
+
+/// A message of more datagrams than a kernel joins loses the rest of them.
+fn take_apart(message: usize, received: &Received, parts: &mut Vec<Part>) {
+    let Received { len, segment, .. } = *received;
+    if segment >= len {
+        parts.push(Part { message, start: 0, len: len.min(RECEIVE_BYTES) });
+        return;
+    }
+    for start in (0..len).step_by(segment.max(1)).take(ROW_DATAGRAMS) {
+        parts.push(Part { message, start, len: segment.min(len - start).min(RECEIVE_BYTES) });
     }
 }
 
@@ -75,7 +148,7 @@ pub struct Sender {
     /// Datagrams `head..tail` wait to be sent.
     head: usize,
     tail: usize,
-    calls: system::Calls,
+    calls: Calls,
 }
 
 /// What one [`Sender::flush`] did.
@@ -104,12 +177,16 @@ pub enum Blocked {
 impl Sender {
     /// Allocates the buffers.
     pub fn new() -> Self {
+        Self::with(Calls::new())
+    }
+
+    fn with(calls: Calls) -> Self {
         Self {
             buffers: vec![[0; SEND_BYTES]; BATCH].into_boxed_slice(),
-            metas: vec![Meta { addr: NOBODY, len: 0 }; BATCH].into_boxed_slice(),
+            metas: vec![NOWHERE; BATCH].into_boxed_slice(),
             head: 0,
             tail: 0,
-            calls: system::Calls::new(),
+            calls,
         }
     }
 
@@ -178,53 +255,161 @@ fn blocked(error: &io::Error) -> Option<Blocked> {
     }
 }
 
+/// How many datagrams at the start of `metas` may go as one message that the kernel cuts up: to one peer, of one length, but
+/// for the last, which may be shorter.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux joins"))]
+fn row(metas: &[Meta]) -> usize {
+    let Some(first) = metas.first().filter(|first| first.len > 0) else { return metas.len().min(1) };
+    let most = (ROW_DATAGRAMS / 2).min(65_000 / first.len).max(1);
+    let like_first = |meta: &&Meta| meta.addr == first.addr && meta.len == first.len;
+    let equal = metas.iter().take(most).take_while(like_first).count();
+    let shorter = |meta: &&Meta| meta.addr == first.addr && (1..first.len).contains(&meta.len);
+    equal + usize::from(equal < most && metas.get(equal).as_ref().is_some_and(shorter))
+}
+
+/// The calls that are made.
+enum Calls {
+    /// Many datagrams each.
+    #[cfg(target_os = "linux")]
+    Batched(system::Calls),
+    /// One each.
+    #[cfg_attr(all(target_os = "linux", not(test)), expect(dead_code, reason = "Linux has batched calls"))]
+    Plain,
+}
+
+impl Calls {
+    fn new() -> Self {
+        #[cfg(target_os = "linux")]
+        return Self::Batched(system::Calls::new());
+        #[cfg(not(target_os = "linux"))]
+        Self::Plain
+    }
+
+    fn receive(&mut self, socket: &UdpSocket, buffers: &mut [u8], received: &mut [Received]) -> io::Result<usize> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Batched(calls) => calls.receive(socket, buffers, received),
+            Self::Plain => plain::receive(socket, buffers, received),
+        }
+    }
+
+    /// How many datagrams the kernel took; an error is the first one's.
+    fn send(&mut self, socket: &UdpSocket, buffers: &mut [[u8; SEND_BYTES]], metas: &[Meta]) -> io::Result<usize> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Batched(calls) => calls.send(socket, buffers, metas),
+            Self::Plain => plain::send(socket, buffers, metas),
+        }
+    }
+}
+
+/// Lets the kernel join datagrams that come in a row from one peer, and tell of congestion. For sockets that a [`Receiver`]
+/// reads.
+#[cfg(target_os = "linux")]
+pub fn tune(socket: &impl std::os::fd::AsFd, ipv6: bool) -> io::Result<()> {
+    system::set(socket, libc::SOL_UDP, libc::UDP_GRO, 1)?;
+    if ipv6 {
+        system::set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)
+    } else {
+        system::set(socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)
+    }
+}
+
+/// Sets the receive and the send buffer beyond the system's limits, where this process may (`CAP_NET_ADMIN`).
+#[cfg(target_os = "linux")]
+pub fn force_buffers(socket: &impl std::os::fd::AsFd, receive: usize, send: usize) -> io::Result<()> {
+    let size = |bytes: usize| libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    system::set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size(receive))?;
+    system::set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size(send))
+}
+
+/// Datagrams that the kernel dropped so far because the socket's receive buffer was full.
+pub fn dropped(socket: &UdpSocket) -> u64 {
+    #[cfg(target_os = "linux")]
+    return system::dropped(socket).unwrap_or(0);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        0
+    }
+}
+
+/// Lets the kernel give each data packet to the socket of the worker that its connection id names. `socket` is any of those
+/// that share an address by `SO_REUSEPORT`, of which the `i`-th to be bound is worker `i`'s. Handshakes, junk and ids of
+/// workers that are not there go to a socket by the peer's address, as without.
+#[cfg(target_os = "linux")]
+pub fn steer(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
+    system::steer(socket)
+}
+
 #[cfg(target_os = "linux")]
 mod system {
     use std::io;
     use std::mem;
     use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-    use std::os::fd::AsRawFd as _;
+    use std::os::fd::{AsFd, AsRawFd as _};
     use std::ptr;
 
     use mio::net::UdpSocket;
 
-    use super::{BATCH, Meta, NOBODY, RECEIVE_BYTES, SEND_BYTES};
+    use super::{BATCH, CONGESTED, Meta, NOBODY, ROW_BYTES, Received, SEND_BYTES, row};
+
+    /// Room for the control messages of one message: a segment's length and a traffic class.
+    const CONTROL_BYTES: usize = 96;
+    const CONTROL_HEADER: usize = mem::size_of::<libc::cmsghdr>();
+    /// Joined rows that the kernel may refuse before no more are made: some interfaces cannot cut them up.
+    const REFUSALS: u32 = 8;
+
+    #[derive(Clone, Copy)]
+    #[repr(align(8))]
+    struct Control([u8; CONTROL_BYTES]);
 
     /// The headers that the kernel reads. Every pointer in them is written right before the call that uses it.
     pub struct Calls {
         headers: Box<[libc::mmsghdr]>,
         slices: Box<[libc::iovec]>,
         addrs: Box<[libc::sockaddr_storage]>,
+        controls: Box<[Control]>,
+        /// Datagrams of each message to send.
+        rows: Box<[usize]>,
+        refusals: u32,
     }
 
     impl Calls {
         pub fn new() -> Self {
-            // SAFETY: all three are plain C structures for which all zero bytes are a valid value.
+            // SAFETY: both are plain C structures for which all zero bytes are a valid value.
             let (header, addr) = unsafe { (mem::zeroed::<libc::mmsghdr>(), mem::zeroed::<libc::sockaddr_storage>()) };
             let slice = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
             Self {
                 headers: vec![header; BATCH].into_boxed_slice(),
                 slices: vec![slice; BATCH].into_boxed_slice(),
                 addrs: vec![addr; BATCH].into_boxed_slice(),
+                controls: vec![Control([0; CONTROL_BYTES]); BATCH].into_boxed_slice(),
+                rows: vec![0; BATCH].into_boxed_slice(),
+                refusals: 0,
             }
         }
 
         pub fn receive(
             &mut self,
             socket: &UdpSocket,
-            buffers: &mut [[u8; RECEIVE_BYTES]],
-            metas: &mut [Meta],
+            buffers: &mut [u8],
+            received: &mut [Received],
         ) -> io::Result<usize> {
             let parts = self.headers.iter_mut().zip(self.slices.iter_mut()).zip(self.addrs.iter_mut());
             let mut count = 0;
-            for (((header, slice), addr), buffer) in parts.zip(buffers.iter_mut()) {
+            for ((((header, slice), addr), control), buffer) in
+                parts.zip(self.controls.iter_mut()).zip(buffers.chunks_exact_mut(ROW_BYTES))
+            {
                 *slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-                point(header, slice, addr, mem::size_of::<libc::sockaddr_storage>());
+                point(header, core::slice::from_mut(slice), addr, mem::size_of::<libc::sockaddr_storage>());
+                header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+                header.msg_hdr.msg_controllen = CONTROL_BYTES as _;
                 count += 1;
             }
-            // SAFETY: the first `count` headers point to slices, addresses and buffers that are borrowed mutably for the
-            // whole call and are as long as the headers say; `count` is at most the number of headers.
-            let received = unsafe {
+            // SAFETY: the first `count` headers point to slices, addresses, control messages and buffers that are borrowed
+            // mutably for the whole call and are as long as the headers say; `count` is at most the number of headers.
+            let got = unsafe {
                 libc::recvmmsg(
                     socket.as_raw_fd(),
                     self.headers.as_mut_ptr(),
@@ -233,14 +418,22 @@ mod system {
                     ptr::null_mut(),
                 )
             };
-            let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-            for ((meta, header), addr) in
-                metas.iter_mut().zip(self.headers.iter()).zip(self.addrs.iter()).take(received)
-            {
-                let len = usize::try_from(header.msg_len).unwrap_or(0).min(RECEIVE_BYTES);
-                *meta = Meta { addr: read_addr(addr).unwrap_or(NOBODY), len };
+            let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+            let came = self.headers.iter().zip(self.addrs.iter()).zip(self.controls.iter());
+            for (received, ((header, addr), control)) in received.iter_mut().zip(came).take(got) {
+                let len = usize::try_from(header.msg_len).unwrap_or(0).min(ROW_BYTES);
+                // Its type depends on the C library.
+                #[allow(clippy::unnecessary_cast)]
+                let told = control.0.get(..header.msg_hdr.msg_controllen as usize).unwrap_or_default();
+                let (segment, class) = read_control(told);
+                *received = Received {
+                    addr: read_addr(addr).unwrap_or(NOBODY),
+                    len,
+                    segment: segment.unwrap_or(len),
+                    congested: class & CONGESTED == CONGESTED,
+                };
             }
-            Ok(received)
+            Ok(got)
         }
 
         pub fn send(
@@ -249,28 +442,187 @@ mod system {
             buffers: &mut [[u8; SEND_BYTES]],
             metas: &[Meta],
         ) -> io::Result<usize> {
-            let parts = self.headers.iter_mut().zip(self.slices.iter_mut()).zip(self.addrs.iter_mut());
+            let joined = self.refusals < REFUSALS;
+            match self.send_rows(socket, buffers, metas, joined) {
+                Err(error)
+                    if joined
+                        && self.rows.first().is_some_and(|row| *row > 1)
+                        && !matches!(
+                            error.raw_os_error(),
+                            Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM | libc::EPERM)
+                        ) =>
+                {
+                    // It may be the row that is refused, not its datagrams.
+                    self.refusals += 1;
+                    self.send_rows(socket, buffers, metas, false)
+                }
+                other => other,
+            }
+        }
+
+        fn send_rows(
+            &mut self,
+            socket: &UdpSocket,
+            buffers: &mut [[u8; SEND_BYTES]],
+            metas: &[Meta],
+            joined: bool,
+        ) -> io::Result<usize> {
+            let mut waiting = (metas, &mut *self.slices, buffers);
+            let parts = self.headers.iter_mut().zip(self.addrs.iter_mut());
             let mut count = 0;
-            for (((header, slice), addr), (buffer, meta)) in parts.zip(buffers.iter_mut().zip(metas)) {
-                let len = meta.len.min(buffer.len());
-                *slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: len };
-                let addr_len = write_addr(addr, meta.addr);
-                point(header, slice, addr, addr_len);
+            for (((header, addr), control), len) in parts.zip(self.controls.iter_mut()).zip(self.rows.iter_mut()) {
+                let (metas, slices, buffers) = core::mem::take(&mut waiting);
+                *len = if joined { row(metas) } else { metas.len().min(1) };
+                let (Some((of_row, metas)), Some((row_slices, slices)), Some((row_buffers, buffers))) = (
+                    metas.split_at_checked(*len),
+                    slices.split_at_mut_checked(*len),
+                    buffers.split_at_mut_checked(*len),
+                ) else {
+                    break;
+                };
+                let Some(first) = of_row.first() else { break };
+                for ((slice, buffer), meta) in row_slices.iter_mut().zip(row_buffers).zip(of_row) {
+                    let len = meta.len.min(buffer.len());
+                    *slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: len };
+                }
+                let addr_len = write_addr(addr, first.addr);
+                point(header, row_slices, addr, addr_len);
+                if *len > 1 {
+                    header.msg_hdr.msg_controllen = write_segment(control, first.len) as _;
+                    header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+                }
+                waiting = (metas, slices, buffers);
                 count += 1;
             }
-            // SAFETY: as in `receive`; the kernel only reads through these pointers.
+            // SAFETY: as in `receive`; each header points to as many slices as it says. The kernel only reads through these
+            // pointers.
             let sent =
                 unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
-            usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+            let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+            Ok(self.rows.iter().take(sent).sum())
         }
     }
 
-    fn point(header: &mut libc::mmsghdr, slice: &mut libc::iovec, addr: &mut libc::sockaddr_storage, addr_len: usize) {
+    /// Sets an option whose value is a number.
+    pub fn set(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: the kernel reads an integer from a pointer to one, of the length of one.
+        let done = unsafe {
+            libc::setsockopt(
+                fd,
+                level,
+                option,
+                ptr::from_ref(&value).cast(),
+                mem::size_of_val(&value) as libc::socklen_t,
+            )
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    pub fn dropped(socket: &UdpSocket) -> Option<u64> {
+        /// Numbers that SO_MEMINFO tells, and the place of that of the drops among them (linux/sock_diag.h).
+        const NUMBERS: usize = 9;
+        const DROPS: usize = 8;
+        let mut numbers = [0u32; NUMBERS];
+        let mut len = mem::size_of_val(&numbers) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes to an array that is as long, and the length that it wrote to `len`.
+        let done = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                numbers.as_mut_ptr().cast(),
+                ptr::from_mut(&mut len),
+            )
+        };
+        (done == 0).then(|| numbers.get(DROPS).copied().map(u64::from))?
+    }
+
+    pub fn steer(socket: &impl AsFd) -> io::Result<()> {
+        let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+        // What the program sees begins with the datagram's first byte. A look beyond its end ends the program with 0, the
+        // first worker's; more than there are workers means "as without this program".
+        let mut program = [
+            op(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 0),
+            op(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0xc0),
+            op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, netcode::packet::DATA_FLAGS.into()),
+            // The worker is the six highest bits of the connection id, whose last byte is the highest.
+            op(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 4),
+            op(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 0, 0, 2),
+            op(libc::BPF_RET | libc::BPF_A, 0, 0, 0),
+            op(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        ];
+        let program = libc::sock_fprog { len: program.len() as libc::c_ushort, filter: program.as_mut_ptr() };
+        // SAFETY: the kernel copies the program, whose length and place the structure says, before the call returns.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_REUSEPORT_CBPF,
+                ptr::from_ref(&program).cast(),
+                mem::size_of_val(&program) as libc::socklen_t,
+            )
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Rounded up to where the next control message begins.
+    const fn aligned(len: usize) -> usize {
+        len.next_multiple_of(mem::size_of::<usize>())
+    }
+
+    /// Writes the control message that says how long the datagrams of a row are: its length.
+    fn write_segment(control: &mut Control, segment: usize) -> usize {
+        let data = u16::try_from(segment).unwrap_or(u16::MAX).to_ne_bytes();
+        let (len, number) = (CONTROL_HEADER + data.len(), mem::size_of::<usize>());
+        control.0 = [0; CONTROL_BYTES];
+        let (head, rest) = control.0.split_at_mut(number);
+        head.copy_from_slice(&len.to_ne_bytes());
+        rest[..4].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
+        rest[4..8].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
+        rest[8..10].copy_from_slice(&data);
+        aligned(len)
+    }
+
+    /// What the control messages say: how long the datagrams of a row are, and the traffic class.
+    fn read_control(mut bytes: &[u8]) -> (Option<usize>, u8) {
+        let (mut segment, mut class) = (None, 0);
+        while let Some((len, rest)) = bytes.split_first_chunk() {
+            let len = usize::from_ne_bytes(*len);
+            let Some(([level, kind], data)) = numbers(rest) else { break };
+            let Some(data) = len.checked_sub(CONTROL_HEADER).and_then(|len| data.get(..len)) else { break };
+            match (level, kind, data) {
+                (libc::SOL_UDP, libc::UDP_GRO, &[a, b, c, d]) => {
+                    segment = usize::try_from(i32::from_ne_bytes([a, b, c, d])).ok().filter(|segment| *segment > 0);
+                }
+                (libc::IPPROTO_IP, libc::IP_TOS, &[tos, ..]) => class = tos,
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &[a, b, c, d]) => {
+                    class = i32::from_ne_bytes([a, b, c, d]) as u8
+                }
+                _ => {}
+            }
+            bytes = bytes.get(aligned(len)..).unwrap_or_default();
+        }
+        (segment, class)
+    }
+
+    fn numbers(bytes: &[u8]) -> Option<([i32; 2], &[u8])> {
+        let (level, rest) = bytes.split_first_chunk()?;
+        let (kind, rest) = rest.split_first_chunk()?;
+        Some(([i32::from_ne_bytes(*level), i32::from_ne_bytes(*kind)], rest))
+    }
+
+    fn point(
+        header: &mut libc::mmsghdr,
+        slices: &mut [libc::iovec],
+        addr: &mut libc::sockaddr_storage,
+        addr_len: usize,
+    ) {
         header.msg_len = 0;
         header.msg_hdr.msg_name = ptr::from_mut(addr).cast();
         header.msg_hdr.msg_namelen = addr_len as libc::socklen_t;
-        header.msg_hdr.msg_iov = slice;
-        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_iov = slices.as_mut_ptr();
+        header.msg_hdr.msg_iovlen = slices.len() as _;
         header.msg_hdr.msg_control = ptr::null_mut();
         header.msg_hdr.msg_controllen = 0;
         header.msg_hdr.msg_flags = 0;
@@ -325,56 +677,37 @@ mod system {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-mod system {
+/// One call per datagram.
+mod plain {
     use std::io;
 
     use mio::net::UdpSocket;
 
-    use super::{Meta, RECEIVE_BYTES, SEND_BYTES};
+    use super::{Meta, RECEIVE_BYTES, ROW_BYTES, Received, SEND_BYTES};
 
-    /// No state: one plain call per datagram.
-    pub struct Calls;
-
-    impl Calls {
-        pub fn new() -> Self {
-            Self
-        }
-
-        pub fn receive(
-            &mut self,
-            socket: &UdpSocket,
-            buffers: &mut [[u8; RECEIVE_BYTES]],
-            metas: &mut [Meta],
-        ) -> io::Result<usize> {
-            let mut received = 0;
-            for (buffer, meta) in buffers.iter_mut().zip(metas) {
-                match socket.recv_from(buffer) {
-                    Ok((len, addr)) => *meta = Meta { addr, len },
-                    Err(error) if received == 0 => return Err(error),
-                    Err(_) => break,
-                }
-                received += 1;
+    pub fn receive(socket: &UdpSocket, buffers: &mut [u8], received: &mut [Received]) -> io::Result<usize> {
+        let mut count = 0;
+        for (buffer, received) in buffers.chunks_exact_mut(ROW_BYTES).zip(received) {
+            match socket.recv_from(buffer.get_mut(..RECEIVE_BYTES).unwrap_or_default()) {
+                Ok((len, addr)) => *received = Received { addr, len, segment: len, congested: false },
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
             }
-            Ok(received)
+            count += 1;
         }
+        Ok(count)
+    }
 
-        pub fn send(
-            &mut self,
-            socket: &UdpSocket,
-            buffers: &mut [[u8; SEND_BYTES]],
-            metas: &[Meta],
-        ) -> io::Result<usize> {
-            let mut sent = 0;
-            for (buffer, meta) in buffers.iter().zip(metas) {
-                match socket.send_to(buffer.get(..meta.len).unwrap_or_default(), meta.addr) {
-                    Ok(_) => sent += 1,
-                    Err(error) if sent == 0 => return Err(error),
-                    Err(_) => break,
-                }
+    pub fn send(socket: &UdpSocket, buffers: &mut [[u8; SEND_BYTES]], metas: &[Meta]) -> io::Result<usize> {
+        let mut sent = 0;
+        for (buffer, meta) in buffers.iter().zip(metas) {
+            match socket.send_to(buffer.get(..meta.len).unwrap_or_default(), meta.addr) {
+                Ok(_) => sent += 1,
+                Err(error) if sent == 0 => return Err(error),
+                Err(_) => break,
             }
-            Ok(sent)
         }
+        Ok(sent)
     }
 }
 
@@ -394,9 +727,20 @@ mod tests {
         }
     }
 
+    /// Batched calls where there are any, and plain ones.
+    fn kinds() -> [(Sender, Receiver); 2] {
+        let plain = (Sender::with(Calls::Plain), Receiver::with(Calls::Plain));
+        [(Sender::new(), Receiver::new()), plain]
+    }
+
     fn round_trip(ip: &str) {
+        for (sender, receiver) in kinds() {
+            round_trip_of(ip, sender, receiver);
+        }
+    }
+
+    fn round_trip_of(ip: &str, mut sender: Sender, mut receiver: Receiver) {
         let (a, b) = (socket(ip), socket(ip));
-        let (mut sender, mut receiver) = (Sender::new(), Receiver::new());
         fill(&mut sender, BATCH, b.local_addr().unwrap());
         assert!(sender.slot().is_none(), "a full batch offers no slot");
         assert_eq!(sender.flush(&a).sent, BATCH as u64);
@@ -425,18 +769,148 @@ mod tests {
 
     #[test]
     fn a_refused_datagram_does_not_hold_back_the_others() {
-        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
-        let (mut sender, mut receiver) = (Sender::new(), Receiver::new());
-        let good = b.local_addr().unwrap();
-        // Broadcast needs a permission that this socket does not have.
-        let bad = SocketAddr::from((Ipv4Addr::BROADCAST, 9));
-        for to in [good, bad, good, bad, bad, good] {
-            sender.slot().unwrap();
-            sender.commit(to, 10);
+        for (mut sender, mut receiver) in kinds() {
+            let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+            let good = b.local_addr().unwrap();
+            // Broadcast needs a permission that this socket does not have.
+            let bad = SocketAddr::from((Ipv4Addr::BROADCAST, 9));
+            for to in [good, bad, good, bad, bad, good, good] {
+                sender.slot().unwrap();
+                sender.commit(to, 10);
+            }
+            let flushed = sender.flush(&a);
+            assert_eq!(flushed, Flushed { sent: 4, bytes: 40, refused: 3, blocked: None });
+            assert_eq!(receiver.receive(&b).unwrap(), 4);
         }
-        let flushed = sender.flush(&a);
-        assert_eq!(flushed, Flushed { sent: 3, bytes: 30, refused: 3, blocked: None });
-        assert_eq!(receiver.receive(&b).unwrap(), 3);
+    }
+
+    #[test]
+    fn what_goes_as_one_message_is_to_one_peer_and_of_one_length_but_for_the_last() {
+        let (one, other) = (SocketAddr::from(([10, 0, 0, 1], 1)), SocketAddr::from(([10, 0, 0, 1], 2)));
+        let rows = |datagrams: &[(SocketAddr, usize)]| {
+            let metas: Vec<Meta> = datagrams.iter().map(|(addr, len)| Meta { addr: *addr, len: *len }).collect();
+            let (mut rest, mut rows) = (metas.as_slice(), Vec::new());
+            while !rest.is_empty() {
+                rows.push(row(rest));
+                rest = &rest[row(rest)..];
+            }
+            rows
+        };
+        assert_eq!(rows(&[(one, 9), (one, 9), (one, 9), (other, 9), (one, 9)]), [3, 1, 1]);
+        assert_eq!(rows(&[(one, 9), (one, 9), (one, 3), (one, 9), (one, 10), (one, 10)]), [3, 1, 2]);
+        assert_eq!(rows(&[(one, 0), (one, 0), (one, 5), (one, 0)]), [1, 1, 1, 1], "an empty one ends no row");
+        assert_eq!(rows(&[(one, 1400); 64]), [46, 18], "a row has no more bytes than a datagram can have");
+    }
+
+    #[test]
+    fn a_row_to_one_peer_arrives_as_it_was_whatever_the_kernels_join() {
+        for (mut sender, mut receiver) in kinds() {
+            for tuned in [false, true] {
+                let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+                #[cfg(target_os = "linux")]
+                if tuned && matches!(receiver.calls, Calls::Batched(_)) {
+                    tune(&b, false).unwrap();
+                }
+                let lens = [700, 700, 700, 5, 700, 700, 1200, 1200, 1199, 1];
+                for (i, len) in lens.into_iter().enumerate() {
+                    sender.slot().unwrap()[..len].fill(i as u8);
+                    sender.commit(b.local_addr().unwrap(), len);
+                }
+                let flushed = sender.flush(&a);
+                assert_eq!((flushed.sent, flushed.bytes, flushed.refused), (10, lens.iter().sum::<usize>() as u64, 0));
+                let mut came = Vec::new();
+                while let count @ 1.. = receiver.receive(&b).unwrap() {
+                    for i in 0..count {
+                        let (from, datagram) = receiver.datagram(i).unwrap();
+                        assert_eq!(from, a.local_addr().unwrap());
+                        assert!(datagram.iter().all(|byte| *byte == datagram[0]));
+                        came.push((usize::from(datagram[0]), datagram.len()));
+                    }
+                }
+                assert!(came.into_iter().eq(lens.into_iter().enumerate()), "tuned: {tuned}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_joined_message_is_taken_apart_within_its_bounds() {
+        for (len, segment, parts) in
+            [(0, 0, 1), (10, 10, 1), (10, 3, 4), (65_535, 1, ROW_DATAGRAMS), (9, 0, 9), (5, 70_000, 1)]
+        {
+            let mut out = Vec::new();
+            take_apart(3, &Received { len, segment, ..NOTHING }, &mut out);
+            assert_eq!(out.len(), parts, "{len} bytes in parts of {segment}");
+            assert!(out.iter().all(|part| part.start + part.len <= len && part.len <= RECEIVE_BYTES));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn congestion_on_the_way_is_counted() {
+        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        tune(&b, false).unwrap();
+        let (mut sender, mut receiver) = (Sender::new(), Receiver::new());
+        for class in [0, 2, 3] {
+            system::set(&a, libc::IPPROTO_IP, libc::IP_TOS, class).unwrap();
+            fill(&mut sender, 2, b.local_addr().unwrap());
+            assert_eq!(sender.flush(&a).sent, 2);
+            assert_eq!(receiver.receive(&b).unwrap(), 2);
+            assert_eq!(receiver.congested(), if class == 3 { 2 } else { 0 });
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_full_buffer_drops_is_told() {
+        let (a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        system::set(&b, libc::SOL_SOCKET, libc::SO_RCVBUF, 4096).unwrap();
+        assert_eq!(dropped(&b), 0);
+        let mut sender = Sender::new();
+        fill(&mut sender, BATCH, b.local_addr().unwrap());
+        sender.flush(&a);
+        let mut receiver = Receiver::new();
+        let came = receiver.receive(&b).unwrap() as u64;
+        assert!(came < BATCH as u64);
+        assert_eq!(dropped(&b), BATCH as u64 - came);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_data_packet_goes_to_the_worker_that_it_names_and_all_else_to_any() {
+        use netcode::packet::{ConnId, Header};
+        use socket2::{Domain, Socket, Type};
+        let mut addr: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let workers: Vec<UdpSocket> = (0..3)
+            .map(|_| {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+                socket.set_reuse_port(true).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                socket.bind(&addr.into()).unwrap();
+                addr = socket.local_addr().unwrap().as_socket().unwrap();
+                UdpSocket::from_std(socket.into())
+            })
+            .collect();
+        steer(&workers[1]).unwrap();
+        let mut receiver = Receiver::new();
+        let mut came = |worker: &UdpSocket| receiver.receive(worker).unwrap();
+        for round in 0..8 {
+            let client = socket("127.0.0.1");
+            for named in [0, 2, 1] {
+                let mut packet = [0; 40];
+                Header::write(&mut packet, Some(ConnId::new(named, 65_535, round)), 1, round % 2 == 0);
+                client.send_to(&packet, addr).unwrap();
+                for (at, worker) in workers.iter().enumerate() {
+                    assert_eq!(came(worker), usize::from(at == usize::from(named)), "worker {named}, at {at}");
+                }
+            }
+            // Of a worker that is not there; a handshake; junk.
+            let mut nobodys = [0; 40];
+            Header::write(&mut nobodys, Some(ConnId::new(63, 0, 0)), 1, false);
+            for other in [nobodys.as_slice(), &[0x80; 1200], &[7], &[]] {
+                client.send_to(other, addr).unwrap();
+                assert_eq!(workers.iter().map(&mut came).sum::<usize>(), 1);
+            }
+        }
     }
 
     #[test]

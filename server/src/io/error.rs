@@ -82,6 +82,16 @@ pub enum RunError {
         /// What the system says.
         error: io::Error,
     },
+    /// A core that a thread is to stay on is not there.
+    #[error("{key} = {core} is not allowed: this process may use core {allowed}")]
+    Core {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The core.
+        core: u32,
+        /// The cores that are there.
+        allowed: String,
+    },
     /// The configuration makes no world.
     #[error("{0}")]
     World(sim::ConfigError),
@@ -134,6 +144,7 @@ impl RunError {
             | Self::NoText { .. }
             | Self::NoDirectory { .. }
             | Self::Write { .. }
+            | Self::Core { .. }
             | Self::World(_)
             | Self::Rulebook { .. }
             | Self::Record(_)

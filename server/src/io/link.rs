@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
@@ -34,6 +35,8 @@ pub struct Link {
     /// Published frames, oldest first, each with the time at which its tick was due. Full: the oldest is replaced and
     /// counted.
     pub frames: ArrayQueue<(Time, Arc<Frame>)>,
+    /// What the newest round took that was finished since the zone last asked, in µs; 0: none was.
+    pub round_us: AtomicU32,
     /// Datagrams that arrived at another worker's socket. Full: dropped and counted.
     pub handed: ArrayQueue<Handed>,
     /// Ends the worker's poll.
@@ -48,6 +51,7 @@ impl Link {
             to_zone: ArrayQueue::new(max_players * MAX_INPUTS + 1024),
             from_zone: ArrayQueue::new(max_players * EVENTS_PER_PLAYER + 1024),
             frames: ArrayQueue::new(FRAMES),
+            round_us: AtomicU32::new(0),
             handed: ArrayQueue::new(HANDED),
             waker,
         }

@@ -12,9 +12,11 @@
 
 pub mod batch;
 pub mod clock;
+pub mod cores;
 pub mod error;
 pub mod explain;
 pub mod http;
+pub mod intake;
 pub mod link;
 pub mod logging;
 pub mod record;

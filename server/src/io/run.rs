@@ -27,7 +27,7 @@ use super::record::{self, Recorder, Writing};
 use super::status::{Board, Status};
 use super::worker::{self, Parts, Worker};
 use super::zone_thread::{Recorded, ZoneThread};
-use super::{setup, sockets};
+use super::{cores, setup, sockets};
 
 /// The status line is printed this long after the threads report.
 const STATUS_DELAY: Duration = Duration::from_millis(200);
@@ -69,6 +69,7 @@ enum News {
 
 /// Runs the server until a signal or a failure ends it.
 pub fn run(config: &ServerConfig, explain: Option<&Explain>) -> Result<(), RunError> {
+    cores::check(&config.threads)?;
     explain.map_or(Ok(()), Explain::create)?;
     let clock = Clock::start();
     let (tell, news) = channel::bounded(64);
@@ -187,8 +188,13 @@ impl Running {
             worker_reports.push(Arc::clone(&reports));
             let (links, stop, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(&shown.ready));
             let explainer = explain.map(Explain::open).transpose()?;
-            let parts = Parts { index, shard, explainer, rate_hz, links, reports, clock, stop, ready };
-            let run = move || Worker::new(parts, poll, socket).run();
+            let receive_every = Duration::from_micros(config.network.receive_every_us.into());
+            let parts = Parts { index, shard, explainer, rate_hz, receive_every, links, reports, clock, stop, ready };
+            let core = cores::of_worker(&config.threads, index);
+            let run = move || {
+                cores::stay_on(core)?;
+                Worker::new(parts, poll, socket).run()
+            };
             threads.push(spawn_watched(format!("worker-{index}"), tell.clone(), run)?);
         }
         let status =
@@ -196,9 +202,11 @@ impl Running {
         let (zone, recording) = make_zone(config, book)?;
         let (recorder, writing) = recording.unzip();
         let (links_of_zone, stop_zone, ready) = (Arc::clone(&links), Arc::clone(&stop), Arc::clone(&shown.ready));
+        let (core, limits) = (config.threads.zone_core, config.slowest());
         let run = move || {
+            cores::stay_on(core)?;
             let recorded = Recorded { zone, recorder };
-            ZoneThread::new(recorded, links_of_zone, zone_reports, clock, stop_zone, ready).run();
+            ZoneThread::new(recorded, limits, links_of_zone, zone_reports, clock, stop_zone, ready).run();
             Ok(())
         };
         threads.push(spawn_watched("zone".into(), tell.clone(), run)?);

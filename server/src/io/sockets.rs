@@ -7,6 +7,8 @@ use server::config::Network;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::warn;
 
+#[cfg(target_os = "linux")]
+use super::batch;
 use super::error::RunError;
 
 /// Binds one socket per worker; all have the address of the first one.
@@ -24,6 +26,12 @@ pub fn bind_udp(network: &Network) -> Result<(SocketAddr, Vec<UdpSocket>), RunEr
     for _ in 1..network.workers {
         sockets.push(bind_one(network, addr, shared).map_err(failed)?);
     }
+    #[cfg(target_os = "linux")]
+    if let Some(first) = sockets.first().filter(|_| shared)
+        && let Err(error) = batch::steer(first)
+    {
+        warn!(%error, "datagrams of clients that moved are handed from worker to worker: the kernel takes no program");
+    }
     Ok((addr, sockets))
 }
 
@@ -38,15 +46,28 @@ fn bind_one(network: &Network, addr: SocketAddr, shared: bool) -> io::Result<Udp
     if shared {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "more than one worker needs SO_REUSEPORT"));
     }
-    socket.set_recv_buffer_size(bytes(network.receive_buffer_kib))?;
-    socket.set_send_buffer_size(bytes(network.send_buffer_kib))?;
+    set_buffers(&socket, bytes(network.receive_buffer_kib), bytes(network.send_buffer_kib))?;
     warn_if_clipped("receive_buffer_kib", "net.core.rmem_max", network.receive_buffer_kib, socket.recv_buffer_size()?);
     warn_if_clipped("send_buffer_kib", "net.core.wmem_max", network.send_buffer_kib, socket.send_buffer_size()?);
     if let Err(error) = forbid_fragments(&socket, addr) {
         warn!(%error, "routers may cut datagrams up: the longest that a path carries whole cannot be found out");
     }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = batch::tune(&socket, addr.is_ipv6()) {
+        warn!(%error, "the kernel does not join datagrams of one peer, or does not tell of congestion");
+    }
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// Beyond the system's limits, where this process may; else as far as they go.
+fn set_buffers(socket: &Socket, receive: usize, send: usize) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if batch::force_buffers(socket, receive, send).is_ok() {
+        return Ok(());
+    }
+    socket.set_recv_buffer_size(receive)?;
+    socket.set_send_buffer_size(send)
 }
 
 /// Sets "don't fragment" on all that is sent, and leaves it to the protocol to find out how long that may be; the kernel's

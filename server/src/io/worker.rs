@@ -11,24 +11,25 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use mio::net::UdpSocket;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use netcode::Time;
 use netcode::crypto::OsEntropy;
 use netcode::packet::worker_of;
 use server::shard::{Shard, ShardStats};
 use server::zone::ToZone;
 
-use super::batch::{BATCH, Blocked, Flushed, Receiver, Sender};
+use super::batch::{self, BATCH, Blocked, Flushed, Receiver, Sender};
 use super::clock::Clock;
 use super::error::RunError;
 use super::explain::Explainer;
+use super::intake::Intake;
 use super::link::{Handed, Link, Patient, Reports, next_report};
 use super::run::Ready;
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
-/// System calls for receiving per turn: 256 datagrams, about a millisecond of work.
-const RECEIVES_PER_TURN: usize = 4;
+/// Datagrams taken per turn, about (a system call's worth more or less): a third of a millisecond of work.
+const RECEIVES_PER_TURN: usize = 2 * BATCH;
 /// A datagram that the kernel does not take for so long is dropped: its snapshot is stale.
 const SEND_PATIENCE: Duration = Duration::from_millis(100);
 /// When to try again after the kernel ran out of buffers, which no event reports the end of.
@@ -55,10 +56,16 @@ pub struct Counters {
     pub send_blocked: u64,
     /// Inputs dropped because the queue to the zone was full.
     pub inputs_dropped: u64,
+    /// Datagrams handed to another worker.
+    pub handed: u64,
     /// Datagrams for another worker dropped because its queue was full.
     pub handed_dropped: u64,
     /// Failed receive calls.
     pub receive_errors: u64,
+    /// Datagrams that the kernel dropped, because the receive buffer was full.
+    pub overrun: u64,
+    /// Datagrams received that experienced congestion on their way.
+    pub congested: u64,
     /// Turns of the loop.
     pub turns: u64,
 }
@@ -73,8 +80,11 @@ impl Counters {
         self.send_dropped += other.send_dropped;
         self.send_blocked += other.send_blocked;
         self.inputs_dropped += other.inputs_dropped;
+        self.handed += other.handed;
         self.handed_dropped += other.handed_dropped;
         self.receive_errors += other.receive_errors;
+        self.overrun += other.overrun;
+        self.congested += other.congested;
         self.turns += other.turns;
     }
 }
@@ -101,6 +111,8 @@ pub struct Parts {
     pub explainer: Option<Explainer>,
     /// Ticks a second.
     pub rate_hz: u16,
+    /// While datagrams keep coming, they are taken no more often than that.
+    pub receive_every: Duration,
     /// The queues of all workers.
     pub links: Arc<[Link]>,
     /// Where it reports.
@@ -119,11 +131,21 @@ pub fn register(socket: StdUdpSocket) -> Result<(Poll, UdpSocket, Waker), RunErr
     let set_up = || {
         let poll = Poll::new()?;
         let mut socket = UdpSocket::from_std(socket);
-        poll.registry().register(&mut socket, SOCKET, Interest::READABLE | Interest::WRITABLE)?;
+        listen(poll.registry(), &mut socket)?;
         let waker = Waker::new(poll.registry(), WAKE)?;
         Ok((poll, socket, waker))
     };
     set_up().map_err(failed)
+}
+
+/// Readiness that is there already is reported as well.
+fn listen(registry: &Registry, socket: &mut UdpSocket) -> std::io::Result<()> {
+    registry.register(socket, SOCKET, Interest::READABLE | Interest::WRITABLE)
+}
+
+/// On a core that they share, the zone's tick begins when it is due and not after all that a worker has to do.
+fn let_others() {
+    std::thread::yield_now();
 }
 
 /// The running worker.
@@ -137,6 +159,11 @@ pub struct Worker {
     to_zone: Patient<ToZone>,
     /// The socket may have more (readiness is reported once, when it begins).
     readable: bool,
+    /// Whether the poll reports on the socket.
+    listening: bool,
+    intake: Intake,
+    /// The workers that datagrams were handed to in this turn, by bit.
+    to_wake: u64,
     /// Since when the kernel takes nothing, and whether an event will report the end of that.
     blocked: Option<(Time, Blocked)>,
     /// When the tick of the frame that is being sent was due, and when the frame was taken.
@@ -152,7 +179,7 @@ impl Worker {
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
     pub fn new(mut parts: Parts, poll: Poll, socket: UdpSocket) -> Self {
         parts.shard.watch_character(parts.explainer.as_ref().map(|explainer| explainer.character));
-        let next_report = next_report(parts.clock.now());
+        let (next_report, intake) = (next_report(parts.clock.now()), Intake::new(parts.receive_every));
         Self {
             parts,
             poll,
@@ -162,6 +189,9 @@ impl Worker {
             sender: Sender::new(),
             to_zone: Patient::new(),
             readable: true,
+            listening: true,
+            intake,
+            to_wake: 0,
             blocked: None,
             frame_since: None,
             counters: Counters::default(),
@@ -199,7 +229,11 @@ impl Worker {
     }
 
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
+        self.listen_if_wanted()?;
         let timeout = if self.readable { Duration::ZERO } else { self.time_to_wait() };
+        if self.readable {
+            let_others();
+        }
         match self.poll.poll(events, Some(timeout)) {
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                 return Err(RunError::System { what: "poll", error });
@@ -212,7 +246,23 @@ impl Worker {
                 self.blocked = self.blocked.filter(|(_, why)| *why != Blocked::Full);
             }
         }
+        if self.intake.next().is_some_and(|due| due <= self.parts.clock.now()) {
+            self.readable = true;
+        }
         Ok(())
+    }
+
+    /// The poll reports on the socket unless datagrams are taken by the clock; always where it is to tell when the kernel
+    /// takes more.
+    fn listen_if_wanted(&mut self) -> Result<(), RunError> {
+        let wanted = self.intake.next().is_none() || self.blocked.is_some();
+        if wanted == self.listening {
+            return Ok(());
+        }
+        self.listening = wanted;
+        let registry = self.poll.registry();
+        let changed = if wanted { listen(registry, &mut self.socket) } else { registry.deregister(&mut self.socket) };
+        changed.map_err(RunError::system("change the poll"))
     }
 
     fn time_to_wait(&self) -> Duration {
@@ -220,6 +270,9 @@ impl Worker {
         let mut due = self.next_report;
         if let Some(timeout) = self.parts.shard.poll_timeout() {
             due = due.min(timeout);
+        }
+        if let Some(next) = self.intake.next() {
+            due = due.min(next);
         }
         if let Some((_, why)) = self.blocked {
             let patience = if why == Blocked::NoBuffers { NO_BUFFERS_RETRY } else { SEND_PATIENCE };
@@ -232,10 +285,11 @@ impl Worker {
     }
 
     fn receive(&mut self) {
-        for _ in 0..RECEIVES_PER_TURN {
-            if !self.readable {
-                return;
-            }
+        if !self.readable {
+            return;
+        }
+        let (begun, before) = (self.parts.clock.now(), self.counters.packets_in);
+        while self.readable && self.counters.packets_in - before < RECEIVES_PER_TURN as u64 {
             let (now, unix_ms) = (self.parts.clock.now(), Clock::unix_ms());
             let count = self.receiver.receive(&self.socket).unwrap_or_else(|_| {
                 // An error belongs to one datagram at most (a port unreachable); the next call goes on.
@@ -247,6 +301,13 @@ impl Worker {
                 self.handle_received(now, unix_ms, i);
             }
         }
+        self.intake.looked(begun, self.counters.packets_in > before);
+        for (owner, link) in self.parts.links.iter().enumerate().filter(|(owner, _)| self.to_wake >> owner & 1 != 0) {
+            debug_assert_ne!(owner, usize::from(self.parts.index));
+            // A failed wake-up delays the datagrams to the owner's next turn.
+            let _ = link.waker.wake();
+        }
+        self.to_wake = 0;
     }
 
     fn handle_received(&mut self, now: Time, unix_ms: u64, i: usize) {
@@ -259,8 +320,8 @@ impl Worker {
             return;
         };
         if Handed::new(from, datagram).is_some_and(|handed| link.handed.push(handed).is_ok()) {
-            // A failed wake-up delays the datagram to the owner's next turn.
-            let _ = link.waker.wake();
+            self.counters.handed += 1;
+            self.to_wake |= owner.map_or(0, |owner| 1 << owner);
         } else {
             self.counters.handed_dropped += 1;
         }
@@ -325,6 +386,7 @@ impl Worker {
             if drained {
                 break;
             }
+            let_others();
         }
         self.blocked = None;
         if let Some((due, since)) = self.frame_since.take() {
@@ -332,6 +394,8 @@ impl Worker {
             let took = now.saturating_since(since);
             self.round_us.saturating_record(now.saturating_since(due).as_micros() as u64);
             self.send_us.saturating_record(took.as_micros() as u64);
+            let round_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
+            self.parts.links[usize::from(self.parts.index)].round_us.store(round_us, Ordering::Relaxed);
             let percent = took.as_micros() * u128::from(self.parts.rate_hz) / 10_000;
             self.parts.shard.on_round_took(u8::try_from(percent).unwrap_or(u8::MAX));
             if let Some(explainer) = &mut self.parts.explainer {
@@ -368,6 +432,7 @@ impl Worker {
         let send_us = std::mem::replace(&mut self.send_us, micros_histogram());
         let round_us = std::mem::replace(&mut self.round_us, micros_histogram());
         let shard = self.parts.shard.stats();
+        (self.counters.overrun, self.counters.congested) = (batch::dropped(&self.socket), self.receiver.congested());
         self.parts.reports.publish(WorkerReport { counters: self.counters, shard, send_us, round_us });
     }
 

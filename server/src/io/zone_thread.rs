@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use hdrhistogram::Histogram;
 use netcode::Time;
+use server::load::{Governor, Pace, Share};
 use server::zone::{MOST_REFUSED, RefusedPlayer, ToShard, Zone, ZoneStats};
 use tracing::warn;
 
@@ -16,6 +17,9 @@ use super::record::Recorder;
 use super::run::Ready;
 use super::schedule::Schedule;
 use super::worker::micros_histogram;
+
+/// How long before it happens a change of the ticks' length is told, in parts of a second.
+const PACE_AHEAD_PER_S: u16 = 2;
 
 /// What the zone's thread counts itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +32,8 @@ pub struct Counters {
     pub frames_dropped: u64,
     /// Events for players dropped because their worker's queue was full.
     pub events_dropped: u64,
+    /// Changes of the pace.
+    pub pace_changes: u64,
 }
 
 /// What the zone reports once a second: counters since the start, times of the last second.
@@ -42,8 +48,12 @@ pub struct ZoneReport {
     pub zone: ZoneStats,
     /// The players who were refused most.
     pub most_refused: ArrayVec<RefusedPlayer, MOST_REFUSED>,
+    /// How fast it goes.
+    pub pace: Pace,
     /// From the beginning of a tick to the frame's publication, in µs.
     pub tick_us: Histogram<u64>,
+    /// From when a tick was due to its beginning, in µs: of all ticks since the start, or no thousandth could be told.
+    pub late_us: Histogram<u64>,
 }
 
 /// A zone, and where its log goes, if it has one.
@@ -66,8 +76,12 @@ pub struct ZoneThread {
     ready: Arc<Ready>,
     /// Answers that did not fit into a worker's queue, by worker.
     held: Vec<Patient<ToShard>>,
+    governor: Governor,
+    /// Ticks since each worker finished a round.
+    unfinished: Vec<u32>,
     counters: Counters,
     tick_us: Histogram<u64>,
+    late_us: Histogram<u64>,
     next_report: Time,
 }
 
@@ -75,6 +89,7 @@ impl ZoneThread {
     /// Puts it together.
     pub fn new(
         recorded: Recorded,
+        limits: Pace,
         links: Arc<[Link]>,
         reports: Arc<Reports<ZoneReport>>,
         clock: Clock,
@@ -84,8 +99,25 @@ impl ZoneThread {
         let Recorded { zone, recorder } = recorded;
         let rate_hz = zone.world().config().rate_hz;
         let held = links.iter().map(|_| Patient::new()).collect();
-        let (counters, tick_us, next_report) = (Counters::default(), micros_histogram(), next_report(clock.now()));
-        Self { zone, recorder, rate_hz, links, reports, clock, stop, ready, held, counters, tick_us, next_report }
+        let unfinished = vec![0; links.len()];
+        let next_report = next_report(clock.now());
+        Self {
+            zone,
+            recorder,
+            rate_hz,
+            links,
+            reports,
+            clock,
+            stop,
+            ready,
+            held,
+            governor: Governor::new(rate_hz, limits),
+            unfinished,
+            counters: Counters::default(),
+            tick_us: micros_histogram(),
+            late_us: micros_histogram(),
+            next_report,
+        }
     }
 
     /// The loop; ends after the stop flag is set.
@@ -94,11 +126,14 @@ impl ZoneThread {
         let quarter = Duration::from_secs(1) / u32::from(self.rate_hz) / 4;
         let mut arrived = false;
         while !self.stop.load(Ordering::Acquire) {
-            self.sleep_until(schedule.due());
+            self.clock.sleep_until(schedule.due());
             let begun = self.clock.now();
-            self.counters.late += u64::from(begun.saturating_since(schedule.due()) > quarter);
+            let late = begun.saturating_since(schedule.due());
+            self.late_us.saturating_record(late.as_micros() as u64);
+            self.counters.late += u64::from(late > quarter);
             self.tick(schedule.due());
             let ended = self.clock.now();
+            self.govern(&mut schedule, ended.saturating_since(begun));
             self.tick_us.saturating_record(ended.saturating_since(begun).as_micros() as u64);
             let skipped = schedule.advance(ended);
             if skipped > 0 {
@@ -111,14 +146,6 @@ impl ZoneThread {
                 arrived = true;
             }
             self.report(ended);
-        }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the zone's thread waits for its next tick")]
-    fn sleep_until(&self, due: Time) {
-        let wait = due.saturating_since(self.clock.now());
-        if !wait.is_zero() {
-            std::thread::sleep(wait);
         }
     }
 
@@ -140,6 +167,38 @@ impl ZoneThread {
         self.record();
     }
 
+    /// Sees how much of its time the tick took, and changes the pace where that is too much.
+    fn govern(&mut self, schedule: &mut Schedule, step: Duration) {
+        let period_us = schedule.period().as_micros().max(1);
+        let percent = |micros: u128| u32::try_from(micros * 100 / period_us).unwrap_or(u32::MAX);
+        let mut round = 0;
+        for (link, unfinished) in self.links.iter().zip(&mut self.unfinished) {
+            let taken = link.round_us.swap(0, Ordering::Relaxed);
+            // Who has not finished the round of the last frame has taken a tick for it at the least.
+            *unfinished = if taken > 0 { 0 } else { unfinished.saturating_add(1) };
+            round = round.max(if taken > 0 { percent(taken.into()) } else { unfinished.saturating_mul(100) });
+        }
+        let before = self.governor.pace();
+        let Some(pace) = self.governor.on_tick(Share { step: percent(step.as_micros()), round }) else { return };
+        self.counters.pace_changes += 1;
+        // Ahead of time, so that clients know when it happens.
+        let ahead = u64::from(self.rate_hz / PACE_AHEAD_PER_S).max(1);
+        if pace.dilation != before.dilation {
+            schedule.stretch_in(ahead, pace.dilation);
+        }
+        let from = self.zone.tick() + ahead;
+        for (link, held) in self.links.iter().zip(&mut self.held) {
+            held.push(&link.from_zone, ToShard::Pace { pace, from });
+        }
+        warn!(
+            snapshots_every = pace.divisor,
+            tick_percent = pace.dilation,
+            from,
+            "{}",
+            if pace == Pace::FULL { "the zone goes at full pace again" } else { "the zone changes its pace" }
+        );
+    }
+
     fn record(&mut self) {
         if let Some(recorder) = &self.recorder
             && !recorder.take(self.zone.take_log())
@@ -154,7 +213,9 @@ impl ZoneThread {
             let worker = usize::from(worker);
             if let (Some(link), Some(held)) = (self.links.get(worker), self.held.get_mut(worker)) {
                 match answer {
-                    ToShard::Spawned { .. } | ToShard::Refused { .. } => held.push(&link.from_zone, answer),
+                    ToShard::Spawned { .. } | ToShard::Refused { .. } | ToShard::Pace { .. } => {
+                        held.push(&link.from_zone, answer)
+                    }
                     ToShard::Event { .. } => {
                         self.counters.events_dropped += u64::from(!held.offer(&link.from_zone, answer));
                     }
@@ -172,13 +233,16 @@ impl ZoneThread {
         }
         self.next_report = next_report(now);
         let tick_us = std::mem::replace(&mut self.tick_us, micros_histogram());
+        let late_us = self.late_us.clone();
         self.reports.publish(ZoneReport {
             tick: self.zone.tick(),
             players: self.zone.players(),
             counters: self.counters,
             zone: *self.zone.stats(),
             most_refused: self.zone.most_refused(),
+            pace: self.governor.pace(),
             tick_us,
+            late_us,
         });
     }
 }

@@ -252,6 +252,11 @@ impl Replication {
         }
     }
 
+    /// From now on the area is looked at every so many ticks.
+    pub fn set_refresh_ticks(&mut self, ticks: u64) {
+        self.aoi.refresh_ticks = ticks.max(1);
+    }
+
     /// The newest frame.
     #[must_use]
     pub fn newest(&self) -> Option<&Arc<Frame>> {

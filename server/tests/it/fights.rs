@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use netcode::Time;
 use server::config::ServerConfig;
+use server::load::Pace;
 use server::zone::ToShard;
 use sim::event::What;
 use sim::input::{FIRE, JUMP, RELOAD, SPRINT};
 use sim::rng::mix;
-use sim::{Event, Input, Refusal};
+use sim::schema::{NPC, PLAYER};
+use sim::{EntityId, Event, Input, Refusal};
 
 use crate::cluster::{Cluster, Player, TICK_MS};
 
@@ -61,6 +63,49 @@ fn worlds_are_the_same_with_1_2_and_8_workers() {
         let apart = digests.iter().zip(&same).position(|(one, other)| one != other);
         assert_eq!((apart, digests.len(), stats), (None, same.len(), stats_too), "{workers} workers");
         assert!(log == log_too, "the same is logged");
+    }
+}
+
+#[test]
+fn everybody_knows_the_same_others_with_1_2_and_4_workers() {
+    let views = |workers| {
+        let mut config = config();
+        // Who sees whom at the edge depends on when one looks, and that on the place among the worker's clients.
+        config.replication.aoi_radius_m = 200;
+        let mut cluster = Cluster::new(&config, workers, 24, 20);
+        cluster.run(200, brawl);
+        // What came or went just now is told.
+        cluster.run(40, |_, _, _, _| Input::default());
+        let frame = cluster.zone.world().frame();
+        let is_being = |id: &EntityId| frame.row(*id).is_none_or(|row| [PLAYER, NPC].contains(&frame.kind(row)));
+        let view = |player: &Player| -> (u64, Vec<EntityId>) {
+            let conn = player.conn.expect("everybody is connected");
+            let replica = cluster.shards[usize::from(conn.worker())].replica(conn).expect("everybody is in the world");
+            (frame.tick - player.newest, replica.entities().filter(is_being).collect())
+        };
+        cluster.players.iter().map(view).collect::<Vec<_>>()
+    };
+    let one = views(1);
+    assert!(one.iter().all(|(behind, others)| *behind <= 1 && others.len() >= 24), "{one:?}");
+    for workers in [2, 4] {
+        assert_eq!(views(workers), one, "{workers} workers");
+    }
+}
+
+#[test]
+fn where_time_is_short_all_clients_are_sent_fewer_snapshots_and_nobody_none() {
+    let mut cluster = Cluster::new(&config(), 1, 12, 20);
+    cluster.run(60, brawl);
+    for (divisor, wanted) in [(1, 480), (2, 240), (4, 120), (1, 480)] {
+        let pace = Pace { divisor, ..Pace::FULL };
+        let (now, from) = (cluster.now, cluster.zone.tick());
+        cluster.shards[0].handle_zone(now, ToShard::Pace { pace, from });
+        let before = cluster.shards[0].stats().replica.snapshots;
+        cluster.run(40, brawl);
+        let sent = cluster.shards[0].stats().replica.snapshots - before;
+        assert!(sent.abs_diff(wanted) <= 12, "{sent} with every {divisor}th tick");
+        let behind = |player: &Player| cluster.zone.tick() - player.newest;
+        assert!(cluster.players.iter().all(|player| behind(player) <= u64::from(divisor) + 1));
     }
 }
 

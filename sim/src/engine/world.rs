@@ -1,5 +1,6 @@
 //! The authoritative world: the columns of entities, and what is done around a game's step.
 
+use super::pool::Pool;
 use super::rows::Rows;
 use super::stage::{SpawnError, Stage};
 use super::{Game, Setup};
@@ -40,11 +41,14 @@ pub struct World<G: Game> {
     /// Who went since the last step.
     gone: Vec<EntityId>,
 
+    frames: Pool<Frame>,
+    spaces: Pool<Space>,
+    all_names: Pool<Names>,
     space: Arc<Space>,
     space_tick: u64,
     /// Spawned since `space` was made.
     unplaced: usize,
-    names: Names,
+    names: Arc<Names>,
     /// Somebody came or went since `names` was made.
     moved_in_or_out: bool,
     past: History,
@@ -71,10 +75,13 @@ impl<G: Game> World<G> {
             turned: Vec::new(),
             removed: Vec::new(),
             gone: Vec::new(),
+            frames: Pool::new(),
+            spaces: Pool::new(),
+            all_names: Pool::new(),
             space: Arc::new(Space::new(&[], &mut Vec::new())),
             space_tick: 0,
             unplaced: 0,
-            names: Names::new(&[], &[]),
+            names: Arc::default(),
             moved_in_or_out: false,
             past: History::new(setup.rate_hz, G::SPEEDS_MPS),
         };
@@ -115,7 +122,9 @@ impl<G: Game> World<G> {
         self.list_changes();
         self.keep_space();
         self.digest = self.fold();
-        let frame = Arc::new(self.make_frame());
+        let mut frames = core::mem::replace(&mut self.frames, Pool::new());
+        let frame = frames.make(|old| self.renew_frame(old), || self.make_frame());
+        self.frames = frames;
         self.past.push(frame);
     }
 
@@ -291,7 +300,7 @@ impl<G: Game> World<G> {
             tick: self.stepped,
             prev: self.prev,
             digest: self.digest,
-            names: if moved { Names::new(ids, kinds) } else { self.names.clone() },
+            names: if moved { Arc::new(Names::new(ids, kinds)) } else { Arc::clone(&self.names) },
             states: states.clone(),
             courses: courses.clone(),
             turned: if moved { self.list_turned() } else { self.turned.clone() },
@@ -300,15 +309,33 @@ impl<G: Game> World<G> {
         }
     }
 
+    /// As [`World::make_frame`] after a step, in the memory of an old one.
+    fn renew_frame(&self, frame: &mut Frame) {
+        let margin = margin(G::SPEEDS_MPS[0], self.setup.rate_hz, self.tick - self.space_tick);
+        let Rows { states, courses, slots, .. } = &self.rows;
+        (frame.tick, frame.prev, frame.digest) = (self.stepped, self.prev, self.digest);
+        frame.names = Arc::clone(&self.names);
+        frame.states.clone_from(states);
+        frame.courses.clone_from(courses);
+        frame.turned.clone_from(&self.turned);
+        frame.removed.clone_from(&self.removed);
+        frame.spots.renew(&self.space, slots, states, margin);
+    }
+
     /// Rebuilds the entity tree when it is old or knows too few.
     fn keep_space(&mut self) {
         if core::mem::take(&mut self.moved_in_or_out) {
-            self.names = Names::new(&self.rows.ids, &self.rows.kinds);
+            let Rows { ids, kinds, .. } = &self.rows;
+            self.names = self.all_names.make(|old| old.renew(ids, kinds), || Names::new(ids, kinds));
         }
         if self.tick - self.space_tick < REBUILD_TICKS && self.unplaced <= MAX_NEWCOMERS {
             return;
         }
-        self.space = Arc::new(Space::new(&self.rows.states, &mut self.rows.slots));
+        let Rows { states, slots, .. } = &mut self.rows;
+        let slots = core::cell::RefCell::new(slots);
+        self.space = self
+            .spaces
+            .make(|old| old.rebuild(states, &mut slots.borrow_mut()), || Space::new(states, &mut slots.borrow_mut()));
         self.space_tick = self.tick;
         self.unplaced = 0;
     }

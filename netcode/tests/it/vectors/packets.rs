@@ -429,5 +429,6 @@ pub fn messages() -> Value {
         { "message": "notice", "text": "Grüße", "bytes": bytes(&notice) },
         { "message": "tables", "version": 7, "part": 1, "last": 2, "data": hex(part), "bytes": bytes(&tables) },
         { "message": "tables_ready", "version": 7, "bytes": bytes(&Message::TablesReady { version: 7 }) },
+        { "message": "pace", "tick": big(1 << 40 | 5), "percent": 150, "bytes": bytes(&Message::Pace { tick: 1 << 40 | 5, percent: 150 }) },
     ])
 }

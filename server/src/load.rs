@@ -1,0 +1,245 @@
+//! What a zone does when its time runs short: first its clients are sent fewer snapshots, then its time goes slower; and
+//! back when there is room again.
+//!
+//! A governor without a clock: [`Governor::on_tick`] is told which share of a tick's time the step and the round of
+//! snapshots took, and says when the [`Pace`] changes. Each change is one rung of a ladder, up or down. Up after a quarter
+//! of a second above [`HIGH`]; down after two seconds in which the rung below would have stayed under [`LOW`], as far as
+//! can be told: half as many clients served twice as often take twice as long at most, and a step takes a greater share of
+//! a shorter tick. So what is shed does not come back before it fits, and the two limits do not chase each other.
+
+/// Above this share of a tick's time, in percent, the pace goes down.
+pub const HIGH: u32 = 90;
+/// Below this share of a tick's time, in percent and as foreseen, the pace goes up again.
+pub const LOW: u32 = 70;
+/// The most that a single tick counts for, in percent: one stall is not a load.
+const MOST: u32 = 200;
+/// The mean goes back over so many ticks.
+const MEMORY: u32 = 4;
+/// Parts of a percent that the mean is kept in.
+const PARTS: u32 = 256;
+/// How long the mean must have been too high before the pace goes down, and how long too low before it goes up, in parts of
+/// a second.
+const WORSE_PER_S: u32 = 4;
+const BETTER_S: u32 = 2;
+
+/// The rungs: one in so many clients is sent a snapshot in a tick, and what a tick takes in percent.
+const LADDER: [Pace; 8] = [
+    Pace::new(1, 100),
+    Pace::new(2, 100),
+    Pace::new(4, 100),
+    Pace::new(4, 125),
+    Pace::new(4, 150),
+    Pace::new(4, 200),
+    Pace::new(4, 300),
+    Pace::new(4, 400),
+];
+
+/// How fast a zone goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Each client is sent a snapshot every so many ticks: 1, 2 or 4.
+    pub divisor: u8,
+    /// What a tick takes, in percent of what it takes by the rate: 100 to 400.
+    pub dilation: u16,
+}
+
+impl Pace {
+    /// The most that ticks are stretched, in percent.
+    pub const MAX_DILATION: u16 = 400;
+    /// The least of the ticks in which a client is sent a snapshot is one in so many.
+    pub const MAX_DIVISOR: u8 = 4;
+
+    /// Every client every tick, and ticks that take what they should.
+    pub const FULL: Self = Self::new(1, 100);
+
+    const fn new(divisor: u8, dilation: u16) -> Self {
+        Self { divisor, dilation }
+    }
+
+    fn within(self, limits: Self) -> Self {
+        Self { divisor: self.divisor.min(limits.divisor), dilation: self.dilation.min(limits.dilation) }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::FULL
+    }
+}
+
+/// Which share of a tick's time was taken, in percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// By the step.
+    pub step: u32,
+    /// By the longest round of a worker: from its frame to the last datagram of it.
+    pub round: u32,
+}
+
+/// Watches the load and sets the pace.
+#[derive(Clone, Debug)]
+pub struct Governor {
+    limits: Pace,
+    rate_hz: u32,
+    rung: usize,
+    /// Means in [`PARTS`] of a percent.
+    step: u32,
+    round: u32,
+    /// Ticks since the last change, and ticks in a row in which the rung below would have been enough.
+    since: u32,
+    calm: u32,
+}
+
+impl Governor {
+    /// At full pace; it never goes beyond `limits`.
+    #[must_use]
+    pub fn new(rate_hz: u16, limits: Pace) -> Self {
+        let limits = limits.within(Pace { divisor: Pace::MAX_DIVISOR, dilation: Pace::MAX_DILATION });
+        let limits = Pace { divisor: limits.divisor.max(1), dilation: limits.dilation.max(100) };
+        Self { limits, rate_hz: rate_hz.into(), rung: 0, step: 0, round: 0, since: 0, calm: 0 }
+    }
+
+    /// How fast the zone is to go.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.pace_of(self.rung)
+    }
+
+    /// A tick is over, whose time was taken so far (of its own time, stretched or not). The new pace, where it changes.
+    pub fn on_tick(&mut self, share: Share) -> Option<Pace> {
+        self.since += 1;
+        let mean = |mean: u32, now: u32| (mean * (MEMORY - 1) + now.min(MOST) * PARTS) / MEMORY;
+        (self.step, self.round) = (mean(self.step, share.step), mean(self.round, share.round));
+        let enough = self.lower().is_some_and(|rung| self.foreseen(self.pace_of(rung)) < LOW * PARTS);
+        self.calm = if enough { self.calm + 1 } else { 0 };
+        if self.step.max(self.round) > HIGH * PARTS && self.since >= (self.rate_hz / WORSE_PER_S).max(1) {
+            return self.go_to(self.higher()?);
+        }
+        if self.calm >= self.rate_hz * BETTER_S {
+            return self.go_to(self.lower()?);
+        }
+        None
+    }
+
+    fn go_to(&mut self, rung: usize) -> Option<Pace> {
+        (self.rung, self.since, self.calm) = (rung, 0, 0);
+        Some(self.pace())
+    }
+
+    /// What of a tick would be taken at that pace, at the most.
+    fn foreseen(&self, pace: Pace) -> u32 {
+        let now = self.pace();
+        let scaled = |share: u32, from: u32, to: u32| share * from / to.max(1);
+        let round = scaled(self.round, now.divisor.into(), pace.divisor.into());
+        scaled(self.step.max(round), now.dilation.into(), pace.dilation.into())
+    }
+
+    fn pace_of(&self, rung: usize) -> Pace {
+        LADDER.get(rung).copied().unwrap_or_default().within(self.limits)
+    }
+
+    fn higher(&self) -> Option<usize> {
+        (self.rung + 1..LADDER.len()).find(|rung| self.pace_of(*rung) != self.pace())
+    }
+
+    fn lower(&self) -> Option<usize> {
+        (0..self.rung).rev().find(|rung| self.pace_of(*rung) != self.pace())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u16 = 20;
+    const LIMITS: Pace = Pace { divisor: 4, dilation: 400 };
+
+    /// A server of which a step takes `step` and a whole round `round` percent of a tick, on cores of their own.
+    struct Server {
+        governor: Governor,
+        step: u32,
+        round: u32,
+        changes: Vec<Pace>,
+    }
+
+    impl Server {
+        fn new(limits: Pace) -> Self {
+            Self { governor: Governor::new(RATE, limits), step: 10, round: 10, changes: Vec::new() }
+        }
+
+        fn run(&mut self, seconds: u32) {
+            for _ in 0..seconds * u32::from(RATE) {
+                let Pace { divisor, dilation } = self.governor.pace();
+                let of_tick = |share: u32| share * 100 / u32::from(dilation);
+                let share = Share { step: of_tick(self.step), round: of_tick(self.round / u32::from(divisor)) };
+                self.changes.extend(self.governor.on_tick(share));
+            }
+        }
+    }
+
+    #[test]
+    fn an_idle_zone_goes_at_full_pace() {
+        let mut server = Server::new(LIMITS);
+        server.run(60);
+        assert_eq!((server.changes.len(), server.governor.pace()), (0, Pace::FULL));
+    }
+
+    #[test]
+    fn snapshots_are_shed_before_time_is_stretched_and_all_comes_back() {
+        let mut server = Server::new(LIMITS);
+        (server.step, server.round) = (150, 300);
+        server.run(10);
+        let shed: Vec<Pace> = server.changes.drain(..).collect();
+        assert_eq!(shed[..3], [Pace::new(2, 100), Pace::new(4, 100), Pace::new(4, 125)]);
+        // 150 % of a tick fits into one of 200 % with some room.
+        assert_eq!(server.governor.pace(), Pace::new(4, 200));
+        (server.step, server.round) = (20, 30);
+        server.run(20);
+        assert_eq!(server.governor.pace(), Pace::FULL);
+        let dilations = server.changes.iter().map(|pace| pace.dilation);
+        assert!(dilations.is_sorted_by(|a, b| a >= b), "{:?}", server.changes);
+        assert_eq!(server.changes.first(), Some(&Pace::new(4, 150)), "time comes back first");
+    }
+
+    #[test]
+    fn a_load_that_fits_on_one_rung_stays_there() {
+        for (step, round) in [(10, 100), (10, 130), (10, 190), (50, 399), (95, 95), (120, 50), (350, 700), (10, 91)] {
+            let mut server = Server::new(LIMITS);
+            (server.step, server.round) = (step, round);
+            server.run(10);
+            server.changes.clear();
+            server.run(600);
+            assert_eq!(server.changes, [], "{step} % and {round} %");
+        }
+    }
+
+    #[test]
+    fn one_stall_sheds_nothing() {
+        let mut server = Server::new(LIMITS);
+        server.run(10);
+        assert_eq!(server.governor.on_tick(Share { step: 100_000, round: 100_000 }), None);
+        server.run(10);
+        assert_eq!(server.changes, []);
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_not_done() {
+        for limits in [Pace::FULL, Pace::new(2, 100), Pace::new(1, 200), Pace::new(4, 100)] {
+            let mut server = Server::new(limits);
+            (server.step, server.round) = (5000, 5000);
+            server.run(60);
+            assert_eq!(server.governor.pace(), limits);
+            (server.step, server.round) = (1, 1);
+            server.run(60);
+            assert_eq!(server.governor.pace(), Pace::FULL);
+        }
+    }
+
+    #[test]
+    fn where_time_is_short_the_pace_follows_within_two_seconds() {
+        let mut server = Server::new(LIMITS);
+        (server.step, server.round) = (380, 1000);
+        server.run(2);
+        assert_eq!(server.governor.pace(), LIMITS);
+    }
+}
