@@ -37,6 +37,7 @@ fn has_programs() -> bool {
 
 #[test]
 fn twenty_players_are_measured_and_every_figure_of_the_contract_is_there() {
+    let _alone = crate::alone();
     if !has_programs() {
         return;
     }
@@ -66,6 +67,7 @@ fn twenty_players_are_measured_and_every_figure_of_the_contract_is_there() {
 
 #[test]
 fn what_cannot_be_measured_says_what_to_do() {
+    let _alone = crate::alone();
     let (server, bots) = ("/nowhere/server", "/bin/true");
     let output = Command::new(SATURATE).args(["--server", server, "--bots", bots]).output().unwrap();
     assert!(text(&output.stderr).contains("cargo build"), "{}", text(&output.stderr));
@@ -92,6 +94,7 @@ fn children(parent: u32) -> Vec<u32> {
 
 #[test]
 fn an_interrupted_run_leaves_no_process_behind() {
+    let _alone = crate::alone();
     if !has_programs() {
         return;
     }

@@ -126,7 +126,17 @@ impl Pair {
 
 fn options(behavior: Behavior, link: Option<LinkConfig>) -> SquadOptions {
     let (connect_timeout, book) = (Duration::from_secs(10), Rulebook::standard());
-    SquadOptions { clients: 20, behavior, light: 0.0, link, handshakes: 8, seed: 1, connect_timeout, book, trace: false }
+    SquadOptions {
+        clients: 20,
+        behavior,
+        light: 0.0,
+        link,
+        handshakes: 8,
+        seed: 1,
+        connect_timeout,
+        book,
+        trace: false,
+    }
 }
 
 fn measure(pair: &mut Pair, seconds: u64) -> Summary {

@@ -48,9 +48,8 @@ impl Floor {
 /// See the module's documentation. All times are microseconds by the client's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sync {
-    period: f64,
     offset: Floor,
-    /// (arrival - tick * period) of the latest.
+    /// (arrival - when the tick was due) of the latest.
     arrivals: Window,
     /// The share of snapshots that did not arrive.
     missing: f64,
@@ -60,23 +59,23 @@ pub(super) struct Sync {
 }
 
 impl Sync {
-    /// The first snapshot, of that tick, arrived.
-    pub fn new(period: f64, now: f64, tick: u64) -> Self {
-        let sample = now - tick as f64 * period;
+    /// The first snapshot arrived, of that tick, which was due then from tick 0 on and takes `period`.
+    pub fn new(now: f64, due: f64, tick: u64, period: f64) -> Self {
+        let sample = now - due;
         let mut arrivals = Window::new();
         arrivals.push(now, sample);
         let render = sample + RENDER_TICKS * period;
-        Self { period, offset: Floor::new(sample, now), arrivals, missing: 0.0, render, newest: tick }
+        Self { offset: Floor::new(sample, now), arrivals, missing: 0.0, render, newest: tick }
     }
 
     /// Another one arrived.
-    pub fn on_snapshot(&mut self, now: f64, tick: u64) {
-        let sample = now - tick as f64 * self.period;
+    pub fn on_snapshot(&mut self, now: f64, due: f64, tick: u64, period: f64) {
+        let sample = now - due;
         self.offset.push(sample, now);
         self.arrivals.push(now, sample);
         self.count_missing(tick);
-        let wanted = self.offset.get() + self.render_ticks() * self.period + self.jitter();
-        let limit = RENDER_SLEW * self.period * tick.saturating_sub(self.newest) as f64;
+        let wanted = self.offset.get() + self.render_ticks() * period + self.jitter();
+        let limit = RENDER_SLEW * period * tick.saturating_sub(self.newest) as f64;
         let change = wanted - self.render;
         self.render += if change.abs() > JUMP { change } else { change.clamp(-limit, limit) };
         self.newest = tick;
