@@ -142,7 +142,7 @@ fn grouped(number: u32) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -179,7 +179,7 @@ mod tests {
         // 10,000 · 12 µs · 20 Hz = 2.4 cores, at half of a core's time 4.8.
         assert!((need.cores - 4.8).abs() < 1e-9 && (need.zones - 5.0).abs() < 1e-9);
         // 5 · (8 + 16) MiB + 10,000 · 16 KiB.
-        assert!((need.memory_gib - (120.0 / 1024.0 + 160_000.0 / 1048_576.0)).abs() < 1e-9);
+        assert!((need.memory_gib - (120.0 / 1024.0 + 160_000.0 / 1_048_576.0)).abs() < 1e-9);
         // 20 datagrams a second of 100 bytes, 66 more on the wire, 28 more on the bill.
         assert!((need.wire_gbit_s - 10_000.0 * 20.0 * 166.0 * 8.0 / 1e9).abs() < 1e-9);
         assert!((need.month_tb - 10_000.0 * 20.0 * 128.0 * 0.5 * MONTH / 1e12).abs() < 1e-9);
