@@ -403,6 +403,7 @@ impl ServerConfig {
         }
         self.check_network()?;
         self.check_priority()?;
+        self.check_paths()?;
         for (i, entry) in self.access.cluster_keys.iter().enumerate() {
             if entry.hex.is_some() == entry.file.is_some() {
                 return Err(ConfigError::KeySource(entry.epoch));
@@ -441,6 +442,15 @@ impl ServerConfig {
             return Err(ConfigError::Value { key: "priority.near", value: near.to_string(), allowed });
         }
         Ok(())
+    }
+
+    /// An empty path is the current directory to some and nothing to others.
+    fn check_paths(&self) -> Result<(), ConfigError> {
+        let paths = [("world.rules", &self.world.rules), ("record.dir", &self.record.dir)];
+        let is_empty = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str().is_empty());
+        let Some((key, _)) = paths.into_iter().find(|(_, path)| is_empty(path)) else { return Ok(()) };
+        let allowed = "a path; leave the key out for none".into();
+        Err(ConfigError::Value { key, value: "\"\"".into(), allowed })
     }
 
     /// What depends on the size of the map.

@@ -396,7 +396,7 @@ pub const KEYS: &[Key] = &[
     Key {
         key: "load.dilate_percent",
         about: "Where that is not enough, the world's time goes slower: a tick takes 125, 150, 200, 300 or 400 % of its time, \
-                as far as this allows, and clients are told so. 100: never; the world then leaves ticks out.",
+                but no more than this (124 is as 100), and clients are told so. 100: never; the world then leaves ticks out.",
         unit: "percent",
         rule: Range(100, Pace::MAX_DILATION as u64, |c| c.load.dilate_percent.into()),
     },

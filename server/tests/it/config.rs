@@ -180,3 +180,11 @@ fn what_is_far_never_weighs_more_than_what_is_near() {
         "distance is nothing"
     );
 }
+
+#[test]
+fn an_empty_path_is_refused_and_not_taken_for_the_current_directory() {
+    for (table, key) in [("record", "dir"), ("world", "rules")] {
+        let text = refusal(&format!("[{table}]\n{key} = \"\"\n"));
+        assert_names(&text, &[&format!("{table}.{key} = \"\""), "leave the key out"]);
+    }
+}

@@ -7,8 +7,13 @@ use super::Outcome;
 pub const CAPSULE_M: f64 = 0.81;
 /// Of the shots that hit on the screen and lie inside the window, at least so many must hit on the server.
 pub const CONFIRMED: f64 = 0.99;
+/// Of fewer hits no such share can be told: two may be missed of a hundred by chance. What would be too much of these is
+/// too much of fewer as well.
+pub const LEAST_HITS: u64 = 300;
 /// A cheat may gain so much more over its twins than honest players do over each other by chance.
 pub const MARGIN: f64 = 0.05;
+/// In less time, in seconds, a lucky player gains more over its twin than any cheat.
+pub const LEAST_SECONDS: u64 = 60;
 
 impl Outcome {
     /// Judges the run.
@@ -59,7 +64,12 @@ impl Outcome {
         } else if hits_seen == 0 {
             self.not_shown.push(format!("none of the {shots_inside} shots inside the window hit on the screen"));
         }
-        let enough = hits_confirmed as f64 >= CONFIRMED * hits_seen as f64;
+        if (1..LEAST_HITS).contains(&hits_seen) {
+            let few = "too few for a share (--seconds)";
+            self.not_shown.push(format!("hits_share: {hits_seen} hits inside the window, of {LEAST_HITS}: {few}"));
+        }
+        let missed = hits_seen.saturating_sub(hits_confirmed) as f64;
+        let enough = missed <= (1.0 - CONFIRMED) * hits_seen.max(LEAST_HITS) as f64;
         self.check(enough, format!("hits_share: {hits_confirmed} of {hits_seen} hits confirmed, at least {CONFIRMED}"));
     }
 
@@ -67,6 +77,11 @@ impl Outcome {
         let (gained, by_chance, too_fast) = (self.cheat_advantage, self.honest_noise_p99, self.too_fast);
         self.check(self.damage > 0, "damage: none, so nobody fought".to_owned());
         self.check(too_fast == 0, format!("too_fast: {too_fast} ticks, at most 0"));
+        if self.seconds < LEAST_SECONDS {
+            let least = format!("{} seconds, of {LEAST_SECONDS}: too short for it (--seconds)", self.seconds);
+            self.not_shown.push(format!("cheat_advantage: {gained:.3} in {least}"));
+            return;
+        }
         let at_most = format!("at most {MARGIN} above the {by_chance:.3} of honest players");
         self.check(gained <= by_chance + MARGIN, format!("cheat_advantage: {gained:.3}, {at_most}"));
     }
@@ -101,11 +116,28 @@ mod tests {
         assert_eq!(failed(Solo, |o| o.corrections = 3), ["corrections: 3, at most 0"]);
         let large = failed(Fight, |o| o.correction_m_max = 1.417);
         assert_eq!(large, ["correction_m_max: 1.417 m, must be below 0.81 m"]);
-        assert_eq!(failed(Hits, |o| o.hits_confirmed = 39), ["hits_share: 39 of 40 hits confirmed, at least 0.99"]);
+        let of_400 = |confirmed| failed(Hits, |o| (o.hits_seen, o.hits_confirmed) = (400, confirmed));
+        assert_eq!(of_400(396), [""; 0]);
+        assert_eq!(of_400(395), ["hits_share: 395 of 400 hits confirmed, at least 0.99"]);
         assert_eq!(failed(Hits, |o| o.through_walls = 1), ["through_walls: 1 shots, at most 0"]);
-        let gained = |advantage| failed(Cheats, |o| (o.cheat_advantage, o.honest_noise_p99) = (advantage, 0.13));
+        let gained =
+            |advantage| failed(Cheats, |o| (o.seconds, o.cheat_advantage, o.honest_noise_p99) = (60, advantage, 0.13));
         assert_eq!(gained(0.17), [""; 0]);
         assert_eq!(gained(0.19), ["cheat_advantage: 0.190, at most 0.05 above the 0.130 of honest players"]);
+    }
+
+    #[test]
+    fn short_runs_fail_by_no_chance_and_say_that_they_are_short() {
+        let few = |confirmed| judged(Scenario::Hits, |o| (o.hits_seen, o.hits_confirmed) = (88, confirmed));
+        assert_eq!(few(87).failed, [""; 0]);
+        assert_eq!(
+            few(87).not_shown,
+            ["hits_share: 88 hits inside the window, of 300: too few for a share (--seconds)"]
+        );
+        assert_eq!(few(84).failed, ["hits_share: 84 of 88 hits confirmed, at least 0.99"], "too much of 300 as well");
+        let lucky = judged(Scenario::Cheats, |o| (o.seconds, o.cheat_advantage, o.honest_noise_p99) = (3, 11.3, 4.4));
+        assert_eq!(lucky.failed, [""; 0]);
+        assert_eq!(lucky.not_shown, ["cheat_advantage: 11.300 in 3 seconds, of 60: too short for it (--seconds)"]);
     }
 
     #[test]
