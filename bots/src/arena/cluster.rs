@@ -255,7 +255,7 @@ impl Cluster {
     /// What the zone makes of a message.
     fn mistaken(&self, mut message: ToZone) -> ToZone {
         if let (ToZone::Input { tick, input, .. }, Some(Planted::InputsMirrored)) = (&mut message, self.planted)
-            && tick.is_multiple_of(2)
+            && tick.is_multiple_of(3)
         {
             (input.move_x, input.move_z) = (input.move_z, 7);
         }

@@ -1,5 +1,6 @@
 //! After the faults: everything converges, then everyone leaves.
 
+use super::super::agreement::Agreement;
 use super::super::checker::UNKNOWN_CALM_S;
 use super::super::options::calm;
 use super::super::report::Broken;
@@ -89,8 +90,11 @@ impl Arena {
             let conn = player.client.as_ref().filter(|_| player.is_connected()).and_then(Client::conn);
             let Some(conn) = conn else { continue };
             broken.extend(self.mail.lost(conn, tick.saturating_sub(rate)).map(|what| (index, what)));
-            if player.agreement.agreed.is_none_or(|agreed| agreed + rate / 2 < tick) {
-                let predicted = player.agreement.differed.unwrap_or(0);
+            // Right now and then is not enough: for half a second, all that is predicted must come true.
+            let lately = |at: Option<u64>| at.is_some_and(|at| at + rate / 2 >= tick);
+            let Agreement { agreed, differed, .. } = player.agreement;
+            if !lately(agreed) || lately(differed) {
+                let predicted = differed.unwrap_or(0);
                 broken.push((index, Broken::PredictionDiffers { predicted }));
             }
         }
