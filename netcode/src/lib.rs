@@ -83,6 +83,7 @@ pub mod mtu;
 pub mod packet;
 pub mod path;
 pub mod policer;
+pub mod prefetch;
 pub mod rate;
 pub mod recovery;
 pub mod replay;

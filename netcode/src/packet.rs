@@ -143,10 +143,16 @@ impl Header {
     }
 }
 
+/// The connection that a datagram to the server says it belongs to; `None` for handshakes and junk.
+#[must_use]
+pub fn conn_of(datagram: &[u8]) -> Option<ConnId> {
+    Header::read(datagram, Direction::ToServer).ok()?.conn
+}
+
 /// The worker that a datagram to the server belongs to; `None` for handshakes and junk, which any worker takes.
 #[must_use]
 pub fn worker_of(datagram: &[u8]) -> Option<u8> {
-    Header::read(datagram, Direction::ToServer).ok()?.conn.map(ConnId::worker)
+    conn_of(datagram).map(ConnId::worker)
 }
 
 /// What a packet says of the packets that its sender has received.

@@ -7,6 +7,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::packet::AckBlock;
+use crate::prefetch::Prefetch;
 use crate::seq::expand16;
 use crate::stats::Quality;
 use crate::time::Time;
@@ -18,6 +19,8 @@ pub const PACKET_THRESHOLD: u64 = 3;
 pub const MAX_IN_FLIGHT: usize = 1024;
 /// How far below its largest number an ack reaches. Lost packets are remembered as long as an ack can still name them.
 const ACK_REACH: u64 = 32;
+/// So many packets in flight are worth to be asked for ahead.
+const NEAR_PACKETS: usize = 16;
 /// The round-trip time assumed before the first sample.
 const INITIAL_RTT: u64 = 200_000;
 /// Lower bound of the time threshold and of the probe timeout's variance term, in microseconds.
@@ -209,6 +212,17 @@ impl Recovery {
             self.counted_in_flight += 1;
         }
         self.sent.push_back(Sent { time: now, packet, fate: Fate::InFlight });
+    }
+
+    /// Asks for what is not in this struct: the packets in flight.
+    #[inline]
+    pub(crate) fn prefetch_contents(&self, prefetch: Prefetch) {
+        let (front, back) = self.sent.as_slices();
+        // A burst's are too many, and each looked at long after.
+        if front.len() + back.len() <= NEAR_PACKETS {
+            prefetch.of(front);
+            prefetch.of(back);
+        }
     }
 
     fn next(&self) -> u64 {

@@ -19,7 +19,8 @@ use netcode::error::CloseReason;
 use netcode::features::Features;
 use netcode::input::{MAX_INPUTS, read_inputs};
 use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message, Welcome};
-use netcode::packet::ConnId;
+use netcode::packet::{ConnId, conn_of};
+use netcode::prefetch::Prefetch;
 use netcode::rate::RateConfig;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 use netcode::stats::{Drops, Quality, Traffic};
@@ -41,6 +42,10 @@ const INPUT_PAST: u64 = 128;
 /// The most messages that wait for the zone; beyond it inputs are dropped, never joins or leaves.
 const MAX_TO_ZONE: usize = 65_536;
 
+/// So many packets before a client's its state is asked for, which then is there after a few.
+pub const PREFETCH_FAR: usize = 4;
+/// So many before, what that points to.
+pub const PREFETCH_NEAR: usize = 2;
 /// How many clients of a worker may have the compact codec at a time by default.
 pub const DEFAULT_COMPACT_CLIENTS: u16 = 200;
 /// Tables are pushed as long as fewer bytes than this wait to go to the client.
@@ -186,6 +191,7 @@ pub struct Shard {
     /// How fast the zone goes, and the last tick from which its ticks changed their length.
     pace: Pace,
     pace_from: u64,
+    prefetch: Prefetch,
     players: u64,
     disconnects: u64,
     inputs: u64,
@@ -227,12 +233,47 @@ impl Shard {
             places,
             pace: Pace::FULL,
             pace_from: 0,
+            prefetch: Prefetch::NONE,
             players: 0,
             disconnects: 0,
             inputs: 0,
             inputs_dropped: 0,
             events: 0,
             events_dropped: 0,
+        }
+    }
+
+    /// Brings memory near before it is used, from now on.
+    pub fn set_prefetch(&mut self, prefetch: Prefetch) {
+        self.prefetch = prefetch;
+    }
+
+    /// Makes ready for [`handle_datagram`](Self::handle_datagram) with this datagram, which is `ahead` datagrams off: call it
+    /// at [`PREFETCH_FAR`] and again at [`PREFETCH_NEAR`].
+    #[inline]
+    pub fn expect_datagram(&self, datagram: &[u8], ahead: usize) {
+        if let Some(conn) = conn_of(datagram) {
+            self.prefetch_client(conn.slot(), ahead >= PREFETCH_FAR);
+        }
+    }
+
+    #[inline]
+    fn prefetch_client(&self, slot: u16, itself: bool) {
+        self.endpoint.prefetch(slot, itself, self.prefetch);
+        self.replication.prefetch(slot, itself, self.prefetch);
+        if let Some(Some(session)) = self.sessions.get(usize::from(slot)).filter(|_| itself) {
+            self.prefetch.of(&**session);
+        }
+    }
+
+    /// Makes ready for the clients whose turn comes next.
+    #[inline]
+    fn expect_turns(&self, at: usize) {
+        let order = self.replication.order();
+        for (ahead, itself) in [(PREFETCH_FAR, true), (PREFETCH_NEAR, false)] {
+            if let Some(client) = order.get((at + ahead) % order.len().max(1)) {
+                self.prefetch_client(*client, itself);
+            }
         }
     }
 
@@ -359,6 +400,7 @@ impl Shard {
             let at = self.cursor % order.len();
             let client = order.get(at).copied().unwrap_or_default();
             self.cursor = at + 1;
+            self.expect_turns(at);
             // By its slot, since its place in the order changes: so nobody's turn is passed over.
             if !(self.rounds.wrapping_add(u32::from(client))).is_multiple_of(u32::from(self.pace.divisor.max(1))) {
                 continue;

@@ -29,6 +29,7 @@ use crate::keys::{RxKeys, TxKeys};
 use crate::mtu::Mtu;
 use crate::packet::{BASE_DATAGRAM, ConnId, Direction};
 use crate::policer::Policer;
+use crate::prefetch::Prefetch;
 use crate::rate::{RateConfig, RateControl};
 use crate::recovery::Recovery;
 use crate::replay::ReplayWindow;
@@ -249,6 +250,13 @@ impl Connection {
             traced_rate: 0,
             trace: None,
         }
+    }
+
+    /// Asks for what the next packet needs and is not in this struct.
+    #[inline]
+    pub(crate) fn prefetch_contents(&self, prefetch: Prefetch) {
+        self.recovery.prefetch_contents(prefetch);
+        prefetch.of(&*self.lanes);
     }
 
     /// The connection's id at the server.

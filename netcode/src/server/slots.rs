@@ -215,6 +215,12 @@ impl Slots {
         slot.peer.as_deref_mut()
     }
 
+    /// Whoever is in a slot.
+    #[inline]
+    pub(super) fn at(&self, slot: u16) -> Option<&Peer> {
+        self.slots.get(usize::from(slot))?.peer.as_deref()
+    }
+
     /// The id of the connection in a slot.
     pub(super) fn id_at(&self, slot: u16) -> Option<ConnId> {
         let entry = self.slots.get(usize::from(slot))?;

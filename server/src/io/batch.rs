@@ -323,6 +323,16 @@ pub fn force_buffers(socket: &impl std::os::fd::AsFd, receive: usize, send: usiz
     system::set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size(send))
 }
 
+/// Asks the processor to bring that memory into its nearest cache; where there is no such instruction at hand, nothing.
+pub fn prefetch(at: *const u8, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    for line in system::lines(at, bytes) {
+        system::prefetch_line(line);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (at, bytes);
+}
+
 /// Datagrams that the kernel dropped so far because the socket's receive buffer was full.
 pub fn dropped(socket: &UdpSocket) -> u64 {
     #[cfg(target_os = "linux")]
@@ -519,6 +529,35 @@ mod system {
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// Bytes of a cache line.
+    const LINE: usize = 64;
+
+    /// An address in each cache line that a stretch of memory touches.
+    pub fn lines(at: *const u8, bytes: usize) -> impl Iterator<Item = *const u8> {
+        let first = at.wrapping_sub(at.addr() % LINE);
+        let end = at.addr().saturating_add(bytes);
+        let count = if bytes == 0 { 0 } else { (end - first.addr()).div_ceil(LINE) };
+        (0..count).map(move |line| first.wrapping_add(line * LINE))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub fn prefetch_line(at: *const u8) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the instruction reads nothing that the program sees and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    pub fn prefetch_line(at: *const u8) {
+        // SAFETY: the instruction is a hint: it changes neither registers, flags nor memory, and faults at no address.
+        unsafe {
+            core::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(readonly, nostack, preserves_flags))
+        };
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub fn prefetch_line(_: *const u8) {}
+
     pub fn dropped(socket: &UdpSocket) -> Option<u64> {
         /// Numbers that SO_MEMINFO tells, and the place of that of the drops among them (linux/sock_diag.h).
         const NUMBERS: usize = 9;
@@ -713,6 +752,21 @@ mod plain {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_stretch_of_memory_is_asked_for_line_by_line_and_no_line_twice() {
+        let lines = |at: usize, bytes| -> Vec<usize> {
+            system::lines(std::ptr::without_provenance(at), bytes).map(|line| line.addr()).collect()
+        };
+        assert_eq!(lines(6400, 64), [6400]);
+        assert_eq!(lines(6410, 64), [6400, 6464]);
+        assert_eq!(lines(6463, 2), [6400, 6464]);
+        assert_eq!(lines(6410, 0), [0; 0]);
+        // Whatever is there, or is not.
+        prefetch(std::ptr::null(), 4096);
+        prefetch(std::ptr::without_provenance(usize::MAX - 10), 11);
+    }
+
     use super::*;
 
     fn socket(ip: &str) -> UdpSocket {

@@ -15,7 +15,8 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use netcode::Time;
 use netcode::crypto::OsEntropy;
 use netcode::packet::worker_of;
-use server::shard::{Shard, ShardStats};
+use netcode::prefetch::Prefetch;
+use server::shard::{PREFETCH_FAR, PREFETCH_NEAR, Shard, ShardStats};
 use server::zone::ToZone;
 
 use super::batch::{self, BATCH, Blocked, Flushed, Receiver, Sender};
@@ -179,6 +180,7 @@ impl Worker {
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
     pub fn new(mut parts: Parts, poll: Poll, socket: UdpSocket) -> Self {
         parts.shard.watch_character(parts.explainer.as_ref().map(|explainer| explainer.character));
+        parts.shard.set_prefetch(Prefetch::new(batch::prefetch));
         let (next_report, intake) = (next_report(parts.clock.now()), Intake::new(parts.receive_every));
         Self {
             parts,
@@ -297,7 +299,11 @@ impl Worker {
                 0
             });
             self.readable = count == BATCH;
+            (0..PREFETCH_FAR).for_each(|i| self.expect(i, PREFETCH_FAR));
+            (0..PREFETCH_NEAR).for_each(|i| self.expect(i, PREFETCH_NEAR));
             for i in 0..count {
+                self.expect(i + PREFETCH_FAR, PREFETCH_FAR);
+                self.expect(i + PREFETCH_NEAR, PREFETCH_NEAR);
                 self.handle_received(now, unix_ms, i);
             }
         }
@@ -308,6 +314,13 @@ impl Worker {
             let _ = link.waker.wake();
         }
         self.to_wake = 0;
+    }
+
+    /// The `i`-th of the datagrams is to be handled soon.
+    fn expect(&mut self, i: usize, ahead: usize) {
+        if let Some((_, datagram)) = self.receiver.datagram(i) {
+            self.parts.shard.expect_datagram(datagram, ahead);
+        }
     }
 
     fn handle_received(&mut self, now: Time, unix_ms: u64, i: usize) {

@@ -34,6 +34,7 @@ mod weighed;
 use std::sync::Arc;
 
 use netcode::bits::BitWriter;
+use netcode::prefetch::Prefetch;
 use netcode::schema::Schema;
 use netcode::snapshot::compact::VERSION_BITS;
 use netcode::snapshot::predict::Plans;
@@ -303,6 +304,17 @@ impl Replication {
     #[must_use]
     pub fn client(&self, client: u16) -> Option<&Replica> {
         self.clients.get(usize::from(client))?.as_ref()
+    }
+
+    /// Asks for what the next packet of a client needs, in or out: first for `itself`, and some packets later, when that is
+    /// there, for what it points to.
+    #[inline]
+    pub fn prefetch(&self, client: u16, itself: bool, prefetch: Prefetch) {
+        match self.clients.get(usize::from(client)) {
+            Some(client) if itself => prefetch.of(client),
+            Some(Some(replica)) => replica.prefetch_contents(prefetch),
+            _ => {}
+        }
     }
 
     /// Brings the entities that a client knows up to date with the area around its own, if it is time to.

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use netcode::prefetch::Prefetch;
 use netcode::snapshot::MAX_SLOTS;
 use sim::EntityId;
 
@@ -18,6 +19,8 @@ pub const MAX_RELATIONS: usize = 64;
 /// The slots that a client which is in no crowd gets along with; when it comes into one, each turn has a few of them.
 const LOW_SLOTS: u16 = 128;
 
+/// So many slots are worth to be asked for ahead.
+const NEAR_SLOTS: usize = 64;
 /// The most turns.
 pub(super) const MAX_TURNS: u64 = 256;
 
@@ -165,6 +168,11 @@ impl SlotSet {
                 *word &= !mask;
             }
         }
+    }
+
+    #[inline]
+    fn prefetch_contents(&self, prefetch: Prefetch) {
+        prefetch.of(self.0.get(..NEAR_SLOTS / 64).unwrap_or_default());
     }
 
     pub fn words(&self) -> usize {
@@ -318,6 +326,15 @@ impl Replica {
             + self.near.capacity() * size_of::<(EntityId, u16)>()
             + self.outside.capacity() * size_of::<(EntityId, u32)>()
             + self.sent.bytes()
+    }
+
+    /// Asks for what is not in this struct: who is known, and what is on its way. Of a crowd only the first.
+    #[inline]
+    pub(super) fn prefetch_contents(&self, prefetch: Prefetch) {
+        prefetch.of(self.slots.get(..NEAR_SLOTS).unwrap_or(&self.slots));
+        prefetch.of(self.order.get(..NEAR_SLOTS).unwrap_or(&self.order));
+        self.pending.prefetch_contents(prefetch);
+        self.sent.prefetch_contents(prefetch);
     }
 
     /// A tick as the slots hold it.

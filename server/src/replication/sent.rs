@@ -3,6 +3,8 @@
 use core::ops::Range;
 use std::collections::VecDeque;
 
+use netcode::prefetch::Prefetch;
+
 /// Records that a snapshot carried: of one slot, or of a run of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Carried {
@@ -31,6 +33,10 @@ impl Carried {
         self.slot & DESPAWN != 0
     }
 }
+
+/// So many snapshots, and records in them, are worth to be asked for ahead.
+const NEAR_SNAPSHOTS: usize = 8;
+const NEAR_RECORDS: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
 struct Snapshot {
@@ -72,6 +78,18 @@ impl SentSnapshots {
             self.records.drain(start..start + count);
         }
         Some(tick)
+    }
+
+    /// Asks for the oldest ones, which are settled next.
+    #[inline]
+    pub(super) fn prefetch_contents(&self, prefetch: Prefetch) {
+        let (snapshots, records) = (self.snapshots.as_slices(), self.records.as_slices());
+        for part in [snapshots.0, snapshots.1] {
+            prefetch.of(part.get(..NEAR_SNAPSHOTS).unwrap_or(part));
+        }
+        for part in [records.0, records.1] {
+            prefetch.of(part.get(..NEAR_RECORDS).unwrap_or(part));
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
