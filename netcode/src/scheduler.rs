@@ -59,6 +59,8 @@ impl Lane {
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     lanes: ArrayVec<Lane, MAX_CHANNELS>,
+    /// A channel has used bytes of this tick, or has a debt.
+    used: bool,
     /// Virtual time of each level: where the channel that sent last stood.
     levels: [u64; PRIORITIES],
 }
@@ -68,15 +70,19 @@ impl Scheduler {
     #[must_use]
     pub fn new(shares: &[Share]) -> Self {
         let lane = |share: &Share| Lane { share: *share, used: 0, debt: 0, finish: 0 };
-        Self { lanes: shares.iter().map(lane).take(MAX_CHANNELS).collect(), levels: [0; PRIORITIES] }
+        Self { lanes: shares.iter().map(lane).take(MAX_CHANNELS).collect(), used: false, levels: [0; PRIORITIES] }
     }
 
     /// Begins a tick: guarantees and limits start anew, less what a channel ran over its limit.
     pub fn new_tick(&mut self) {
+        if !core::mem::take(&mut self.used) {
+            return;
+        }
         for lane in &mut self.lanes {
             let max = lane.share.max_bytes;
             lane.debt = if max == 0 { 0 } else { lane.used.saturating_add(lane.debt).saturating_sub(max) };
             lane.used = 0;
+            self.used |= lane.debt > 0;
         }
     }
 
@@ -103,6 +109,7 @@ impl Scheduler {
         let (level, start) = (lane.level(), self.start(lane));
         let Some(lane) = self.lanes.get_mut(channel) else { return };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.used = true;
         let used = lane.used.saturating_add(bytes);
         let beyond = used.saturating_sub(lane.used.max(lane.share.min_bytes));
         lane.used = used;

@@ -6,6 +6,7 @@
 //! snapshot does and nothing else waits.
 
 mod lane;
+mod lanes;
 mod manifest;
 mod receive;
 mod settle;
@@ -39,6 +40,7 @@ use crate::time::Time;
 use crate::trace::{PathStep, Trace, TraceEvent, TraceState};
 use crate::window::Meter;
 use lane::Lane;
+use lanes::Lanes;
 use manifest::Manifest;
 pub(crate) use receive::{Received, Receiver};
 
@@ -181,7 +183,7 @@ pub struct Connection {
     policer: Option<Policer>,
     mtu: Mtu,
     scheduler: Scheduler,
-    lanes: Box<[Lane]>,
+    lanes: Lanes,
     manifest: Manifest,
     malformed: u8,
     last_received: Time,
@@ -233,7 +235,7 @@ impl Connection {
             policer: inbound_cap.map(|cap| Policer::new(cap, now)),
             mtu,
             scheduler: Scheduler::new(&shares(table)),
-            lanes: table.0.iter().map(Lane::new).collect(),
+            lanes: Lanes::new(table),
             manifest: Manifest::default(),
             malformed: 0,
             last_received: now,
@@ -256,7 +258,7 @@ impl Connection {
     #[inline]
     pub(crate) fn prefetch_contents(&self, prefetch: Prefetch) {
         self.recovery.prefetch_contents(prefetch);
-        prefetch.of(&*self.lanes);
+        self.lanes.prefetch_contents(prefetch);
     }
 
     /// The connection's id at the server.

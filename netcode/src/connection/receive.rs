@@ -205,8 +205,7 @@ impl Connection {
     /// A packet that carries a snapshot older than the newest is taken as lost, whole and before anything in it
     /// is handled: it is never acknowledged, so the sender never takes for known what was not applied.
     fn is_late_snapshot(&self, pn: u64, to: &Receiver<'_>) -> bool {
-        matches!(to.scratch.frames.last(), Some(Frame::Snapshot { .. }))
-            && self.lanes.iter().any(|lane| lane.is_late_snapshot(pn))
+        matches!(to.scratch.frames.last(), Some(Frame::Snapshot { .. })) && self.lanes.is_late_snapshot(pn)
     }
 
     /// Some frames go one way only (rule F-9).

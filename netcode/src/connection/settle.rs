@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Connection;
-use super::lane::Lane;
+use super::lanes::Lanes;
 use super::manifest::Manifest;
 use crate::inbox::{Inbox, Record};
 use crate::keys::TxKeys;
@@ -19,7 +19,7 @@ pub(super) struct Settler<'a> {
     now: Time,
     conn: ConnId,
     manifest: &'a Manifest,
-    lanes: &'a mut [Lane],
+    lanes: &'a mut Lanes,
     tx: &'a mut TxKeys,
     pub(super) rate: &'a mut RateControl,
     mtu: &'a mut Mtu,

@@ -43,8 +43,7 @@ impl Connection {
     pub(super) fn may_send(&self, now: Time) -> bool {
         // With a new tick, what had used up its bytes may go again.
         let fresh = now >= self.tick_ends;
-        self.lanes.iter().any(Lane::is_urgent)
-            || self.next_bulk(fresh).is_some_and(|bytes| self.rate.allows(now, bytes))
+        self.lanes.any_urgent() || self.next_bulk(fresh).is_some_and(|bytes| self.rate.allows(now, bytes))
     }
 
     /// Bytes of a packet with what the scheduler would pick next.
@@ -54,9 +53,9 @@ impl Connection {
         if self.next_pn.saturating_sub(self.recovery.oldest()) >= (MAX_IN_FLIGHT - FLIGHT_RESERVE) as u64 {
             return None;
         }
-        let due = |at: usize| self.lanes.get(at).and_then(|lane| lane.due_bytes(true));
-        let any = || (0..self.lanes.len()).find(|at| due(*at).is_some());
-        let at = self.scheduler.pick(|at| due(at).is_some()).or_else(|| if fresh { any() } else { None })?;
+        let first = self.lanes.first_due()?;
+        let due = |at: usize| self.lanes.due_bytes(at, true);
+        let at = self.scheduler.pick(|at| due(at).is_some()).or(if fresh { Some(first) } else { None })?;
         Some(due(at)? + OVERHEAD)
     }
 
@@ -93,7 +92,7 @@ impl Connection {
     fn repeat_tail(&mut self, now: Time) {
         let age = self.recovery.rtt().loss_delay().as_micros() as u64;
         let Some(sent) = now.as_micros().checked_sub(age).map(Time::from_micros) else { return };
-        self.lanes.iter_mut().for_each(|lane| lane.repeat_tail(sent));
+        self.lanes.iter_mut().for_each(|(_, lane)| lane.repeat_tail(sent));
         self.hurry = true;
     }
 
@@ -138,7 +137,7 @@ impl Connection {
             self.recovery.on_probe();
             self.waiting.ping = true;
             self.hurry = true;
-            for lane in self.lanes.iter_mut() {
+            for (_, lane) in self.lanes.iter_mut() {
                 lane.on_probe();
             }
         }

@@ -245,16 +245,15 @@ impl Connection {
     /// urgent leave as much as the last one took and half as much again, all others what the table guarantees it.
     fn write_messages(&mut self, now: Time, w: &mut BitWriter<'_>, content: &mut Content, snapshot: bool) {
         let (mut urgent, mut other, mut level) = (0, 0, u8::MAX);
-        if snapshot && let Some(lane) = self.snapshot_lane() {
-            let channel = self.lanes.get(lane).map(|lane| lane.channel);
-            urgent = channel.map_or(0, |channel| channel.min_bytes as usize).max(MIN_SNAPSHOT_BYTES);
+        if snapshot && let Some(channel) = self.lanes.snapshot() {
+            urgent = (channel.min_bytes as usize).max(MIN_SNAPSHOT_BYTES);
             other = urgent.max(self.snapshot_bytes + self.snapshot_bytes / 2);
-            level = channel.map_or(u8::MAX, |channel| channel.priority);
+            level = channel.priority;
         }
         // Once the rate is used up, what does not wait for it goes first: messages of a higher priority would otherwise
         // leave no room for it, packet after packet. Blocks ride where no snapshot does, once nothing else fits or waits.
         for (urgent_only, bulk) in [(true, false), (false, false), (false, true)] {
-            if !self.lanes.iter().any(|lane| lane.due_bytes(true).is_some()) {
+            if self.lanes.first_due().is_none() {
                 break;
             }
             let allowed = || self.next_bulk(false).is_some_and(|bytes| self.rate.allows(now, bytes));
@@ -271,8 +270,8 @@ impl Connection {
                     w.remaining_bits().saturating_sub(SNAPSHOT_HEAD_BITS + FRAME_BITS + reserve * 8) / 8
                 };
                 let ready = |at: usize| {
-                    let lane = lanes.get(at).filter(|lane| !urgent_only || lane.is_urgent());
-                    lane.is_some_and(|lane| lane.due_bytes(bulk).is_some_and(|bytes| bytes <= room(lane)))
+                    let due = lanes.due_bytes(at, bulk).filter(|_| !urgent_only || lanes.is_urgent(at));
+                    due.is_some_and(|bytes| lanes.get(at).is_some_and(|lane| bytes <= room(lane)))
                 };
                 let Some(at) = scheduler.pick(ready) else { break };
                 if !self.carry(now, at, w, content) {
@@ -283,7 +282,8 @@ impl Connection {
         self.repeat_early(now, w, content, other);
         // What found no room hurries on, and so does what the rate holds back while an ack goes out alone; but never in
         // packets that carry nothing.
-        let waits = self.lanes.iter().any(|lane| lane.due_bytes(true).is_some());
+        self.lanes.calm();
+        let waits = self.lanes.first_due().is_some();
         self.hurry = waits && (content.frames > 0 || snapshot || !self.may_send(now));
     }
 
@@ -309,7 +309,7 @@ impl Connection {
             return;
         }
         let Self { lanes, manifest, next_pn, .. } = self;
-        for (number, lane) in (0u8..).zip(lanes.iter_mut()) {
+        for (number, lane) in lanes.iter_mut() {
             while content.frames + 1 < MAX_FRAMES
                 && w.remaining_bits() >= LEAST_FRAME_BITS + SNAPSHOT_HEAD_BITS + reserve * 8 + 256 * 8
             {
@@ -321,18 +321,13 @@ impl Connection {
         }
     }
 
-    fn snapshot_lane(&self) -> Option<usize> {
-        self.lanes.iter().position(|lane| lane.channel.kind == crate::channel::Kind::Snapshot)
-    }
-
     fn has_snapshot_room(&self, w: &BitWriter<'_>) -> bool {
-        self.snapshot_lane().is_some() && w.remaining_bits() >= SNAPSHOT_HEAD_BITS + MIN_SNAPSHOT_BYTES * 8
+        self.lanes.snapshot().is_some() && w.remaining_bits() >= SNAPSHOT_HEAD_BITS + MIN_SNAPSHOT_BYTES * 8
     }
 
     /// Lets the snapshot be written, within the channel's limit and what the rate leaves of this tick.
     fn write_snapshot(&mut self, body: &mut [u8], write: SnapshotWriter<'_>) -> usize {
-        let most = self.snapshot_lane().and_then(|at| self.lanes.get(at));
-        let most = most.map_or(0, |lane| lane.channel.max_message as usize);
+        let most = self.lanes.snapshot().map_or(0, |channel| channel.max_message as usize);
         let room = body.len().min(most).min(self.rate.tick_budget().max(MIN_SNAPSHOT_BYTES));
         let mut w = BitWriter::new(body.get_mut(..room).unwrap_or_default());
         write(&mut w);

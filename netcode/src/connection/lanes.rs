@@ -1,0 +1,121 @@
+//! The lanes of a connection, and which of them may have something to send.
+//!
+//! Most of the time nothing waits but the snapshot. A lane is some cache lines, and each packet asked all of them; now it
+//! asks a word of bits.
+
+use super::lane::Lane;
+use crate::channel::{Channel, Kind, MAX_CHANNELS, Table};
+use crate::prefetch::Prefetch;
+
+/// Snapshots and inputs.
+const NEAR_LANES: usize = 2;
+
+/// The lanes by channel number.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    lanes: Box<[Lane]>,
+    /// The lanes that may have something to send, by bit; the others have nothing.
+    stirred: u16,
+    snapshot: Option<(u8, Channel)>,
+}
+
+const _: () = assert!(MAX_CHANNELS <= u16::BITS as usize);
+
+impl Lanes {
+    /// A lane for each channel.
+    pub(super) fn new(table: &Table) -> Self {
+        let snapshot = (0..).zip(&table.0).find(|(_, channel)| channel.kind == Kind::Snapshot);
+        Self {
+            lanes: table.0.iter().map(Lane::new).collect(),
+            stirred: 0,
+            snapshot: snapshot.map(|(at, channel)| (at, *channel)),
+        }
+    }
+
+    /// Asks for those that may have something to send, and for the first ones, on which most arrives.
+    #[inline]
+    pub(super) fn prefetch_contents(&self, prefetch: Prefetch) {
+        prefetch.of(self.lanes.get(..NEAR_LANES).unwrap_or(&self.lanes));
+        self.stirred_numbers().filter_map(|at| self.get(at)).for_each(|lane| prefetch.of(lane));
+    }
+
+    /// The first channel for snapshots.
+    pub(super) const fn snapshot(&self) -> Option<&Channel> {
+        match &self.snapshot {
+            Some((_, channel)) => Some(channel),
+            None => None,
+        }
+    }
+
+    /// Whether a newer snapshot than that of packet `pn` was taken.
+    pub(super) fn is_late_snapshot(&self, pn: u64) -> bool {
+        self.snapshot.and_then(|(at, _)| self.get(at.into())).is_some_and(|lane| lane.is_late_snapshot(pn))
+    }
+
+    #[inline]
+    pub(super) fn get(&self, at: usize) -> Option<&Lane> {
+        self.lanes.get(at)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter()
+    }
+
+    /// The lanes that may have something to send, with their numbers, to send from them: whoever does says
+    /// [`calm`](Self::calm) afterwards.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u8, &mut Lane)> {
+        self.stirred = u16::MAX;
+        (0..).zip(&mut self.lanes)
+    }
+
+    /// A lane to be changed in any way.
+    #[inline]
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Lane> {
+        let lane = self.lanes.get_mut(at)?;
+        self.stirred |= 1 << at;
+        Some(lane)
+    }
+
+    /// What a lane would send next, as [`Lane::due_bytes`].
+    #[inline]
+    pub(super) fn due_bytes(&self, at: usize, bulk: bool) -> Option<usize> {
+        self.stirred(at).and_then(|lane| lane.due_bytes(bulk))
+    }
+
+    /// Whether a lane must not wait for the rate.
+    #[inline]
+    pub(super) fn is_urgent(&self, at: usize) -> bool {
+        self.stirred(at).is_some_and(Lane::is_urgent)
+    }
+
+    /// The first lane that has something to send.
+    pub(super) fn first_due(&self) -> Option<usize> {
+        self.stirred_numbers().find(|at| self.due_bytes(*at, true).is_some())
+    }
+
+    /// Whether any must not wait for the rate.
+    pub(super) fn any_urgent(&self) -> bool {
+        self.stirred_numbers().any(|at| self.is_urgent(at))
+    }
+
+    /// Looks which lanes have something to send.
+    pub(super) fn calm(&mut self) {
+        let due = self.stirred_numbers().filter(|at| self.due_bytes(*at, true).is_some());
+        self.stirred = due.fold(0, |bits, at| bits | 1 << at);
+    }
+
+    #[inline]
+    fn stirred(&self, at: usize) -> Option<&Lane> {
+        let bit = u32::try_from(at).ok().and_then(|at| 1u16.checked_shl(at)).unwrap_or(0);
+        self.lanes.get(at).filter(|_| self.stirred & bit != 0)
+    }
+
+    fn stirred_numbers(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.stirred;
+        core::iter::from_fn(move || {
+            let at = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            (at < u16::BITS).then_some(at as usize)
+        })
+    }
+}
