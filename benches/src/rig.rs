@@ -15,10 +15,11 @@ use netcode::Time;
 use netcode::crypto::{ClusterKey, CookieKey, Entropy, Psk};
 use netcode::features::Features;
 use netcode::packet::MAX_DATAGRAM;
+use netcode::prefetch::Prefetch;
 use netcode::rng::Rng;
 use netcode::server::{PrefixLimits, SingleUse};
 use netcode::token::{ServerEntry, TokenClaims, issue};
-use server::shard::{Shard, ShardConfig};
+use server::shard::{PREFETCH_FAR, PREFETCH_NEAR, Shard, ShardConfig};
 use server::zone::{ToShard, Zone, ZoneConfig};
 use sim::game::Rulebook;
 use sim::{EntityId, Frame, MapConfig, WorldConfig};
@@ -142,6 +143,11 @@ impl Datagrams {
     /// Each with its peer.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         self.metas.iter().zip(&self.buffers).map(|((peer, len), buffer)| (*peer, &buffer[..*len]))
+    }
+
+    fn get_mut(&mut self, at: usize) -> Option<(SocketAddr, &mut [u8])> {
+        let ((peer, len), buffer) = self.metas.get(at).zip(self.buffers.get_mut(at))?;
+        Some((*peer, &mut buffer[..*len]))
     }
 
     fn iter_mut(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
@@ -276,12 +282,29 @@ impl Rig {
     /// Stage: everything that arrived, down to the zone's input buffers.
     pub fn receive(&mut self) {
         let unix_ms = UNIX_MS + self.now.as_micros() / 1000;
-        for (from, datagram) in self.up.iter_mut() {
+        for at in 0..PREFETCH_FAR {
+            self.expect(at, PREFETCH_FAR);
+        }
+        for at in 0..self.up.len() {
+            self.expect(at + PREFETCH_FAR, PREFETCH_FAR);
+            self.expect(at + PREFETCH_NEAR, PREFETCH_NEAR);
+            let Some((from, datagram)) = self.up.get_mut(at) else { break };
             self.shard.handle_datagram(self.now, unix_ms, from, datagram, &mut self.entropy);
         }
         while let Some(message) = self.shard.poll_zone() {
             self.zone.handle(message);
         }
+    }
+
+    fn expect(&mut self, at: usize, ahead: usize) {
+        if let Some((_, datagram)) = self.up.get_mut(at) {
+            self.shard.expect_datagram(datagram, ahead);
+        }
+    }
+
+    /// The server's hints go there from now on.
+    pub fn set_prefetch(&mut self, prefetch: Prefetch) {
+        self.shard.set_prefetch(prefetch);
     }
 
     /// Stage: one tick of the world, and its frame.

@@ -25,6 +25,7 @@ use benches::mirror::Mirror;
 use benches::println;
 use benches::rig::{Rig, RigConfig};
 use clap::Parser;
+use netcode::prefetch::Prefetch;
 use serde_json::{Value, json};
 
 use crypt::Crypt;
@@ -49,6 +50,9 @@ struct Args {
     /// Ticks a second.
     #[arg(long, default_value_t = 20)]
     rate: u16,
+    /// Leaves the hints out by which the server asks for memory ahead.
+    #[arg(long)]
+    no_prefetch: bool,
     /// Prints one JSON object instead of the table.
     #[arg(long)]
     json: bool,
@@ -63,7 +67,8 @@ fn main() {
     let mut runs = Vec::new();
     for players in &args.players {
         let config = RigConfig { visible: args.visible, rate: args.rate, ..RigConfig::new(*players) };
-        let run = measure(config, u64::from(args.seconds) * u64::from(args.rate));
+        let prefetch = if args.no_prefetch { Prefetch::NONE } else { Prefetch::new(batch::prefetch) };
+        let run = measure(config, prefetch, u64::from(args.seconds) * u64::from(args.rate));
         if args.json {
             runs.push(run.json());
         } else {
@@ -105,8 +110,9 @@ struct Run {
     agreement: f64,
 }
 
-fn measure(config: RigConfig, ticks: u64) -> Run {
+fn measure(config: RigConfig, prefetch: Prefetch, ticks: u64) -> Run {
     let mut rig = Rig::new(config);
+    rig.set_prefetch(prefetch);
     let mut mirror = Mirror::new(&config);
     let (mut crypt, mut wire) = (Crypt::new(config.players), Wire::new());
     let mut samples = Samples::default();
