@@ -29,6 +29,22 @@ impl Prefetch {
     pub fn of<T: ?Sized>(self, value: &T) {
         (self.0)(core::ptr::from_ref(value).cast(), size_of_val(value));
     }
+
+    /// Asks for everything from the beginning of one value to the end of another that lies behind it.
+    #[inline]
+    pub fn span<A, B>(self, first: &A, last: &B) {
+        let (from, to) = (core::ptr::from_ref(first).cast::<u8>(), core::ptr::from_ref(last).cast::<u8>());
+        (self.0)(from, (to.addr() + size_of::<B>()).saturating_sub(from.addr()));
+    }
+}
+
+/// Which way the packet goes that memory is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is received.
+    In,
+    /// It is sent.
+    Out,
 }
 
 #[cfg(test)]
@@ -48,5 +64,11 @@ mod tests {
         prefetch.of(&[0u8; 9][2..5]);
         Prefetch::NONE.of(&[0u8; 100]);
         assert_eq!(ASKED.load(Ordering::Relaxed), 72 + 3);
+        let row = [0u32; 10];
+        prefetch.span(&row[2], &row[4]);
+        assert_eq!(ASKED.load(Ordering::Relaxed), 72 + 3 + 12);
+        // In the wrong order it is nothing.
+        prefetch.span(&row[8], &row[4]);
+        assert_eq!(ASKED.load(Ordering::Relaxed), 72 + 3 + 12);
     }
 }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::packet::AckBlock;
-use crate::prefetch::Prefetch;
+use crate::prefetch::{Prefetch, Way};
 use crate::seq::expand16;
 use crate::stats::Quality;
 use crate::time::Time;
@@ -28,8 +28,9 @@ const GRANULARITY: u64 = 5_000;
 /// The most that the probe timeout is doubled.
 const MAX_BACKOFF: u32 = 5;
 
-/// Round-trip time by RFC 6298's smoothing, in microseconds.
+/// Round-trip time by RFC 6298's smoothing, in microseconds. The order in memory is that of use.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct Rtt {
     smoothed: u64,
     variance: u64,
@@ -163,10 +164,10 @@ pub struct Settled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AckedUnsent;
 
-/// The packets in flight of one connection.
+/// The packets in flight of one connection. The order in memory is that of use.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Recovery {
-    rtt: Rtt,
     /// By packet number: the front one's is `first`.
     sent: VecDeque<Sent>,
     first: u64,
@@ -184,6 +185,8 @@ pub struct Recovery {
     /// Since when no acknowledgement settles any of those in flight.
     silent_since: Time,
     path_since: Time,
+    /// Last, for the end of it is the one long thing here.
+    rtt: Rtt,
 }
 
 impl Recovery {
@@ -214,14 +217,23 @@ impl Recovery {
         self.sent.push_back(Sent { time: now, packet, fate: Fate::InFlight });
     }
 
-    /// Asks for what is not in this struct: the packets in flight.
+    /// Where what each packet needs ends; it begins with this struct.
     #[inline]
-    pub(crate) fn prefetch_contents(&self, prefetch: Prefetch) {
+    pub(crate) const fn last_hot(&self) -> &MinWindow {
+        &self.rtt.recent_min
+    }
+
+    /// Asks for what is found only now: the packets in flight, and the place of the next sample.
+    #[inline]
+    pub(crate) fn prefetch_contents(&self, way: Way, prefetch: Prefetch) {
         let (front, back) = self.sent.as_slices();
         // A burst's are too many, and each looked at long after.
         if front.len() + back.len() <= NEAR_PACKETS {
             prefetch.of(front);
             prefetch.of(back);
+        }
+        if way == Way::In {
+            self.rtt.recent.prefetch_next(prefetch);
         }
     }
 

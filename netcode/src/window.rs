@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 
+use crate::prefetch::Prefetch;
 use crate::time::Time;
 
 /// Values by slot of time, the oldest forgotten as new slots begin.
@@ -75,9 +76,10 @@ pub const SAMPLES: usize = 128;
 
 /// The last [`SAMPLES`] samples, for percentiles.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct Samples {
-    kept: ArrayVec<u32, SAMPLES>,
     next: usize,
+    kept: ArrayVec<u32, SAMPLES>,
 }
 
 impl Samples {
@@ -88,6 +90,15 @@ impl Samples {
                 *oldest = value;
             }
             self.next = (self.next + 1) % SAMPLES;
+        }
+    }
+
+    /// Asks for the place of the next sample.
+    #[inline]
+    pub(crate) fn prefetch_next(&self, prefetch: Prefetch) {
+        prefetch.of(&self.next);
+        if let Some(place) = self.kept.get(self.next) {
+            prefetch.of(place);
         }
     }
 

@@ -20,7 +20,7 @@ use netcode::features::Features;
 use netcode::input::{MAX_INPUTS, read_inputs};
 use netcode::message::{MAX_MESSAGE_BYTES, MAX_PART_BYTES, Message, Welcome};
 use netcode::packet::{ConnId, conn_of};
-use netcode::prefetch::Prefetch;
+use netcode::prefetch::{Prefetch, Way};
 use netcode::rate::RateConfig;
 use netcode::server::{ServerConfig, ServerEndpoint, ServerEvent, SingleUse};
 use netcode::stats::{Drops, Quality, Traffic};
@@ -253,14 +253,14 @@ impl Shard {
     #[inline]
     pub fn expect_datagram(&self, datagram: &[u8], ahead: usize) {
         if let Some(conn) = conn_of(datagram) {
-            self.prefetch_client(conn.slot(), ahead >= PREFETCH_FAR);
+            self.prefetch_client(conn.slot(), Way::In, ahead >= PREFETCH_FAR);
         }
     }
 
     #[inline]
-    fn prefetch_client(&self, slot: u16, itself: bool) {
-        self.endpoint.prefetch(slot, itself, self.prefetch);
-        self.replication.prefetch(slot, itself, self.prefetch);
+    fn prefetch_client(&self, slot: u16, way: Way, itself: bool) {
+        self.endpoint.prefetch(slot, way, itself, self.prefetch);
+        self.replication.prefetch(slot, way, itself, self.prefetch);
         if let Some(Some(session)) = self.sessions.get(usize::from(slot)).filter(|_| itself) {
             self.prefetch.of(&**session);
         }
@@ -272,7 +272,7 @@ impl Shard {
         let order = self.replication.order();
         for (ahead, itself) in [(PREFETCH_FAR, true), (PREFETCH_NEAR, false)] {
             if let Some(client) = order.get((at + ahead) % order.len().max(1)) {
-                self.prefetch_client(*client, itself);
+                self.prefetch_client(*client, Way::Out, itself);
             }
         }
     }

@@ -4,11 +4,8 @@
 //! asks a word of bits.
 
 use super::lane::Lane;
-use crate::channel::{Channel, Kind, MAX_CHANNELS, Table};
-use crate::prefetch::Prefetch;
-
-/// Snapshots and inputs.
-const NEAR_LANES: usize = 2;
+use crate::channel::{Channel, INPUT, Kind, MAX_CHANNELS, Table};
+use crate::prefetch::{Prefetch, Way};
 
 /// The lanes by channel number.
 #[derive(Debug)]
@@ -32,11 +29,13 @@ impl Lanes {
         }
     }
 
-    /// Asks for those that may have something to send, and for the first ones, on which most arrives.
+    /// Asks for those that may have something to send, and on the way in for the inputs, which come with each packet.
     #[inline]
-    pub(super) fn prefetch_contents(&self, prefetch: Prefetch) {
-        prefetch.of(self.lanes.get(..NEAR_LANES).unwrap_or(&self.lanes));
+    pub(super) fn prefetch_contents(&self, way: Way, prefetch: Prefetch) {
         self.stirred_numbers().filter_map(|at| self.get(at)).for_each(|lane| prefetch.of(lane));
+        if let Some(lane) = self.get(usize::from(INPUT)).filter(|_| way == Way::In) {
+            prefetch.of(lane);
+        }
     }
 
     /// The first channel for snapshots.

@@ -30,7 +30,7 @@ use crate::keys::{RxKeys, TxKeys};
 use crate::mtu::Mtu;
 use crate::packet::{BASE_DATAGRAM, ConnId, Direction};
 use crate::policer::Policer;
-use crate::prefetch::Prefetch;
+use crate::prefetch::{Prefetch, Way};
 use crate::rate::{RateConfig, RateControl};
 use crate::recovery::Recovery;
 use crate::replay::ReplayWindow;
@@ -164,47 +164,51 @@ struct Waiting {
 }
 
 /// A connection whose keys are agreed.
+///
+/// A server has thousands, and each packet finds its own out of the caches. So the order is that of use: what a packet out
+/// needs lies in a row from the first field on, what one in needs from `replay` on, and the rest behind.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Connection {
-    conn: ConnId,
-    direction: Direction,
-    idle_timeout: Duration,
-    features: Features,
     tx: TxKeys,
-    rx: RxKeys,
-    state: State,
-    next_pn: u64,
-    replay: ReplayWindow,
-    largest_at: Time,
-    /// Of the newest ack, until it is taken.
-    ack_timing: Option<AckTiming>,
-    recovery: Recovery,
-    rate: RateControl,
-    policer: Option<Policer>,
     mtu: Mtu,
-    scheduler: Scheduler,
-    lanes: Lanes,
-    manifest: Manifest,
-    malformed: u8,
-    last_received: Time,
+    next_pn: u64,
     last_sent: Time,
-    owed: Owed,
-    waiting: Waiting,
-    /// No short ping is sent before.
-    next_short_ping: Time,
-    /// What is queued should not wait for a ride: it is large, was lost, or found no room.
-    hurry: bool,
     /// When the scheduler's tick ends, and how long one is.
     tick_ends: Time,
     tick: Duration,
     /// Bytes of the last snapshot, as a forecast of the next.
     snapshot_bytes: usize,
+    outbound: Meter,
+    replay: ReplayWindow,
+    largest_at: Time,
+    last_received: Time,
+    state: State,
+    conn: ConnId,
+    direction: Direction,
+    features: Features,
+    malformed: u8,
+    /// What is queued should not wait for a ride: it is large, was lost, or found no room.
+    hurry: bool,
+    owed: Owed,
+    traced_rate: u32,
+    idle_timeout: Duration,
+    /// No short ping is sent before.
+    next_short_ping: Time,
     /// A client's estimate of its server's time.
     clock: Option<Box<ServerClock>>,
-    inbound: Meter,
-    outbound: Meter,
-    traced_rate: u32,
     trace: Option<Box<Trace>>,
+    lanes: Lanes,
+    manifest: Manifest,
+    waiting: Waiting,
+    rate: RateControl,
+    recovery: Recovery,
+    rx: RxKeys,
+    policer: Option<Policer>,
+    inbound: Meter,
+    /// Of the newest ack, until it is taken.
+    ack_timing: Option<AckTiming>,
+    scheduler: Scheduler,
 }
 
 impl Connection {
@@ -254,11 +258,23 @@ impl Connection {
         }
     }
 
+    /// Asks for what the next packet needs of this struct; it is not looked at.
+    #[inline]
+    pub(crate) fn prefetch(&self, way: Way, prefetch: Prefetch) {
+        match way {
+            Way::Out => prefetch.span(&self.tx, self.recovery.last_hot()),
+            Way::In => {
+                prefetch.span(&self.replay, self.recovery.last_hot());
+                prefetch.span(&self.rx, &self.ack_timing);
+            }
+        }
+    }
+
     /// Asks for what the next packet needs and is not in this struct.
     #[inline]
-    pub(crate) fn prefetch_contents(&self, prefetch: Prefetch) {
-        self.recovery.prefetch_contents(prefetch);
-        self.lanes.prefetch_contents(prefetch);
+    pub(crate) fn prefetch_contents(&self, way: Way, prefetch: Prefetch) {
+        self.recovery.prefetch_contents(way, prefetch);
+        self.lanes.prefetch_contents(way, prefetch);
     }
 
     /// The connection's id at the server.

@@ -28,7 +28,7 @@ use crate::handshake::{self, ACCEPT_BYTES};
 use crate::inbox::{self, Inbox, Record};
 use crate::keys::KeyLimits;
 use crate::packet::{ConnId, DATA_FLAGS, Direction, Header, MAX_DATAGRAM};
-use crate::prefetch::Prefetch;
+use crate::prefetch::{Prefetch, Way};
 use crate::stats::{Drop, Drops, Quality, Traffic};
 use crate::time::Time;
 use crate::token::{TokenClaims, TokenId};
@@ -417,15 +417,15 @@ impl ServerEndpoint {
         received?.dropped.map_or(Ok(()), Err)
     }
 
-    /// Asks for what the next packet of a connection needs, in or out: first for `itself`, and some packets later, when that
-    /// is there, for what it points to.
+    /// Asks for what the next packet of a connection needs: first for `itself`, and some packets later, when that is there,
+    /// for what it points to.
     #[inline]
-    pub fn prefetch(&self, slot: u16, itself: bool, prefetch: Prefetch) {
+    pub fn prefetch(&self, slot: u16, way: Way, itself: bool, prefetch: Prefetch) {
         let Some(peer) = self.slots.at(slot) else { return };
         if itself {
-            prefetch.of(peer);
+            peer.prefetch(way, prefetch);
         } else {
-            peer.connection.prefetch_contents(prefetch);
+            peer.connection.prefetch_contents(way, prefetch);
         }
     }
 

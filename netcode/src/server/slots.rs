@@ -12,6 +12,7 @@ use crate::handshake::{ACCEPT_BYTES, HELLO_BYTES, Mac};
 use crate::inbox::Inbox;
 use crate::packet::ConnId;
 use crate::path::{CLAIMS, PathWatch};
+use crate::prefetch::{Prefetch, Way};
 use crate::time::Time;
 use crate::token::{TokenClaims, TokenId};
 
@@ -28,8 +29,8 @@ pub(super) struct HalfOpen {
 }
 
 /// One client.
+#[repr(C)]
 pub(super) struct Peer {
-    pub(super) connection: Connection,
     /// Where its packets go: where its ACCEPT went and a valid packet came from, or an address that answered a challenge.
     /// `None` until there is such a one.
     pub(super) address: Option<SocketAddr>,
@@ -40,12 +41,20 @@ pub(super) struct Peer {
     pub(super) half_open: Option<Box<HalfOpen>>,
     /// Already in the queue of slots that want a packet.
     pub(super) queued: bool,
+    pub(super) connection: Connection,
 }
 
 /// An address that no datagram comes from.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Peer {
+    /// Asks for what the next packet needs of this struct.
+    #[inline]
+    pub(super) fn prefetch(&self, way: Way, prefetch: Prefetch) {
+        prefetch.span(&self.address, &self.queued);
+        self.connection.prefetch(way, prefetch);
+    }
+
     /// The ACCEPT goes here, too.
     pub(super) fn answer(&mut self, from: SocketAddr) {
         self.answered = self.answered.filter(|answered| *answered == from);

@@ -34,7 +34,7 @@ mod weighed;
 use std::sync::Arc;
 
 use netcode::bits::BitWriter;
-use netcode::prefetch::Prefetch;
+use netcode::prefetch::{Prefetch, Way};
 use netcode::schema::Schema;
 use netcode::snapshot::compact::VERSION_BITS;
 use netcode::snapshot::predict::Plans;
@@ -306,13 +306,16 @@ impl Replication {
         self.clients.get(usize::from(client))?.as_ref()
     }
 
-    /// Asks for what the next packet of a client needs, in or out: first for `itself`, and some packets later, when that is
-    /// there, for what it points to.
+    /// Asks for what the next packet of a client needs: first for `itself`, and some packets later, when that is there, for
+    /// what it points to.
     #[inline]
-    pub fn prefetch(&self, client: u16, itself: bool, prefetch: Prefetch) {
+    pub fn prefetch(&self, client: u16, way: Way, itself: bool, prefetch: Prefetch) {
         match self.clients.get(usize::from(client)) {
             Some(client) if itself => prefetch.of(client),
-            Some(Some(replica)) => replica.prefetch_contents(prefetch),
+            Some(Some(replica)) => {
+                let looks = self.newest().is_some_and(|frame| replica.look_due(frame.tick, &self.aoi, client.into()));
+                replica.prefetch_contents(way, looks, prefetch);
+            }
             _ => {}
         }
     }

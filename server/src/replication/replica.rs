@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use netcode::prefetch::Prefetch;
+use netcode::prefetch::{Prefetch, Way};
 use netcode::snapshot::MAX_SLOTS;
 use sim::EntityId;
 
@@ -328,13 +328,21 @@ impl Replica {
             + self.sent.bytes()
     }
 
-    /// Asks for what is not in this struct: who is known, and what is on its way. Of a crowd only the first.
+    /// Asks for what is not in this struct: who is known, and what is on its way. Of a crowd only the first. `looks`: the area
+    /// is looked at before a packet goes out.
     #[inline]
-    pub(super) fn prefetch_contents(&self, prefetch: Prefetch) {
+    pub(super) fn prefetch_contents(&self, way: Way, looks: bool, prefetch: Prefetch) {
         prefetch.of(self.slots.get(..NEAR_SLOTS).unwrap_or(&self.slots));
-        prefetch.of(self.order.get(..NEAR_SLOTS).unwrap_or(&self.order));
-        self.pending.prefetch_contents(prefetch);
-        self.sent.prefetch_contents(prefetch);
+        match way {
+            Way::In => self.sent.prefetch_oldest(prefetch),
+            Way::Out => {
+                self.pending.prefetch_contents(prefetch);
+                self.sent.prefetch_end(prefetch);
+                if looks {
+                    prefetch.of(self.order.get(..NEAR_SLOTS).unwrap_or(&self.order));
+                }
+            }
+        }
     }
 
     /// A tick as the slots hold it.

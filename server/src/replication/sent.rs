@@ -35,8 +35,8 @@ impl Carried {
 }
 
 /// So many snapshots, and records in them, are worth to be asked for ahead.
-const NEAR_SNAPSHOTS: usize = 8;
-const NEAR_RECORDS: usize = 64;
+const NEAR_SNAPSHOTS: usize = 4;
+const NEAR_RECORDS: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 struct Snapshot {
@@ -82,13 +82,20 @@ impl SentSnapshots {
 
     /// Asks for the oldest ones, which are settled next.
     #[inline]
-    pub(super) fn prefetch_contents(&self, prefetch: Prefetch) {
-        let (snapshots, records) = (self.snapshots.as_slices(), self.records.as_slices());
-        for part in [snapshots.0, snapshots.1] {
-            prefetch.of(part.get(..NEAR_SNAPSHOTS).unwrap_or(part));
+    pub(super) fn prefetch_oldest(&self, prefetch: Prefetch) {
+        let (snapshots, records) = (self.snapshots.as_slices().0, self.records.as_slices().0);
+        prefetch.of(snapshots.get(..NEAR_SNAPSHOTS).unwrap_or(snapshots));
+        prefetch.of(records.get(..NEAR_RECORDS).unwrap_or(records));
+    }
+
+    /// Asks for where the next one goes, or lies beside it.
+    #[inline]
+    pub(super) fn prefetch_end(&self, prefetch: Prefetch) {
+        if let Some(last) = self.snapshots.back() {
+            prefetch.of(last);
         }
-        for part in [records.0, records.1] {
-            prefetch.of(part.get(..NEAR_RECORDS).unwrap_or(part));
+        if let Some(last) = self.records.back() {
+            prefetch.of(last);
         }
     }
 
