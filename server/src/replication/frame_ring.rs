@@ -6,19 +6,32 @@ use std::sync::Arc;
 use netcode::snapshot::MAX_AGE;
 use sim::Frame;
 
-/// The newest frame and up to 63 before it, oldest first. A worker that fell behind may lack some.
-#[derive(Default)]
+/// For so long a frame can be a baseline, in milliseconds: several round trips of the slowest path that is played on. Frames
+/// are a large part of a player's memory. Who acknowledges nothing for longer is sent whole states, as a newcomer.
+pub const BASELINE_MS: u32 = 1600;
+
+/// The newest frame and those of [`BASELINE_MS`] before it, at most [`MAX_AGE`] ticks', oldest first. A worker that fell
+/// behind may lack some.
 pub struct FrameRing {
     frames: VecDeque<Arc<Frame>>,
+    /// Ticks.
+    reach: u64,
 }
 
 impl FrameRing {
+    /// An empty ring, of a world with so many ticks a second.
+    #[must_use]
+    pub fn new(rate: u16) -> Self {
+        let reach = (u32::from(rate) * BASELINE_MS).div_ceil(1000).clamp(1, MAX_AGE.into());
+        Self { frames: VecDeque::with_capacity(reach as usize + 1), reach: reach.into() }
+    }
+
     /// Takes the next frame; one that is not newer than the last is ignored.
     pub fn push(&mut self, frame: Arc<Frame>) {
         if self.newest().is_some_and(|newest| frame.tick <= newest.tick) {
             return;
         }
-        let oldest = frame.tick.saturating_sub(u64::from(MAX_AGE));
+        let oldest = frame.tick.saturating_sub(self.reach);
         while self.frames.front().is_some_and(|front| front.tick < oldest) {
             self.frames.pop_front();
         }

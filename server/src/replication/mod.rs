@@ -191,7 +191,7 @@ impl Replication {
             aoi: config.aoi,
             weights: Weights::new(&config.priority, config.rate),
             max_known: usize::from(config.max_known.min(netcode::snapshot::MAX_SLOTS)),
-            ring: FrameRing::default(),
+            ring: FrameRing::new(config.rate),
             viewers: Viewers::default(),
             memo: Memo::default(),
             stretches: Stretches::default(),
