@@ -13,6 +13,9 @@ pub(super) struct Lanes {
     lanes: Box<[Lane]>,
     /// The lanes that may have something to send, by bit; the others have nothing.
     stirred: u16,
+    /// Those that were changed since the last packet out, and those that were before it: they will be again.
+    changed: u16,
+    before: u16,
     snapshot: Option<(u8, Channel)>,
 }
 
@@ -25,6 +28,8 @@ impl Lanes {
         Self {
             lanes: table.0.iter().map(Lane::new).collect(),
             stirred: 0,
+            changed: 0,
+            before: 0,
             snapshot: snapshot.map(|(at, channel)| (at, *channel)),
         }
     }
@@ -32,7 +37,7 @@ impl Lanes {
     /// Asks for those that may have something to send, and on the way in for the inputs, which come with each packet.
     #[inline]
     pub(super) fn prefetch_contents(&self, way: Way, prefetch: Prefetch) {
-        self.stirred_numbers().filter_map(|at| self.get(at)).for_each(|lane| prefetch.of(lane));
+        numbers(self.stirred | self.before).filter_map(|at| self.get(at)).for_each(|lane| prefetch.of(lane));
         if let Some(lane) = self.get(usize::from(INPUT)).filter(|_| way == Way::In) {
             prefetch.of(lane);
         }
@@ -72,6 +77,17 @@ impl Lanes {
     pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Lane> {
         let lane = self.lanes.get_mut(at)?;
         self.stirred |= 1 << at;
+        self.changed |= 1 << at;
+        Some(lane)
+    }
+
+    /// A lane that something arrives on. Only what arrives of blocks is answered on their own channel.
+    #[inline]
+    pub(super) fn taking(&mut self, at: usize) -> Option<&mut Lane> {
+        let lane = self.lanes.get_mut(at)?;
+        if lane.channel.kind == Kind::Block {
+            self.stirred |= 1 << at;
+        }
         Some(lane)
     }
 
@@ -101,6 +117,7 @@ impl Lanes {
     pub(super) fn calm(&mut self) {
         let due = self.stirred_numbers().filter(|at| self.due_bytes(*at, true).is_some());
         self.stirred = due.fold(0, |bits, at| bits | 1 << at);
+        self.before = core::mem::take(&mut self.changed);
     }
 
     #[inline]
@@ -110,11 +127,50 @@ impl Lanes {
     }
 
     fn stirred_numbers(&self) -> impl Iterator<Item = usize> + use<> {
-        let mut left = self.stirred;
-        core::iter::from_fn(move || {
-            let at = left.trailing_zeros();
-            left &= left.wrapping_sub(1);
-            (at < u16::BITS).then_some(at as usize)
-        })
+        numbers(self.stirred)
+    }
+}
+
+/// The places of the bits that are set.
+fn numbers(mut bits: u16) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let at = bits.trailing_zeros();
+        bits &= bits.wrapping_sub(1);
+        (at < u16::BITS).then_some(at as usize)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::SESSION;
+    use crate::time::Time;
+
+    #[test]
+    fn a_lane_is_asked_only_while_it_may_have_something_to_send() {
+        let mut lanes = Lanes::new(&Table::standard());
+        assert_eq!(lanes.first_due(), None);
+        lanes.get_mut(usize::from(SESSION)).unwrap().send(SESSION, &[1; 9]).unwrap();
+        assert_eq!(lanes.first_due(), Some(usize::from(SESSION)));
+        assert_eq!(lanes.due_bytes(usize::from(SESSION), true), Some(9));
+        lanes.calm();
+        assert_eq!(lanes.stirred, 1 << SESSION);
+        let mut bytes = [0; 64];
+        let mut w = crate::bits::BitWriter::new(&mut bytes);
+        let carried = lanes.get_mut(usize::from(SESSION)).unwrap().carry(Time::ZERO, SESSION, &mut w);
+        assert!(carried.is_some());
+        assert_eq!(lanes.stirred, 1 << SESSION, "not looked at yet");
+        lanes.calm();
+        assert_eq!((lanes.stirred, lanes.first_due()), (0, None));
+        // What arrives is no reason to send.
+        lanes.taking(usize::from(INPUT)).unwrap();
+        assert_eq!(lanes.stirred, 0);
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_bits() {
+        assert_eq!(numbers(0).count(), 0);
+        assert_eq!(numbers(1 << 15 | 1 | 1 << 3).collect::<Vec<_>>(), [0, 3, 15]);
+        assert_eq!(numbers(u16::MAX).count(), 16);
     }
 }

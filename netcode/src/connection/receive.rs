@@ -146,7 +146,7 @@ impl Connection {
                     let (conn, inbox) = (self.conn, &mut *to.inbox);
                     let delivery = super::lane::Delivery { conn, channel, pn, tick, inbox };
                     let body = to.scratch.body(start, len);
-                    let lane = self.lanes.get_mut(usize::from(channel));
+                    let lane = self.lanes.taking(usize::from(channel));
                     // A credit may let more be sent, a chunk may call for more credit.
                     self.hurry |= matches!(head, Head::Credit { .. } | Head::Chunk { .. } | Head::Cancel { .. });
                     lane.map_or(Err(Malformed), |lane| lane.accept(head, body, delivery))
@@ -196,7 +196,7 @@ impl Connection {
 
     fn on_snapshot(&mut self, pn: u64, tick: Option<u64>, body: &[u8], to: &mut Receiver<'_>) {
         let Some(channel) = to.table.snapshot() else { return };
-        if let Some(lane) = self.lanes.get_mut(usize::from(channel)) {
+        if let Some(lane) = self.lanes.taking(usize::from(channel)) {
             lane.take_snapshot(pn);
         }
         to.inbox.message(self.conn, channel, tick, body);

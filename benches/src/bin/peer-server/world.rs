@@ -8,14 +8,18 @@ use benches::peer::{Kind, Workload};
 use mio::net::UdpSocket;
 use netcode::Time;
 use netcode::crypto::{CookieKey, Entropy, OsEntropy};
-use netcode::packet::ConnId;
+use netcode::packet::{ConnId, conn_of};
+use netcode::prefetch::{Prefetch, Way};
 use netcode::server::{ServerEndpoint, ServerEvent, SingleUse};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::batch::{BATCH, Receiver, Sender};
+use crate::batch::{BATCH, Receiver, Sender, prefetch};
 
 /// Bytes of the socket's buffers, which the kernel doubles.
 const SOCKET_BYTES: usize = 4 << 20;
+/// So many packets before its turn a connection's state is asked for.
+const AHEAD: usize = 4;
+const PREFETCH: Prefetch = Prefetch::new(prefetch);
 /// How often the engine is polled while clients come in.
 const ACCEPT_POLL: u64 = 1_000_000;
 
@@ -73,7 +77,9 @@ impl World {
         loop {
             let count = self.receiver.receive(&self.socket)?;
             let now = time(now_ns());
-            for at in 0..count {
+            for at in 0..count + AHEAD {
+                self.expect(at);
+                let Some(at) = at.checked_sub(AHEAD) else { continue };
                 if let Some((from, datagram)) = self.receiver.datagram(at) {
                     self.endpoint.handle_datagram(now, unix_ms, from, datagram, &mut self.entropy);
                 }
@@ -88,6 +94,25 @@ impl World {
         self.take_events(&mut sink);
         self.send_control(now);
         Ok(())
+    }
+
+    /// Brings near what the datagrams need that are to be handled soon: the `at`-th, and what one before it points to.
+    fn expect(&mut self, at: usize) {
+        for (at, itself) in [(Some(at), true), (at.checked_sub(AHEAD / 2), false)] {
+            let datagram = at.and_then(|at| self.receiver.datagram(at));
+            if let Some(conn) = datagram.and_then(|(_, datagram)| conn_of(datagram)) {
+                self.endpoint.prefetch(conn.slot(), Way::In, itself, PREFETCH);
+            }
+        }
+    }
+
+    /// Brings near what the next players need.
+    fn expect_turns(&self, at: usize) {
+        for (at, itself) in [(at + AHEAD, true), (at + AHEAD / 2, false)] {
+            if let Some(conn) = self.players.get(at) {
+                self.endpoint.prefetch(conn.slot(), Way::Out, itself, PREFETCH);
+            }
+        }
     }
 
     fn take_events(&mut self, sink: &mut impl FnMut(&[u8])) {
@@ -124,6 +149,7 @@ impl World {
             Kind::Unreliable => UNRELIABLE,
             Kind::Reliable => RELIABLE,
         };
+        self.expect_turns(at);
         self.players.get(at).is_some_and(|conn| self.endpoint.send(now, *conn, channel, message).is_ok())
     }
 
