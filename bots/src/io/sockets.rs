@@ -55,19 +55,21 @@ impl Sockets {
         Ok(Self { poll: Poll::new()?, events: Events::with_capacity(BATCH), sockets })
     }
 
-    /// Gives a client a socket that talks to `server`, unless it has one.
-    pub fn open(&mut self, index: usize, server: SocketAddr) -> io::Result<()> {
+    /// Gives a client a socket that talks to `server`, unless it has one. [`Sockets::wait`] tells of those watched.
+    pub fn open(&mut self, index: usize, server: SocketAddr, watched: bool) -> io::Result<()> {
         let Some(slot) = self.sockets.get_mut(index).filter(|slot| slot.is_none()) else { return Ok(()) };
         let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
         let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
         forbid_fragments(&socket, server);
         socket.connect(server)?;
-        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
+        if watched {
+            self.poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
+        }
         *slot = Some(socket);
         Ok(())
     }
 
-    /// Waits until a socket has something, at most that long; the clients concerned are appended to `ready`.
+    /// Waits until a watched socket has something, at most that long; the clients concerned are appended to `ready`.
     pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),

@@ -280,7 +280,7 @@ impl<'a> Worker<'a> {
                 }
                 self.transmit(&mut buffer);
             }
-            self.squad.handle_timeout(self.shared.clock.now());
+            self.run_due(&mut buffer);
             self.join()?;
             self.transmit(&mut buffer);
             self.write_trace()?;
@@ -300,8 +300,25 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// One client after the other: what is dear is to come to one.
+    fn run_due(&mut self, buffer: &mut [u8]) {
+        let mut now = self.shared.clock.now();
+        let until = now;
+        while let Some(due) = self.squad.poll_due(until) {
+            while due.reads
+                && let Some(len) = self.sockets.receive(due.index, buffer)
+            {
+                self.squad.handle_datagram(now, due.index, buffer.get_mut(..len).unwrap_or_default());
+            }
+            self.squad.run_due(now, due.index);
+            self.transmit(buffer);
+            now = self.shared.clock.now();
+        }
+    }
+
     fn transmit(&mut self, buffer: &mut [u8]) {
-        while let Some((index, len)) = self.squad.poll_transmit(self.shared.clock.now(), buffer) {
+        let now = self.shared.clock.now();
+        while let Some((index, len)) = self.squad.poll_transmit(now, buffer) {
             self.sockets.send(index, buffer.get(..len).unwrap_or_default());
         }
     }
@@ -322,7 +339,8 @@ impl<'a> Worker<'a> {
                 // It listens everywhere; where we found it is one of these places.
                 server.set_ip(self.server.ip());
             }
-            self.sockets.open(index, server).map_err(|error| RunError::Socket { index, error })?;
+            let watched = !self.squad.reads_by_turns(index);
+            self.sockets.open(index, server, watched).map_err(|error| RunError::Socket { index, error })?;
             let ephemeral = self.entropy.ephemeral()?;
             // What cannot be started is counted by the squad.
             let _ = self.squad.join(self.shared.clock.now(), &bundle, ephemeral);

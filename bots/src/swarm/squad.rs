@@ -53,6 +53,11 @@ impl SquadOptions {
         before(index) < before(index + 1)
     }
 
+    /// Whether that client's socket is read when it is due, and at no other time.
+    fn reads_by_turns(&self, index: u32) -> bool {
+        self.link.is_none() && !self.is_whole(index)
+    }
+
     fn connect(
         &self,
         index: u32,
@@ -64,7 +69,8 @@ impl SquadOptions {
         let patience = self.connect_timeout;
         if !self.is_whole(index) {
             let rng = Rng::new(self.seed).fork(&format!("light {index}"));
-            let light = Light::connect(bundle, ephemeral, patience, self.behavior, rng, now)?;
+            let light =
+                Light::connect(bundle, ephemeral, patience, self.behavior, rng, self.reads_by_turns(index), now)?;
             return Ok(Player::Light(Box::new(light)));
         }
         let config = Config { handshake_timeout: patience, book: Arc::clone(&self.book), ..Config::default() };
@@ -93,6 +99,15 @@ pub struct Progress {
     pub down_bytes: u64,
 }
 
+/// A client that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Which one.
+    pub index: usize,
+    /// What its socket has is to be handed in first: nobody hands it in otherwise.
+    pub reads: bool,
+}
+
 /// One client over all its connections.
 struct Seat {
     bot: Option<Bot>,
@@ -104,6 +119,7 @@ struct Seat {
     turn: Time,
     /// It is in the queue of those with something to send.
     dirty: bool,
+    reads_by_turns: bool,
     ever_connected: bool,
     settled: bool,
     online: bool,
@@ -149,6 +165,7 @@ impl Squad {
                 scheduled: Time::NEVER,
                 turn: Time::NEVER,
                 dirty: false,
+                reads_by_turns: options.reads_by_turns(index as u32),
                 ever_connected: false,
                 settled: false,
                 online: false,
@@ -203,6 +220,12 @@ impl Squad {
         }
     }
 
+    /// Whether that client's socket is read only when [`Squad::poll_due`] says so, and not whenever something comes.
+    #[must_use]
+    pub fn reads_by_turns(&self, index: usize) -> bool {
+        self.seats.get(index).is_some_and(|seat| seat.reads_by_turns)
+    }
+
     /// A datagram came from that client's socket.
     pub fn handle_datagram(&mut self, now: Time, index: usize, datagram: &mut [u8]) {
         let tally = self.window.is_some().then_some(&mut self.tally);
@@ -211,27 +234,42 @@ impl Squad {
         self.after(now, index as u32);
     }
 
-    /// Runs every client that is due.
+    /// Runs every client that is due; for a caller who hands in whatever comes at once.
     pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(due) = self.poll_due(now) {
+            self.run_due(now, due.index);
+        }
+    }
+
+    /// A client that is due by `until`, until `None`: what it reads is to be handed in first, then it is to be run with
+    /// [`Squad::run_due`].
+    pub fn poll_due(&mut self, until: Time) -> Option<Due> {
         while let Some(Reverse((at, index))) = self.timers.peek().copied()
-            && at <= now
+            && at <= until
         {
             self.timers.pop();
-            let tally = self.window.is_some().then_some(&mut self.tally);
-            let Some(seat) = self.seats.get_mut(index as usize) else { continue };
-            if seat.scheduled != at {
-                continue;
-            }
+            let Some(seat) = self.seats.get_mut(index as usize).filter(|seat| seat.scheduled == at) else { continue };
             seat.scheduled = Time::NEVER;
-            if let Some(bot) = &mut seat.bot {
-                bot.handle_timeout(now, tally);
-            }
-            if seat.turn <= now {
-                seat.turn = Time::NEVER;
-                self.take_turn(now, index);
-            }
-            self.after(now, index);
+            return Some(Due { index: index as usize, reads: seat.reads_by_turns && seat.bot.is_some() });
         }
+        None
+    }
+
+    /// Runs what is due for that client.
+    pub fn run_due(&mut self, now: Time, index: usize) {
+        let Some(seat) = self.seats.get_mut(index) else { return };
+        if let Some(bot) = &mut seat.bot {
+            let mut tally = self.window.is_some().then_some(&mut self.tally);
+            bot.handle_timeout(now, tally.as_deref_mut());
+            // Now that it is at hand; to look at all of them some time later would cost much more.
+            bot.count_traffic(tally);
+        }
+        let index = index as u32;
+        if seat.turn <= now {
+            seat.turn = Time::NEVER;
+            self.take_turn(now, index);
+        }
+        self.after(now, index);
     }
 
     /// Churn: who is in leaves, who is out wants to come back.
@@ -244,7 +282,7 @@ impl Squad {
         }
     }
 
-    /// When [`Squad::handle_timeout`] is next due.
+    /// When the next client is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         self.timers.peek().map(|Reverse((at, _))| *at)
@@ -318,13 +356,9 @@ impl Squad {
         self.seats.iter().all(|seat| seat.bot.is_none())
     }
 
-    /// How far it is; bytes are brought up to date by this.
-    pub fn progress(&mut self) -> Progress {
-        if self.window.is_some() {
-            for bot in self.seats.iter_mut().filter_map(|seat| seat.bot.as_mut()) {
-                bot.count_traffic(Some(&mut self.tally));
-            }
-        }
+    /// How far it is; bytes are those up to when each client was last due.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
         let Tally { snapshots, down_bytes, .. } = self.tally;
         Progress { snapshots, down_bytes, ..self.progress }
     }
