@@ -154,6 +154,11 @@ impl Bot {
         }
     }
 
+    /// Whether its socket is read at its turns, and in this one it wants another datagram.
+    pub(super) fn reads_on(&self) -> bool {
+        matches!(&self.player, Player::Light(light) if light.reads_on())
+    }
+
     /// The next datagram for the socket.
     pub(super) fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
         let Some(link) = &mut self.link else { return self.player.poll_transmit(now, out) };

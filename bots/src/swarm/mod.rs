@@ -4,8 +4,8 @@
 //!
 //! 1. [`Squad::handle_datagram`] for each datagram of a client's socket, unless [`Squad::reads_by_turns`] says otherwise;
 //! 2. [`Squad::poll_join`] until `None` or no token is left, each answered with [`Squad::join`];
-//! 3. at the latest when [`Squad::poll_timeout`] says so [`Squad::poll_due`] until `None`: where it says that this client
-//!    reads, whatever its socket has goes to [`Squad::handle_datagram`] first; then [`Squad::run_due`] and step 4;
+//! 3. at the latest when [`Squad::poll_timeout`] says so [`Squad::poll_due`] until `None`: as long as that client
+//!    [reads on](Squad::reads_on) what its socket has goes to [`Squad::handle_datagram`]; then [`Squad::run_due`] and step 4;
 //! 4. [`Squad::poll_transmit`] until `None`, each sent from that client's socket.
 //!
 //! What is measured goes into a [`Tally`] per squad; tallies add up to a [`Summary`].
@@ -16,6 +16,6 @@ mod squad;
 mod summary;
 mod tally;
 
-pub use squad::{Due, Progress, Squad, SquadOptions};
+pub use squad::{Progress, Squad, SquadOptions};
 pub use summary::Summary;
 pub use tally::Tally;

@@ -99,15 +99,6 @@ pub struct Progress {
     pub down_bytes: u64,
 }
 
-/// A client that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// Which one.
-    pub index: usize,
-    /// What its socket has is to be handed in first: nobody hands it in otherwise.
-    pub reads: bool,
-}
-
 /// One client over all its connections.
 struct Seat {
     bot: Option<Bot>,
@@ -236,23 +227,29 @@ impl Squad {
 
     /// Runs every client that is due; for a caller who hands in whatever comes at once.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some(due) = self.poll_due(now) {
-            self.run_due(now, due.index);
+        while let Some(index) = self.poll_due(now) {
+            self.run_due(now, index);
         }
     }
 
-    /// A client that is due by `until`, until `None`: what it reads is to be handed in first, then it is to be run with
-    /// [`Squad::run_due`].
-    pub fn poll_due(&mut self, until: Time) -> Option<Due> {
+    /// A client that is due by `until`, until `None`. As long as [`Squad::reads_on`] what its socket has is to be handed in,
+    /// then it is to be run with [`Squad::run_due`].
+    pub fn poll_due(&mut self, until: Time) -> Option<usize> {
         while let Some(Reverse((at, index))) = self.timers.peek().copied()
             && at <= until
         {
             self.timers.pop();
             let Some(seat) = self.seats.get_mut(index as usize).filter(|seat| seat.scheduled == at) else { continue };
             seat.scheduled = Time::NEVER;
-            return Some(Due { index: index as usize, reads: seat.reads_by_turns && seat.bot.is_some() });
+            return Some(index as usize);
         }
         None
+    }
+
+    /// Whether that client, which is due, wants another datagram from its socket, if there is one.
+    #[must_use]
+    pub fn reads_on(&self, index: usize) -> bool {
+        self.seats.get(index).and_then(|seat| seat.bot.as_ref()).is_some_and(Bot::reads_on)
     }
 
     /// Runs what is due for that client.
