@@ -44,8 +44,11 @@ const FIRE_EVERY: u64 = 4;
 const VIEW: u16 = 3 * 32;
 /// ... and reloads in every so many.
 const RELOAD_EVERY: u64 = 101;
-/// In every so many ticks its socket is read until nothing is left, and not just until a snapshot has come.
+/// In every so many ticks its socket is read until nothing is left, and not just until a snapshot has come; and it sends
+/// until nothing is left, and not just until it has sent a packet of no more bytes than one with inputs and
+/// acknowledgements has.
 const DRAIN_EVERY: u64 = 4;
+const SMALL_PACKET: usize = 100;
 /// How often one whose socket is read at its turns looks at it before it plays.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -157,8 +160,14 @@ impl Light {
             return None;
         }
         let sent = self.endpoint.poll_transmit(now, out);
-        self.may_send = sent.is_some();
+        // A small packet had all in it that there was.
+        self.may_send = sent.is_some_and(|len| !self.plays() || len > SMALL_PACKET || self.drains());
         sent
+    }
+
+    /// Whether nothing is taken as read in this tick.
+    const fn drains(&self) -> bool {
+        self.tick.is_multiple_of(DRAIN_EVERY)
     }
 
     const fn plays(&self) -> bool {
@@ -196,7 +205,7 @@ impl Light {
                     }
                     if self.heard.is_none_or(|(newest, _)| tick > newest) {
                         self.heard = Some((tick, now));
-                        self.sated = !self.tick.is_multiple_of(DRAIN_EVERY);
+                        self.sated = !self.drains();
                     }
                 }
                 ClientEvent::Message { channel: SESSION, bytes, .. } => {

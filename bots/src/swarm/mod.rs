@@ -15,6 +15,8 @@ mod light;
 mod squad;
 mod summary;
 mod tally;
+mod timers;
+mod witnesses;
 
 pub use squad::{Progress, Squad, SquadOptions};
 pub use summary::Summary;

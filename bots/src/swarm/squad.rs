@@ -1,8 +1,7 @@
 //! The clients of one thread.
 
 use core::time::Duration;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use client::{Client, Config};
@@ -16,9 +15,11 @@ use netcode::token::ConnectBundle;
 use netcode::trace::TraceEvent;
 use sim::game::Rulebook;
 
-use super::bot::{Bot, Link, Player};
+use super::bot::{Bot, Link, Measured, Player};
 use super::light::Light;
 use super::tally::Tally;
+use super::timers::Timers;
+use super::witnesses::Witnesses;
 use crate::behavior::{Behavior, Pilot};
 
 /// What a squad is made of.
@@ -120,7 +121,7 @@ struct Seat {
 pub struct Squad {
     options: SquadOptions,
     seats: Vec<Seat>,
-    timers: BinaryHeap<Reverse<(Time, u32)>>,
+    timers: Timers,
     dirty: VecDeque<u32>,
     /// Clients that want a token.
     joining: VecDeque<u32>,
@@ -130,6 +131,7 @@ pub struct Squad {
     /// Nobody joins any more.
     leaving: bool,
     tally: Tally,
+    witnesses: Witnesses,
     progress: Progress,
     traced: Traced,
 }
@@ -167,13 +169,14 @@ impl Squad {
         Self {
             options,
             seats,
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             dirty: VecDeque::new(),
             joining,
             handshakes: 0,
             window: None,
             leaving: false,
             tally: Tally::default(),
+            witnesses: Witnesses::default(),
             progress: Progress::default(),
             traced: Traced::default(),
         }
@@ -219,9 +222,10 @@ impl Squad {
 
     /// A datagram came from that client's socket.
     pub fn handle_datagram(&mut self, now: Time, index: usize, datagram: &mut [u8]) {
-        let tally = self.window.is_some().then_some(&mut self.tally);
+        let Self { tally, witnesses, .. } = self;
+        let measured = self.window.map(|_| Measured { tally, witnesses });
         let Some(bot) = self.seats.get_mut(index).and_then(|seat| seat.bot.as_mut()) else { return };
-        bot.handle_datagram(now, datagram, tally);
+        bot.handle_datagram(now, datagram, measured);
         self.after(now, index as u32);
     }
 
@@ -235,10 +239,7 @@ impl Squad {
     /// A client that is due by `until`, until `None`. As long as [`Squad::reads_on`] what its socket has is to be handed in,
     /// then it is to be run with [`Squad::run_due`].
     pub fn poll_due(&mut self, until: Time) -> Option<usize> {
-        while let Some(Reverse((at, index))) = self.timers.peek().copied()
-            && at <= until
-        {
-            self.timers.pop();
+        while let Some((at, index)) = self.timers.pop(until) {
             let Some(seat) = self.seats.get_mut(index as usize).filter(|seat| seat.scheduled == at) else { continue };
             seat.scheduled = Time::NEVER;
             return Some(index as usize);
@@ -256,10 +257,10 @@ impl Squad {
     pub fn run_due(&mut self, now: Time, index: usize) {
         let Some(seat) = self.seats.get_mut(index) else { return };
         if let Some(bot) = &mut seat.bot {
-            let mut tally = self.window.is_some().then_some(&mut self.tally);
-            bot.handle_timeout(now, tally.as_deref_mut());
+            let Self { tally, witnesses, .. } = self;
+            bot.handle_timeout(now, self.window.map(|_| Measured { tally, witnesses }));
             // Now that it is at hand; to look at all of them some time later would cost much more.
-            bot.count_traffic(tally);
+            bot.count_traffic(self.window.map(|_| &mut self.tally));
         }
         let index = index as u32;
         if seat.turn <= now {
@@ -282,7 +283,7 @@ impl Squad {
     /// When the next client is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.next()
     }
 
     /// The next datagram, written into `out` (at least `MAX_DATAGRAM` bytes): whose socket sends it, and its length.
@@ -466,7 +467,7 @@ impl Squad {
         // A timer that fires too early is harmless, so only earlier ones are worth an entry.
         if due < seat.scheduled {
             seat.scheduled = due;
-            self.timers.push(Reverse((due, index)));
+            self.timers.push(due, index, seat.reads_by_turns);
         }
     }
 }

@@ -10,9 +10,14 @@ use crate::setup::{Scenario, Setup};
 
 /// A tick may take that long at its 99th percentile, in milliseconds; or a period, if that is less.
 const MAX_TICK_MS: f64 = 50.0;
-/// What a client knows may be that old at the 99th percentile, in ticks; but in a crowd, where of those who keep their course
-/// nothing is told, so that how long ago they were confirmed says nothing.
+/// What a client knows of anybody may be that old at the 99th percentile, in ticks. In a crowd this is the newest snapshot's
+/// bound: who is not among the nearest has his turn once in 0.95 s, and of who keeps his course nothing is told even then,
+/// so that how long ago somebody was confirmed says nothing.
 const MAX_STALENESS_TICKS: f64 = 2.0;
+/// In a crowd somebody may be shown elsewhere than he is for so many seconds at the 99th percentile (a round of turns), and at
+/// all (a round, and as long again as his record may wait for room), and in either case for so many ticks of a round trip.
+const MAX_UNTOLD_S: [f64; 2] = [1.0, 2.0];
+const ROUND_TRIP_TICKS: f64 = 3.0;
 /// The least share of the snapshots due that must arrive.
 const MIN_SNAPSHOTS: f64 = 0.99;
 /// A thread that is awake in so much of the time, on a core or waiting for one, has no more to give.
@@ -167,6 +172,10 @@ impl Figures {
         self.set("players_disconnected", field("disconnected"));
         self.set("staleness_ticks_p50", field("staleness_ticks_p50"));
         self.set("staleness_ticks_p99", field("staleness_ticks_p99"));
+        self.set("view_age_ticks_p99", field("view_age_ticks_p99"));
+        self.set("untold_ticks_p99", field("untold_ticks_p99"));
+        self.set("untold_ticks_max", field("untold_ticks_max"));
+        self.set("untold_looks", field("untold_looks"));
         self.set("rtt_ms_p50", field("rtt_ms_p50"));
         self.set("rtt_ms_p99", field("rtt_ms_p99"));
         self.set("snapshot_rate", field("snapshot_rate"));
@@ -178,13 +187,18 @@ impl Figures {
     fn judge(&mut self, measured: &Measured) {
         let max_tick_ms = MAX_TICK_MS.min(self.setup.period_ms());
         let players = f64::from(self.setup.players);
-        let follows = self.setup.scenario != Scenario::Crowd;
+        let crowd = self.setup.scenario == Scenario::Crowd;
+        let untold = |seconds: f64| seconds * f64::from(self.setup.tick_hz) + ROUND_TRIP_TICKS;
+        let starved = self.get("untold_ticks_p99") > untold(MAX_UNTOLD_S[0])
+            || self.get("untold_ticks_max") > untold(MAX_UNTOLD_S[1]);
         let bounds = [
             (self.get("players_connected") < players, "not all got in"),
             (self.get("players_disconnected") > 0.0 || measured.status.disconnects > 0, "players were disconnected"),
             (self.get("tick_ms_p99") > max_tick_ms, "tick p99 above its bound"),
             (measured.status.skipped > 0, "ticks were skipped"),
-            (follows && self.get("staleness_ticks_p99") > MAX_STALENESS_TICKS, "staleness p99 above 2 ticks"),
+            (!crowd && self.get("staleness_ticks_p99") > MAX_STALENESS_TICKS, "staleness p99 above 2 ticks"),
+            (self.get("view_age_ticks_p99") > MAX_STALENESS_TICKS, "newest snapshot's age p99 above 2 ticks"),
+            (crowd && starved, "somebody is starved"),
             (self.get("snapshot_rate") < MIN_SNAPSHOTS, "snapshots are missing"),
             (self.get("drops_server_socket") > 0.0, "the server's socket overflowed"),
             (self.get("drops_queues") + self.get("drops_send") > 0.0, "the server dropped datagrams"),
