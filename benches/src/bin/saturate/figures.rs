@@ -23,6 +23,8 @@ const MIN_SNAPSHOTS: f64 = 0.99;
 /// A thread that is awake in so much of the time, on a core or waiting for one, has no more to give.
 /// (Linux leaves real-time threads no more than 95 %.)
 const FULL: f64 = 0.94;
+/// Where a bound broke, the bots are to blame from here on: who looks at what has come that late says of the server nothing.
+const BOTS_LATE: f64 = 0.85;
 
 /// The figures of one run.
 #[derive(Clone, Debug)]
@@ -35,6 +37,29 @@ pub struct Figures {
     broken: Vec<String>,
     /// What ran out first.
     pub bottleneck: Bottleneck,
+    /// Of a search for the most: what more broke at.
+    limit: Option<Limit>,
+}
+
+/// A number of players that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How many.
+    pub players: u16,
+    /// What broke.
+    pub broken: Vec<String>,
+    /// What ran out.
+    pub bottleneck: Bottleneck,
+    /// It could not even be measured.
+    pub failed: bool,
+}
+
+impl Limit {
+    /// Of that run.
+    pub fn of(figures: &Figures) -> Self {
+        let (players, broken) = (figures.players(), figures.broken.clone());
+        Self { players, broken, bottleneck: figures.bottleneck, failed: false }
+    }
 }
 
 /// What ran out first.
@@ -75,6 +100,7 @@ impl Figures {
             threads: BTreeMap::new(),
             broken: Vec::new(),
             bottleneck: Bottleneck::None,
+            limit: None,
         };
         figures.costs(measured, floor);
         figures.traffic(measured);
@@ -204,8 +230,9 @@ impl Figures {
             (self.get("drops_queues") + self.get("drops_send") > 0.0, "the server dropped datagrams"),
         ];
         self.broken = bounds.into_iter().filter(|(broken, _)| *broken).map(|(_, what)| what.to_owned()).collect();
-        let full = |awake: &str| self.get(awake) >= FULL;
-        self.bottleneck = match (full("server_thread_awake"), full("bots_thread_awake")) {
+        let bots_full = if self.broken.is_empty() { FULL } else { BOTS_LATE };
+        let full = [self.get("server_thread_awake") >= FULL, self.get("bots_thread_awake") >= bots_full];
+        self.bottleneck = match full.into() {
             (true, false) => Bottleneck::Server,
             (false, true) => Bottleneck::Bots,
             // Both full: the server is, if its ticks are late; the bots only look at what comes.
@@ -219,6 +246,21 @@ impl Figures {
     /// The bounds that broke, in words; empty: all held.
     pub fn broken(&self) -> &[String] {
         &self.broken
+    }
+
+    /// As the most that hold, below that limit: what ran out is what stopped more, not what is left at this number.
+    pub fn below(mut self, limit: Option<Limit>) -> Self {
+        if let Some(limit) = limit.as_ref().filter(|_| self.broken.is_empty()) {
+            self.bottleneck = limit.bottleneck;
+        }
+        self.limit = limit;
+        self
+    }
+
+    /// What more broke at, in words, after a search for the most.
+    pub fn limit(&self) -> Option<String> {
+        let Limit { players, broken, .. } = self.limit.as_ref()?;
+        Some(format!("{players} players: {}", broken.join(", ")))
     }
 
     /// Of several runs of the same load the medians of each figure; what broke in any of them. Nothing of nothing.
@@ -254,6 +296,10 @@ impl Figures {
         object.insert("bottleneck".into(), json!(self.bottleneck.name()));
         object.insert("held".into(), json!(self.broken.is_empty()));
         object.insert("broken".into(), json!(self.broken));
+        if let Some(Limit { players, broken, .. }) = &self.limit {
+            object.insert("limit_players".into(), json!(players));
+            object.insert("limit_broken".into(), json!(broken));
+        }
         for (name, number) in &self.numbers {
             object.insert((*name).into(), json!((number * 1e4).round() / 1e4));
         }
@@ -297,7 +343,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::proc::Used;
     use crate::setup::tests::setup;
@@ -308,6 +354,13 @@ mod tests {
         });
         let [server, bots] = busy.map(|busy| Used { cpu_us: busy * 2e6, awake_us: busy * 2e6, ..Used::default() });
         Measured { seconds: 2.0, ticks: 40, busy, server, bots, summary, rss_kb: [1000, 2500], ..Measured::default() }
+    }
+
+    /// A run with so many players, all of whom got in.
+    pub fn run(players: u16, busy: [f64; 2], staleness: f64) -> Figures {
+        let mut measured = measured(busy, staleness);
+        measured.summary["connected"] = json!(players);
+        Figures::new(&setup(players, Scenario::Spread), &measured, None)
     }
 
     fn judged(busy: [f64; 2], staleness: f64) -> Figures {
@@ -326,18 +379,26 @@ mod tests {
         assert_eq!(judged([0.7, 0.99], 3.0).bottleneck, Bottleneck::Bots);
         assert_eq!(judged([0.99, 0.6], 3.0).bottleneck, Bottleneck::Server);
         assert_eq!(judged([0.99, 0.99], 3.0).bottleneck, Bottleneck::Bots);
+        assert_eq!(judged([0.7, 0.9], 3.0).bottleneck, Bottleneck::Bots, "they came late to what was there");
+        assert_eq!(judged([0.7, 0.9], 1.0).bottleneck, Bottleneck::None);
         let figures = judged([0.5, 0.5], 3.0);
         assert_eq!(figures.bottleneck, Bottleneck::Other);
         assert_eq!(figures.broken(), ["staleness p99 above 2 ticks"]);
     }
 
     #[test]
-    fn in_a_crowd_only_the_snapshots_count_and_not_how_long_ago_somebody_was_confirmed() {
-        let figures = Figures::new(&setup(100, Scenario::Crowd), &measured([0.5, 0.6], 70.0), None);
-        assert!(figures.broken().is_empty());
-        let mut late = measured([0.5, 0.6], 70.0);
-        late.summary["snapshot_rate"] = json!(0.9);
-        assert_eq!(Figures::new(&setup(100, Scenario::Crowd), &late, None).broken(), ["snapshots are missing"]);
+    fn in_a_crowd_nobody_may_starve_and_how_long_ago_somebody_was_confirmed_does_not_count() {
+        let broken = |name: &str, value: f64| {
+            let mut measured = measured([0.5, 0.6], 70.0);
+            measured.summary[name] = json!(value);
+            Figures::new(&setup(100, Scenario::Crowd), &measured, None).broken().join(", ")
+        };
+        assert_eq!(broken("untold_ticks_p99", 23.0), "");
+        assert_eq!(broken("untold_ticks_max", 43.0), "");
+        assert_eq!(broken("untold_ticks_p99", 24.0), "somebody is starved");
+        assert_eq!(broken("untold_ticks_max", 44.0), "somebody is starved");
+        assert_eq!(broken("view_age_ticks_p99", 2.1), "newest snapshot's age p99 above 2 ticks");
+        assert_eq!(broken("snapshot_rate", 0.9), "snapshots are missing");
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub fn table(runs: &[(String, Figures)]) -> String {
     }
     text.push_str(&format!("\n{:<34}", "bottleneck"));
     runs.iter().for_each(|(_, figures)| text.push_str(&format!("{:>14}", figures.bottleneck.name())));
+    for (name, limit) in runs.iter().filter_map(|(name, figures)| Some((name, figures.limit()?))) {
+        text.push_str(&format!("\n{name}: what broke at {limit}"));
+    }
     for (name, figures) in runs.iter().filter(|(_, figures)| !figures.broken().is_empty()) {
         text.push_str(&format!("\n{name}: {}", figures.broken().join(", ")));
     }
