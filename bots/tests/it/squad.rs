@@ -316,5 +316,5 @@ fn whole_clients_see_for_how_long_nobody_was_told_of_them() {
     let mut pair = Pair::new(options(Behavior::Wander, Some(link)));
     let summary = measure(&mut pair, 10);
     assert!((1..20).contains(&summary.untold_ticks_max), "{summary}");
-    assert!(summary.view_age_ticks_p99 > 2.0, "{summary}");
+    assert!(summary.view_age_ticks_p99 > 1.5, "{summary}");
 }
