@@ -70,13 +70,14 @@ fn seen(entity: &Entity<'_>, state: &State) -> State {
     SCHEMA.kind(entity.kind()).map_or(*state, |kind| kind.visible(false, state))
 }
 
+/// `None` where the witness has nothing of the time that the entity is on the course shown. It does not know every tick: where
+/// the server sends fewer snapshots, what lies between two that differ counts, what lies before the first of them does not.
 fn untold(witness: &Witness, entity: &Entity<'_>, newest: u64) -> Option<u64> {
     let tick = newest.min(witness.newest);
-    witness.at(tick)?;
     let row = entity.rows().find(|row| row.from <= tick)?;
-    let differs = |tick: &u64| {
-        let shown = seen(entity, &entity.on_course(&row, *tick));
-        witness.at(*tick).is_some_and(|truth| *truth != shown)
-    };
-    Some((row.from..=tick).rev().take_while(differs).count() as u64)
+    let first = row.from.max(tick.saturating_sub(KEEP as u64));
+    let mut known = (first..=tick).rev().filter_map(|at| Some((at, witness.at(at)?))).peekable();
+    known.peek()?;
+    let differs = |(at, truth): &(u64, &State)| **truth != seen(entity, &entity.on_course(&row, *at));
+    Some(known.take_while(differs).last().map_or(0, |(since, _)| tick + 1 - since))
 }
