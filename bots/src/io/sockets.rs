@@ -55,19 +55,21 @@ impl Sockets {
         Ok(Self { poll: Poll::new()?, events: Events::with_capacity(BATCH), sockets })
     }
 
-    /// Gives a client a socket that talks to `server`, unless it has one.
-    pub fn open(&mut self, index: usize, server: SocketAddr) -> io::Result<()> {
+    /// Gives a client a socket that talks to `server`, unless it has one. [`Sockets::wait`] tells of those watched.
+    pub fn open(&mut self, index: usize, server: SocketAddr, watched: bool) -> io::Result<()> {
         let Some(slot) = self.sockets.get_mut(index).filter(|slot| slot.is_none()) else { return Ok(()) };
         let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
         let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
         forbid_fragments(&socket, server);
         socket.connect(server)?;
-        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
+        if watched {
+            self.poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
+        }
         *slot = Some(socket);
         Ok(())
     }
 
-    /// Waits until a socket has something, at most that long; the clients concerned are appended to `ready`.
+    /// Waits until a watched socket has something, at most that long; the clients concerned are appended to `ready`.
     pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -81,7 +83,7 @@ impl Sockets {
     pub fn receive(&self, index: usize, buffer: &mut [u8]) -> Option<usize> {
         let socket = self.sockets.get(index)?.as_ref()?;
         loop {
-            match socket.recv(buffer) {
+            match take(socket, buffer) {
                 Ok(len) => return Some(len),
                 // An ICMP error of an earlier datagram: nobody listens there. The handshake's time-out tells.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::Interrupted) => {}
@@ -93,9 +95,33 @@ impl Sockets {
     /// Sends a datagram; what the system does not take is lost, as on any network.
     pub fn send(&self, index: usize, datagram: &[u8]) {
         if let Some(Some(socket)) = self.sockets.get(index) {
-            let _ = socket.send(datagram);
+            let _ = give(socket, datagram);
         }
     }
+}
+
+/// The system call and nothing around it: what std calls is the C library's, which looks each time whether the thread is
+/// to be cancelled, and that is a tenth of what a light client costs.
+#[cfg(target_os = "linux")]
+fn take(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
+    let (len, _) = rustix::net::recv(socket, buffer, rustix::net::RecvFlags::empty())?;
+    Ok(len)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn take(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
+    socket.recv(buffer)
+}
+
+/// As [`take`].
+#[cfg(target_os = "linux")]
+fn give(socket: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, datagram, rustix::net::SendFlags::empty())?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give(socket: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
+    socket.send(datagram)
 }
 
 /// The one socket of a server.

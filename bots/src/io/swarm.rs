@@ -278,11 +278,11 @@ impl<'a> Worker<'a> {
                     let datagram = buffer.get_mut(..len).unwrap_or_default();
                     self.squad.handle_datagram(self.shared.clock.now(), index, datagram);
                 }
-                self.transmit(&mut buffer);
+                self.transmit(self.shared.clock.now(), &mut buffer);
             }
-            self.squad.handle_timeout(self.shared.clock.now());
+            self.run_due(&mut buffer);
             self.join()?;
-            self.transmit(&mut buffer);
+            self.transmit(self.shared.clock.now(), &mut buffer);
             self.write_trace()?;
             let now = self.shared.clock.now();
             if now >= next_look {
@@ -290,7 +290,7 @@ impl<'a> Worker<'a> {
                 if self.look(now) {
                     end = now + LINGER;
                 }
-                self.transmit(&mut buffer);
+                self.transmit(now, &mut buffer);
                 if now >= end || (end != Time::NEVER && self.squad.is_empty()) {
                     self.write_trace()?;
                     self.trace.take().map_or(Ok(()), TraceFile::finish)?;
@@ -300,8 +300,24 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn transmit(&mut self, buffer: &mut [u8]) {
-        while let Some((index, len)) = self.squad.poll_transmit(self.shared.clock.now(), buffer) {
+    /// One client after the other: what is dear is to come to one.
+    fn run_due(&mut self, buffer: &mut [u8]) {
+        let mut now = self.shared.clock.now();
+        let until = now;
+        while let Some(index) = self.squad.poll_due(until) {
+            while self.squad.reads_on(index)
+                && let Some(len) = self.sockets.receive(index, buffer)
+            {
+                self.squad.handle_datagram(now, index, buffer.get_mut(..len).unwrap_or_default());
+            }
+            self.squad.run_due(now, index);
+            self.transmit(now, buffer);
+            now = self.shared.clock.now();
+        }
+    }
+
+    fn transmit(&mut self, now: Time, buffer: &mut [u8]) {
+        while let Some((index, len)) = self.squad.poll_transmit(now, buffer) {
             self.sockets.send(index, buffer.get(..len).unwrap_or_default());
         }
     }
@@ -322,7 +338,8 @@ impl<'a> Worker<'a> {
                 // It listens everywhere; where we found it is one of these places.
                 server.set_ip(self.server.ip());
             }
-            self.sockets.open(index, server).map_err(|error| RunError::Socket { index, error })?;
+            let watched = !self.squad.reads_by_turns(index);
+            self.sockets.open(index, server, watched).map_err(|error| RunError::Socket { index, error })?;
             let ephemeral = self.entropy.ephemeral()?;
             // What cannot be started is counted by the squad.
             let _ = self.squad.join(self.shared.clock.now(), &bundle, ephemeral);

@@ -14,6 +14,7 @@ use netcode::trace::TraceEvent;
 
 use super::light::Light;
 use super::tally::Tally;
+use super::witnesses::Witnesses;
 use crate::behavior::Pilot;
 use crate::behavior::eyes::ClientEyes;
 
@@ -47,6 +48,18 @@ pub(super) enum Player {
     Light(Box<Light>),
 }
 
+/// Where goes what is measured.
+pub(super) struct Measured<'a> {
+    pub tally: &'a mut Tally,
+    pub witnesses: &'a mut Witnesses,
+}
+
+impl Measured<'_> {
+    const fn again(&mut self) -> Measured<'_> {
+        Measured { tally: self.tally, witnesses: self.witnesses }
+    }
+}
+
 /// One connection of a bot, from its start to its end.
 pub(super) struct Bot {
     player: Player,
@@ -58,6 +71,7 @@ pub(super) struct Bot {
     snapshots: u64,
     compact: u64,
     next_sample: Time,
+    samples: u64,
     /// When it got in.
     pub connected: Option<Time>,
     /// Why it is over.
@@ -80,6 +94,7 @@ impl Bot {
             snapshots: 0,
             compact: 0,
             next_sample: Time::NEVER,
+            samples: 0,
             connected: None,
             ended: None,
             unplayable: None,
@@ -117,22 +132,22 @@ impl Bot {
     }
 
     /// A datagram came from the socket.
-    pub(super) fn handle_datagram(&mut self, now: Time, datagram: &mut [u8], tally: Option<&mut Tally>) {
+    pub(super) fn handle_datagram(&mut self, now: Time, datagram: &mut [u8], measured: Option<Measured<'_>>) {
         match &mut self.link {
             // Whoever is gone hears nothing, so that what is under way comes to an end.
             Some(_) if self.player.is_finished() => {}
             Some(link) => link.emulator.send(now, THERE, HERE, datagram),
             None => {
                 self.player.handle_datagram(now, datagram);
-                self.after_datagram(now, tally);
+                self.after_datagram(now, measured);
                 self.drain_events(now);
             }
         }
     }
 
     /// Runs what is due: the emulated network, timers, this tick's input.
-    pub(super) fn handle_timeout(&mut self, now: Time, mut tally: Option<&mut Tally>) {
-        self.pump_link(now, tally.as_deref_mut());
+    pub(super) fn handle_timeout(&mut self, now: Time, mut measured: Option<Measured<'_>>) {
+        self.pump_link(now, measured.as_mut().map(Measured::again));
         match &mut self.player {
             Player::Whole(client) => client.handle_timeout(now),
             Player::Light(light) => light.handle_timeout(now, &mut self.pilot),
@@ -148,10 +163,16 @@ impl Bot {
         }
         if self.next_sample <= now {
             self.next_sample = now + Duration::from_micros(1000 * SAMPLE_EVERY / u64::from(self.rate.max(1)));
-            if let Some(tally) = tally {
-                sample(client, now, tally);
+            self.samples += 1;
+            if let Some(measured) = measured {
+                sample(client, now, self.samples, measured);
             }
         }
+    }
+
+    /// Whether its socket is read at its turns, and in this one it wants another datagram.
+    pub(super) fn reads_on(&self) -> bool {
+        matches!(&self.player, Player::Light(light) if light.reads_on())
     }
 
     /// The next datagram for the socket.
@@ -197,23 +218,23 @@ impl Bot {
         self.counted = traffic;
     }
 
-    fn pump_link(&mut self, now: Time, mut tally: Option<&mut Tally>) {
+    fn pump_link(&mut self, now: Time, mut measured: Option<Measured<'_>>) {
         while let Some(mut datagram) = self.link.as_mut().and_then(|link| link.emulator.poll(now)) {
             if datagram.to == HERE {
                 self.player.handle_datagram(now, &mut datagram.bytes);
-                self.after_datagram(now, tally.as_deref_mut());
+                self.after_datagram(now, measured.as_mut().map(Measured::again));
             } else if let Some(link) = &mut self.link {
                 link.outgoing.push_back(datagram.bytes);
             }
         }
     }
 
-    fn after_datagram(&mut self, now: Time, tally: Option<&mut Tally>) {
+    fn after_datagram(&mut self, now: Time, measured: Option<Measured<'_>>) {
         let client = match &self.player {
             Player::Whole(client) => client,
             Player::Light(light) => {
                 let fresh = light.snapshots - core::mem::replace(&mut self.snapshots, light.snapshots);
-                tally.into_iter().for_each(|tally| tally.snapshots += fresh);
+                measured.into_iter().for_each(|measured| measured.tally.snapshots += fresh);
                 return;
             }
         };
@@ -221,7 +242,10 @@ impl Bot {
         let fresh = stats.snapshots - self.snapshots;
         let compact = stats.compact_snapshots - core::mem::replace(&mut self.compact, stats.compact_snapshots);
         self.snapshots = stats.snapshots;
-        let Some(tally) = tally.filter(|_| fresh > 0) else { return };
+        let Some(Measured { tally, witnesses }) = measured.filter(|_| fresh > 0) else { return };
+        if let Some(own) = client.own_entity() {
+            witnesses.note(client.view(), &own);
+        }
         tally.snapshots += fresh;
         tally.compact += compact;
         tally.round_trip(client.quality(now).rtt_latest);
@@ -289,10 +313,15 @@ impl Player {
     }
 }
 
-/// How old is what that client knows of each of the others?
-fn sample(client: &Client, now: Time, tally: &mut Tally) {
+/// How old is what that client knows of each of the others, and is it still so?
+fn sample(client: &Client, now: Time, number: u64, measured: Measured<'_>) {
+    let Measured { tally, witnesses } = measured;
     let (Some(own), Some(server_tick)) = (client.own(), client.server_tick(now)) else { return };
     tally.samples += 1;
+    if let Some(newest) = client.view().tick() {
+        tally.view_age(server_tick - newest as f64);
+    }
+    witnesses.untold(client.view(), own.raw(), number).for_each(|ticks| tally.untold(ticks));
     for entity in client.view().entities().filter(|entity| entity.id() != own.raw()) {
         tally.entities += 1;
         tally.stale(server_tick - entity.confirmed() as f64);

@@ -1,8 +1,7 @@
 //! The clients of one thread.
 
 use core::time::Duration;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use client::{Client, Config};
@@ -16,9 +15,11 @@ use netcode::token::ConnectBundle;
 use netcode::trace::TraceEvent;
 use sim::game::Rulebook;
 
-use super::bot::{Bot, Link, Player};
+use super::bot::{Bot, Link, Measured, Player};
 use super::light::Light;
 use super::tally::Tally;
+use super::timers::Timers;
+use super::witnesses::Witnesses;
 use crate::behavior::{Behavior, Pilot};
 
 /// What a squad is made of.
@@ -53,6 +54,11 @@ impl SquadOptions {
         before(index) < before(index + 1)
     }
 
+    /// Whether that client's socket is read when it is due, and at no other time.
+    fn reads_by_turns(&self, index: u32) -> bool {
+        self.link.is_none() && !self.is_whole(index)
+    }
+
     fn connect(
         &self,
         index: u32,
@@ -64,7 +70,8 @@ impl SquadOptions {
         let patience = self.connect_timeout;
         if !self.is_whole(index) {
             let rng = Rng::new(self.seed).fork(&format!("light {index}"));
-            let light = Light::connect(bundle, ephemeral, patience, self.behavior, rng, now)?;
+            let light =
+                Light::connect(bundle, ephemeral, patience, self.behavior, rng, self.reads_by_turns(index), now)?;
             return Ok(Player::Light(Box::new(light)));
         }
         let config = Config { handshake_timeout: patience, book: Arc::clone(&self.book), ..Config::default() };
@@ -104,6 +111,7 @@ struct Seat {
     turn: Time,
     /// It is in the queue of those with something to send.
     dirty: bool,
+    reads_by_turns: bool,
     ever_connected: bool,
     settled: bool,
     online: bool,
@@ -113,7 +121,7 @@ struct Seat {
 pub struct Squad {
     options: SquadOptions,
     seats: Vec<Seat>,
-    timers: BinaryHeap<Reverse<(Time, u32)>>,
+    timers: Timers,
     dirty: VecDeque<u32>,
     /// Clients that want a token.
     joining: VecDeque<u32>,
@@ -123,6 +131,7 @@ pub struct Squad {
     /// Nobody joins any more.
     leaving: bool,
     tally: Tally,
+    witnesses: Witnesses,
     progress: Progress,
     traced: Traced,
 }
@@ -149,6 +158,7 @@ impl Squad {
                 scheduled: Time::NEVER,
                 turn: Time::NEVER,
                 dirty: false,
+                reads_by_turns: options.reads_by_turns(index as u32),
                 ever_connected: false,
                 settled: false,
                 online: false,
@@ -159,13 +169,14 @@ impl Squad {
         Self {
             options,
             seats,
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             dirty: VecDeque::new(),
             joining,
             handshakes: 0,
             window: None,
             leaving: false,
             tally: Tally::default(),
+            witnesses: Witnesses::default(),
             progress: Progress::default(),
             traced: Traced::default(),
         }
@@ -203,35 +214,60 @@ impl Squad {
         }
     }
 
+    /// Whether that client's socket is read only when [`Squad::poll_due`] says so, and not whenever something comes.
+    #[must_use]
+    pub fn reads_by_turns(&self, index: usize) -> bool {
+        self.seats.get(index).is_some_and(|seat| seat.reads_by_turns)
+    }
+
     /// A datagram came from that client's socket.
     pub fn handle_datagram(&mut self, now: Time, index: usize, datagram: &mut [u8]) {
-        let tally = self.window.is_some().then_some(&mut self.tally);
+        let Self { tally, witnesses, .. } = self;
+        let measured = self.window.map(|_| Measured { tally, witnesses });
         let Some(bot) = self.seats.get_mut(index).and_then(|seat| seat.bot.as_mut()) else { return };
-        bot.handle_datagram(now, datagram, tally);
+        bot.handle_datagram(now, datagram, measured);
         self.after(now, index as u32);
     }
 
-    /// Runs every client that is due.
+    /// Runs every client that is due; for a caller who hands in whatever comes at once.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some(Reverse((at, index))) = self.timers.peek().copied()
-            && at <= now
-        {
-            self.timers.pop();
-            let tally = self.window.is_some().then_some(&mut self.tally);
-            let Some(seat) = self.seats.get_mut(index as usize) else { continue };
-            if seat.scheduled != at {
-                continue;
-            }
-            seat.scheduled = Time::NEVER;
-            if let Some(bot) = &mut seat.bot {
-                bot.handle_timeout(now, tally);
-            }
-            if seat.turn <= now {
-                seat.turn = Time::NEVER;
-                self.take_turn(now, index);
-            }
-            self.after(now, index);
+        while let Some(index) = self.poll_due(now) {
+            self.run_due(now, index);
         }
+    }
+
+    /// A client that is due by `until`, until `None`. As long as [`Squad::reads_on`] what its socket has is to be handed in,
+    /// then it is to be run with [`Squad::run_due`].
+    pub fn poll_due(&mut self, until: Time) -> Option<usize> {
+        while let Some((at, index)) = self.timers.pop(until) {
+            let Some(seat) = self.seats.get_mut(index as usize).filter(|seat| seat.scheduled == at) else { continue };
+            seat.scheduled = Time::NEVER;
+            return Some(index as usize);
+        }
+        None
+    }
+
+    /// Whether that client, which is due, wants another datagram from its socket, if there is one.
+    #[must_use]
+    pub fn reads_on(&self, index: usize) -> bool {
+        self.seats.get(index).and_then(|seat| seat.bot.as_ref()).is_some_and(Bot::reads_on)
+    }
+
+    /// Runs what is due for that client.
+    pub fn run_due(&mut self, now: Time, index: usize) {
+        let Some(seat) = self.seats.get_mut(index) else { return };
+        if let Some(bot) = &mut seat.bot {
+            let Self { tally, witnesses, .. } = self;
+            bot.handle_timeout(now, self.window.map(|_| Measured { tally, witnesses }));
+            // Now that it is at hand; to look at all of them some time later would cost much more.
+            bot.count_traffic(self.window.map(|_| &mut self.tally));
+        }
+        let index = index as u32;
+        if seat.turn <= now {
+            seat.turn = Time::NEVER;
+            self.take_turn(now, index);
+        }
+        self.after(now, index);
     }
 
     /// Churn: who is in leaves, who is out wants to come back.
@@ -244,10 +280,10 @@ impl Squad {
         }
     }
 
-    /// When [`Squad::handle_timeout`] is next due.
+    /// When the next client is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.next()
     }
 
     /// The next datagram, written into `out` (at least `MAX_DATAGRAM` bytes): whose socket sends it, and its length.
@@ -318,13 +354,9 @@ impl Squad {
         self.seats.iter().all(|seat| seat.bot.is_none())
     }
 
-    /// How far it is; bytes are brought up to date by this.
-    pub fn progress(&mut self) -> Progress {
-        if self.window.is_some() {
-            for bot in self.seats.iter_mut().filter_map(|seat| seat.bot.as_mut()) {
-                bot.count_traffic(Some(&mut self.tally));
-            }
-        }
+    /// How far it is; bytes are those up to when each client was last due.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
         let Tally { snapshots, down_bytes, .. } = self.tally;
         Progress { snapshots, down_bytes, ..self.progress }
     }
@@ -435,7 +467,7 @@ impl Squad {
         // A timer that fires too early is harmless, so only earlier ones are worth an entry.
         if due < seat.scheduled {
             seat.scheduled = due;
-            self.timers.push(Reverse((due, index)));
+            self.timers.push(due, index, seat.reads_by_turns);
         }
     }
 }

@@ -38,6 +38,15 @@ pub struct Summary {
     pub staleness_ticks_p50: f64,
     /// 99th percentile of the same.
     pub staleness_ticks_p99: f64,
+    /// Age of the newest snapshot that a client has, in server ticks: 99th percentile.
+    pub view_age_ticks_p99: f64,
+    /// For how many ticks whoever is in view has not been as shown, since nothing was told of how it turned (0: it is as
+    /// shown): 99th percentile. From what whole clients have of each other.
+    pub untold_ticks_p99: u64,
+    /// The most of the same.
+    pub untold_ticks_max: u64,
+    /// How often that was looked at.
+    pub untold_looks: u64,
     /// Round-trip time, in milliseconds: median.
     pub rtt_ms_p50: f64,
     /// 99th percentile of the same.
@@ -78,6 +87,10 @@ impl Summary {
             snapshots_per_s: ratio(tally.snapshots as f64, tally.client_seconds),
             staleness_ticks_p50: tally.staleness_ticks(0.5),
             staleness_ticks_p99: tally.staleness_ticks(0.99),
+            view_age_ticks_p99: tally.view_age_ticks(0.99),
+            untold_ticks_p99: tally.untold_ticks(0.99),
+            untold_ticks_max: tally.untold_ticks(1.0),
+            untold_looks: tally.untold_looks(),
             rtt_ms_p50: tally.rtt_ms(0.5),
             rtt_ms_p99: tally.rtt_ms(0.99),
             down_bytes_per_s: ratio(tally.down_bytes as f64, tally.client_seconds),
@@ -119,6 +132,12 @@ impl fmt::Display for Summary {
         writeln!(f, "               {due:.2} % of those due, {unlost:.2} % of those not lost on purpose")?;
         writeln!(f, "               {:.2} % in the compact codec", self.compact_share * 100.0)?;
         writeln!(f, "staleness      p50 {:.2}, p99 {:.2} ticks", self.staleness_ticks_p50, self.staleness_ticks_p99)?;
+        writeln!(f, "newest         p99 {:.2} ticks old", self.view_age_ticks_p99)?;
+        writeln!(
+            f,
+            "untold         p99 {}, max {} ticks, of {} looks",
+            self.untold_ticks_p99, self.untold_ticks_max, self.untold_looks
+        )?;
         writeln!(f, "round trip     p50 {:.1}, p99 {:.1} ms", self.rtt_ms_p50, self.rtt_ms_p99)?;
         writeln!(f, "input margin   p50 {}, p1 {} ticks", self.input_margin_p50, self.input_margin_p1)?;
         writeln!(f, "down / up      {:.0} / {:.0} bytes/s per client", self.down_bytes_per_s, self.up_bytes_per_s)?;

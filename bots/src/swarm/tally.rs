@@ -44,6 +44,10 @@ pub struct Tally {
     /// Other entities in view, summed over the samples.
     pub entities: u64,
     staleness: Histogram<u64>,
+    /// Of whole snapshots, in hundredths of a tick.
+    view_age: Histogram<u64>,
+    /// In ticks.
+    untold: Histogram<u64>,
     rtt: Histogram<u64>,
     margin: Histogram<u64>,
 }
@@ -69,6 +73,8 @@ impl Default for Tally {
             samples: 0,
             entities: 0,
             staleness: histogram(STALENESS_MAX),
+            view_age: histogram(STALENESS_MAX),
+            untold: histogram(STALENESS_MAX),
             rtt: histogram(RTT_MAX_MICROS),
             margin: histogram(256),
         }
@@ -79,6 +85,16 @@ impl Tally {
     /// An entity's newest state was that many ticks old.
     pub(super) fn stale(&mut self, ticks: f64) {
         self.staleness.saturating_record((ticks.max(0.0) * STALENESS_UNIT + 0.5) as u64);
+    }
+
+    /// The newest snapshot of a view was that many ticks old.
+    pub(super) fn view_age(&mut self, ticks: f64) {
+        self.view_age.saturating_record((ticks.max(0.0) * STALENESS_UNIT + 0.5) as u64);
+    }
+
+    /// Somebody in view had not been as shown for so many ticks.
+    pub(super) fn untold(&mut self, ticks: u64) {
+        self.untold.saturating_record(ticks);
     }
 
     /// A round trip took that long.
@@ -119,6 +135,8 @@ impl Tally {
         self.entities += other.entities;
         // The bounds are the same, so nothing can fail to fit.
         let _ = self.staleness.add(&other.staleness);
+        let _ = self.view_age.add(&other.view_age);
+        let _ = self.untold.add(&other.untold);
         let _ = self.rtt.add(&other.rtt);
         let _ = self.margin.add(&other.margin);
     }
@@ -127,6 +145,24 @@ impl Tally {
     #[must_use]
     pub fn staleness_ticks(&self, quantile: f64) -> f64 {
         self.staleness.value_at_quantile(quantile) as f64 / STALENESS_UNIT
+    }
+
+    /// Age of the newest snapshot that a client has, in ticks, at that quantile.
+    #[must_use]
+    pub fn view_age_ticks(&self, quantile: f64) -> f64 {
+        self.view_age.value_at_quantile(quantile) as f64 / STALENESS_UNIT
+    }
+
+    /// For how many ticks somebody in view has not been as shown, at that quantile: 0 for who is where he is shown.
+    #[must_use]
+    pub fn untold_ticks(&self, quantile: f64) -> u64 {
+        self.untold.value_at_quantile(quantile)
+    }
+
+    /// How many times it was looked whether somebody is as shown.
+    #[must_use]
+    pub fn untold_looks(&self) -> u64 {
+        self.untold.len()
     }
 
     /// Round-trip time in milliseconds at that quantile.
@@ -153,10 +189,17 @@ mod tests {
         b.failed.insert("x".into(), 2);
         for tick in 0..100 {
             a.stale(f64::from(tick) / 100.0);
+            b.view_age(1.5);
+            b.untold(u64::from(tick > 97) * 30);
             b.margin(-2);
         }
         a.add(&b);
         assert_eq!((a.connected, a.snapshots, a.failed["x"]), (5, 15, 2));
+        assert_eq!(
+            (a.untold_ticks(0.5), a.untold_ticks(0.99), a.untold_ticks(1.0), a.untold_looks()),
+            (0, 30, 30, 100)
+        );
+        assert!((a.view_age_ticks(0.99) - 1.5).abs() < 0.01);
         assert!((a.staleness_ticks(0.5) - 0.5).abs() < 0.02);
         assert_eq!(a.input_margin(0.5), -2);
     }

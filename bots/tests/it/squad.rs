@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bots::behavior::Behavior;
@@ -55,6 +56,9 @@ struct Pair {
     zone: Zone,
     shard: Shard,
     next_tick: Time,
+    /// Whoever wants to reads its socket at its turns: until then it waits here.
+    by_turns: bool,
+    waiting: Vec<VecDeque<Vec<u8>>>,
 }
 
 impl Pair {
@@ -83,6 +87,8 @@ impl Pair {
             zone: Zone::new(ZoneConfig { world, max_players: 100 }).unwrap(),
             shard: Shard::new(shard, CookieKey::new([1; 32]), Arc::new(SingleUse::new(1000))),
             next_tick: Time::ZERO,
+            by_turns: false,
+            waiting: vec![VecDeque::new(); 20],
         }
     }
 
@@ -99,7 +105,14 @@ impl Pair {
         while self.squad.poll_join().is_some() {
             self.squad.join(now, &token(), entropy().ephemeral().unwrap()).unwrap();
         }
-        self.squad.handle_timeout(now);
+        while let Some(index) = self.squad.poll_due(now) {
+            while self.squad.reads_on(index)
+                && let Some(mut datagram) = self.waiting[index].pop_front()
+            {
+                self.squad.handle_datagram(now, index, &mut datagram);
+            }
+            self.squad.run_due(now, index);
+        }
         let mut out = [0; MAX_DATAGRAM];
         while let Some((index, len)) = self.squad.poll_transmit(now, &mut out) {
             self.shard.handle_datagram(now, UNIX_MS, address(index), &mut out[..len], &mut entropy());
@@ -119,7 +132,11 @@ impl Pair {
         while let Some((to, len)) = self.shard.poll_transmit(now, &mut out) {
             let SocketAddr::V4(to) = to else { panic!("the addresses are IPv4") };
             let index = usize::from(to.ip().octets()[3]);
-            self.squad.handle_datagram(now, index, &mut out[..len]);
+            if self.by_turns && self.squad.reads_by_turns(index) {
+                self.waiting[index].push_back(out[..len].to_vec());
+            } else {
+                self.squad.handle_datagram(now, index, &mut out[..len]);
+            }
         }
     }
 }
@@ -271,4 +288,33 @@ fn clients_with_the_servers_own_rules_play_however_their_text_is_laid_out() {
     let mut pair = Pair::new(SquadOptions { clients: 5, book, ..options(Behavior::Wander, None) });
     pair.run(5);
     assert_eq!((pair.squad.tally().connected, pair.squad.progress().online), (5, 5));
+}
+
+#[test]
+fn a_client_whose_socket_is_read_at_its_turns_plays_as_one_that_gets_everything_at_once() {
+    let run = |by_turns| {
+        let mut pair = Pair::new(SquadOptions { light: 0.9, ..options(Behavior::Wander, None) });
+        pair.by_turns = by_turns;
+        let summary = measure(&mut pair, 10);
+        assert!(summary.is_fine() && summary.snapshot_rate >= 0.99, "{summary}");
+        let stats = pair.zone.stats();
+        (stats.inputs_repeated + stats.inputs_neutral, summary.up_bytes_per_s)
+    };
+    let ((missed, up), (missed_by_turns, up_by_turns)) = (run(false), run(true));
+    assert!(missed_by_turns <= missed + 20 * 5, "{missed_by_turns} instead of {missed} ticks without an input");
+    assert!((0.95..1.05).contains(&(up_by_turns / up)), "{up_by_turns} instead of {up} bytes a second");
+}
+
+#[test]
+fn whole_clients_see_for_how_long_nobody_was_told_of_them() {
+    let mut pair = Pair::new(options(Behavior::Wander, None));
+    let summary = measure(&mut pair, 10);
+    assert!(summary.untold_looks > 1000 && summary.untold_ticks_max == 0, "all are told at once\n{summary}");
+    assert!((0.9..1.5).contains(&summary.view_age_ticks_p99), "{summary}");
+    // What is lost comes with a later snapshot.
+    let link = LinkConfig { loss: 0.05, ..LinkConfig::default() };
+    let mut pair = Pair::new(options(Behavior::Wander, Some(link)));
+    let summary = measure(&mut pair, 10);
+    assert!((1..20).contains(&summary.untold_ticks_max), "{summary}");
+    assert!(summary.view_age_ticks_p99 > 1.5, "{summary}");
 }

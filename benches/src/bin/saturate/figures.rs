@@ -10,14 +10,21 @@ use crate::setup::{Scenario, Setup};
 
 /// A tick may take that long at its 99th percentile, in milliseconds; or a period, if that is less.
 const MAX_TICK_MS: f64 = 50.0;
-/// What a client knows may be that old at the 99th percentile, in ticks; but in a crowd, where of those who keep their course
-/// nothing is told, so that how long ago they were confirmed says nothing.
+/// What a client knows of anybody may be that old at the 99th percentile, in ticks. In a crowd this is the newest snapshot's
+/// bound: who is not among the nearest has his turn once in 0.95 s, and of who keeps his course nothing is told even then,
+/// so that how long ago somebody was confirmed says nothing.
 const MAX_STALENESS_TICKS: f64 = 2.0;
+/// In a crowd somebody may be shown elsewhere than he is for so many seconds at the 99th percentile (a round of turns), and at
+/// all (a round, and as long again as his record may wait for room), and in either case for so many ticks of a round trip.
+const MAX_UNTOLD_S: [f64; 2] = [1.0, 2.0];
+const ROUND_TRIP_TICKS: f64 = 3.0;
 /// The least share of the snapshots due that must arrive.
 const MIN_SNAPSHOTS: f64 = 0.99;
 /// A thread that is awake in so much of the time, on a core or waiting for one, has no more to give.
 /// (Linux leaves real-time threads no more than 95 %.)
 const FULL: f64 = 0.94;
+/// Where a bound broke, the bots are to blame from here on: who looks at what has come that late says of the server nothing.
+const BOTS_LATE: f64 = 0.85;
 
 /// The figures of one run.
 #[derive(Clone, Debug)]
@@ -30,6 +37,29 @@ pub struct Figures {
     broken: Vec<String>,
     /// What ran out first.
     pub bottleneck: Bottleneck,
+    /// Of a search for the most: what more broke at.
+    limit: Option<Limit>,
+}
+
+/// A number of players that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How many.
+    pub players: u16,
+    /// What broke.
+    pub broken: Vec<String>,
+    /// What ran out.
+    pub bottleneck: Bottleneck,
+    /// It could not even be measured.
+    pub failed: bool,
+}
+
+impl Limit {
+    /// Of that run.
+    pub fn of(figures: &Figures) -> Self {
+        let (players, broken) = (figures.players(), figures.broken.clone());
+        Self { players, broken, bottleneck: figures.bottleneck, failed: false }
+    }
 }
 
 /// What ran out first.
@@ -70,6 +100,7 @@ impl Figures {
             threads: BTreeMap::new(),
             broken: Vec::new(),
             bottleneck: Bottleneck::None,
+            limit: None,
         };
         figures.costs(measured, floor);
         figures.traffic(measured);
@@ -167,6 +198,10 @@ impl Figures {
         self.set("players_disconnected", field("disconnected"));
         self.set("staleness_ticks_p50", field("staleness_ticks_p50"));
         self.set("staleness_ticks_p99", field("staleness_ticks_p99"));
+        self.set("view_age_ticks_p99", field("view_age_ticks_p99"));
+        self.set("untold_ticks_p99", field("untold_ticks_p99"));
+        self.set("untold_ticks_max", field("untold_ticks_max"));
+        self.set("untold_looks", field("untold_looks"));
         self.set("rtt_ms_p50", field("rtt_ms_p50"));
         self.set("rtt_ms_p99", field("rtt_ms_p99"));
         self.set("snapshot_rate", field("snapshot_rate"));
@@ -178,20 +213,26 @@ impl Figures {
     fn judge(&mut self, measured: &Measured) {
         let max_tick_ms = MAX_TICK_MS.min(self.setup.period_ms());
         let players = f64::from(self.setup.players);
-        let follows = self.setup.scenario != Scenario::Crowd;
+        let crowd = self.setup.scenario == Scenario::Crowd;
+        let untold = |seconds: f64| seconds * f64::from(self.setup.tick_hz) + ROUND_TRIP_TICKS;
+        let starved = self.get("untold_ticks_p99") > untold(MAX_UNTOLD_S[0])
+            || self.get("untold_ticks_max") > untold(MAX_UNTOLD_S[1]);
         let bounds = [
             (self.get("players_connected") < players, "not all got in"),
             (self.get("players_disconnected") > 0.0 || measured.status.disconnects > 0, "players were disconnected"),
             (self.get("tick_ms_p99") > max_tick_ms, "tick p99 above its bound"),
             (measured.status.skipped > 0, "ticks were skipped"),
-            (follows && self.get("staleness_ticks_p99") > MAX_STALENESS_TICKS, "staleness p99 above 2 ticks"),
+            (!crowd && self.get("staleness_ticks_p99") > MAX_STALENESS_TICKS, "staleness p99 above 2 ticks"),
+            (self.get("view_age_ticks_p99") > MAX_STALENESS_TICKS, "newest snapshot's age p99 above 2 ticks"),
+            (crowd && starved, "somebody is starved"),
             (self.get("snapshot_rate") < MIN_SNAPSHOTS, "snapshots are missing"),
             (self.get("drops_server_socket") > 0.0, "the server's socket overflowed"),
             (self.get("drops_queues") + self.get("drops_send") > 0.0, "the server dropped datagrams"),
         ];
         self.broken = bounds.into_iter().filter(|(broken, _)| *broken).map(|(_, what)| what.to_owned()).collect();
-        let full = |awake: &str| self.get(awake) >= FULL;
-        self.bottleneck = match (full("server_thread_awake"), full("bots_thread_awake")) {
+        let bots_full = if self.broken.is_empty() { FULL } else { BOTS_LATE };
+        let full = [self.get("server_thread_awake") >= FULL, self.get("bots_thread_awake") >= bots_full];
+        self.bottleneck = match full.into() {
             (true, false) => Bottleneck::Server,
             (false, true) => Bottleneck::Bots,
             // Both full: the server is, if its ticks are late; the bots only look at what comes.
@@ -205,6 +246,21 @@ impl Figures {
     /// The bounds that broke, in words; empty: all held.
     pub fn broken(&self) -> &[String] {
         &self.broken
+    }
+
+    /// As the most that hold, below that limit: what ran out is what stopped more, not what is left at this number.
+    pub fn below(mut self, limit: Option<Limit>) -> Self {
+        if let Some(limit) = limit.as_ref().filter(|_| self.broken.is_empty()) {
+            self.bottleneck = limit.bottleneck;
+        }
+        self.limit = limit;
+        self
+    }
+
+    /// What more broke at, in words, after a search for the most.
+    pub fn limit(&self) -> Option<String> {
+        let Limit { players, broken, .. } = self.limit.as_ref()?;
+        Some(format!("{players} players: {}", broken.join(", ")))
     }
 
     /// Of several runs of the same load the medians of each figure; what broke in any of them. Nothing of nothing.
@@ -240,6 +296,10 @@ impl Figures {
         object.insert("bottleneck".into(), json!(self.bottleneck.name()));
         object.insert("held".into(), json!(self.broken.is_empty()));
         object.insert("broken".into(), json!(self.broken));
+        if let Some(Limit { players, broken, .. }) = &self.limit {
+            object.insert("limit_players".into(), json!(players));
+            object.insert("limit_broken".into(), json!(broken));
+        }
         for (name, number) in &self.numbers {
             object.insert((*name).into(), json!((number * 1e4).round() / 1e4));
         }
@@ -283,7 +343,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::proc::Used;
     use crate::setup::tests::setup;
@@ -294,6 +354,13 @@ mod tests {
         });
         let [server, bots] = busy.map(|busy| Used { cpu_us: busy * 2e6, awake_us: busy * 2e6, ..Used::default() });
         Measured { seconds: 2.0, ticks: 40, busy, server, bots, summary, rss_kb: [1000, 2500], ..Measured::default() }
+    }
+
+    /// A run with so many players, all of whom got in.
+    pub fn run(players: u16, busy: [f64; 2], staleness: f64) -> Figures {
+        let mut measured = measured(busy, staleness);
+        measured.summary["connected"] = json!(players);
+        Figures::new(&setup(players, Scenario::Spread), &measured, None)
     }
 
     fn judged(busy: [f64; 2], staleness: f64) -> Figures {
@@ -312,18 +379,26 @@ mod tests {
         assert_eq!(judged([0.7, 0.99], 3.0).bottleneck, Bottleneck::Bots);
         assert_eq!(judged([0.99, 0.6], 3.0).bottleneck, Bottleneck::Server);
         assert_eq!(judged([0.99, 0.99], 3.0).bottleneck, Bottleneck::Bots);
+        assert_eq!(judged([0.7, 0.9], 3.0).bottleneck, Bottleneck::Bots, "they came late to what was there");
+        assert_eq!(judged([0.7, 0.9], 1.0).bottleneck, Bottleneck::None);
         let figures = judged([0.5, 0.5], 3.0);
         assert_eq!(figures.bottleneck, Bottleneck::Other);
         assert_eq!(figures.broken(), ["staleness p99 above 2 ticks"]);
     }
 
     #[test]
-    fn in_a_crowd_only_the_snapshots_count_and_not_how_long_ago_somebody_was_confirmed() {
-        let figures = Figures::new(&setup(100, Scenario::Crowd), &measured([0.5, 0.6], 70.0), None);
-        assert!(figures.broken().is_empty());
-        let mut late = measured([0.5, 0.6], 70.0);
-        late.summary["snapshot_rate"] = json!(0.9);
-        assert_eq!(Figures::new(&setup(100, Scenario::Crowd), &late, None).broken(), ["snapshots are missing"]);
+    fn in_a_crowd_nobody_may_starve_and_how_long_ago_somebody_was_confirmed_does_not_count() {
+        let broken = |name: &str, value: f64| {
+            let mut measured = measured([0.5, 0.6], 70.0);
+            measured.summary[name] = json!(value);
+            Figures::new(&setup(100, Scenario::Crowd), &measured, None).broken().join(", ")
+        };
+        assert_eq!(broken("untold_ticks_p99", 23.0), "");
+        assert_eq!(broken("untold_ticks_max", 43.0), "");
+        assert_eq!(broken("untold_ticks_p99", 24.0), "somebody is starved");
+        assert_eq!(broken("untold_ticks_max", 44.0), "somebody is starved");
+        assert_eq!(broken("view_age_ticks_p99", 2.1), "newest snapshot's age p99 above 2 ticks");
+        assert_eq!(broken("snapshot_rate", 0.9), "snapshots are missing");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The floor: a bare program that moves the same datagrams, sealed and opened with AES-128-GCM, and nothing else.
 //!
 //! It runs in a process of its own on the server's core ([`serve`]), against a bare stand-in for the clients on the bots'
-//! core ([`pump`]): a socket each. As many datagrams each way per second as the server had, of its mean sizes; down all at
+//! core ([`pump`]): a socket each, read as the bots read theirs. As many datagrams each way per second as the server had, of its mean sizes; down all at
 //! once at every tick, up evenly in time. A key for each client and direction, the header as additional data; no protocol,
 //! no check for replays, the same `recvmmsg` and `sendmmsg` calls as the server's, the same socket buffers.
 
@@ -41,6 +41,9 @@ pub struct Load {
     /// Clients.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub players: u16,
+    /// Of these, such as wait for what comes, as whole clients do; the others look when they send, as light ones do.
+    #[arg(long)]
+    pub watched: u16,
     /// Ticks a second.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub hz: u16,
@@ -160,6 +163,7 @@ pub fn measure(setup: &Setup, run: &Figures, stop: &Stop) -> Result<Floor, Error
     let limit = setup.seconds + 60.0;
     let load = Load {
         players: setup.players,
+        watched: setup.full_bots.min(setup.players),
         hz: setup.tick_hz,
         down_per_s: run.get("packets_out_per_s"),
         down_bytes: run.get("datagram_out_bytes"),
@@ -210,7 +214,8 @@ impl Load {
         let mut command = Command::new(program);
         let numbers = [self.down_per_s, self.down_bytes, self.up_per_s, self.up_bytes, self.limit];
         let names = ["--down-per-s", "--down-bytes", "--up-per-s", "--up-bytes", "--limit"];
-        command.args([name, "--players", &self.players.to_string(), "--hz", &self.hz.to_string()]);
+        command.args([name, "--players", &self.players.to_string(), "--watched", &self.watched.to_string()]);
+        command.args(["--hz", &self.hz.to_string()]);
         for (name, number) in names.into_iter().zip(numbers) {
             command.args([name, &number.to_string()]);
         }

@@ -4,7 +4,7 @@
 //! Starts the real server on one core and bots on another, as processes of their own; lets everybody join and settle; then
 //! measures. With `--players max` it looks for the most that hold: the 99th percentile of a tick (from when it was due to
 //! the last datagram of its frame) within 50 ms and within its period, that of what clients know (staleness) within 2
-//! ticks, nobody and nothing dropped. Right after each run a bare program moves the same datagrams on the same cores: the
+//! ticks, in a crowd that of their newest snapshots and nobody starved, nobody and nothing dropped. Right after each run a bare program moves the same datagrams on the same cores: the
 //! floor. CPU times are the kernel's for the server's threads (schedstat), which over loopback have the delivery to the
 //! client's socket in them, as the floor's have.
 
@@ -16,6 +16,7 @@ mod args;
 #[path = "../../../../server/src/io/batch.rs"]
 #[allow(dead_code)]
 mod batch;
+mod climb;
 mod descriptors;
 mod error;
 mod figures;
@@ -68,7 +69,7 @@ fn run(args: &Run) -> Result<(), Error> {
     for setup in args.setups()? {
         let figures = match args.players {
             args::Players::Number(_) => repeat(args, &setup, &stop)?,
-            args::Players::Max => climb(args, setup.clone(), &stop)?,
+            args::Players::Max => climb(args, &setup, &stop)?,
         };
         runs.push((setup.scenario.name().to_owned(), figures));
     }
@@ -105,30 +106,14 @@ fn repeat(args: &Run, setup: &Setup, stop: &Stop) -> Result<Figures, Error> {
 }
 
 /// The most players that hold, measured as any other number is.
-fn climb(args: &Run, mut setup: Setup, stop: &Stop) -> Result<Figures, Error> {
-    let mut ramp = Ramp::new(args.most());
-    let mut last = None;
-    while let Some(players) = ramp.next() {
+fn climb(args: &Run, setup: &Setup, stop: &Stop) -> Result<Figures, Error> {
+    let step = |players| {
         let step = Setup { players, seconds: setup.seconds.min(args::STEP_SECONDS), perf: None, ..setup.clone() };
         let figures = Figures::new(&step, &measure::measure(&step, stop)?, None);
         tell(&step, &figures);
-        let held = figures.broken().is_empty();
-        if !held {
-            last = Some(figures.clone());
-        }
-        ramp.tried(players, held);
-    }
-    if ramp.held() == 0 {
-        let (players, why) = last.map_or((1, String::new()), |last| (last.players(), last.broken().join(", ")));
-        return Err(Error::Nobody { players, why });
-    }
-    setup.players = ramp.held();
-    let mut figures = repeat(args, &setup, stop)?;
-    // What ran out is what stopped the ramp, not what is left at the number that held.
-    if let Some(last) = last.filter(|_| figures.broken().is_empty()) {
-        figures.bottleneck = last.bottleneck;
-    }
-    Ok(figures)
+        Ok(figures)
+    };
+    climb::climb(Ramp::new(args.most()), step, |players| repeat(args, &Setup { players, ..setup.clone() }, stop))
 }
 
 /// Progress, on standard error.

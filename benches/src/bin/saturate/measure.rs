@@ -113,6 +113,9 @@ fn start_bots(setup: &Setup, addr: SocketAddr) -> Result<Process, Error> {
     command.args(["--behavior", setup.scenario.behavior(), "--seed", &setup.seed.to_string()]);
     command.args(["--settle", &setup.settle.to_string(), "--light", &setup.light().to_string()]);
     command.args(["--threads", &setup.bot_threads.to_string()]);
+    // What is dear about thousands of bots is to find them in memory: glibc asks for large pages for it, if told to, but
+    // not for what threads have of their own.
+    command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1");
     Process::start("the bots", command, &[setup.bots_core])
 }
 

@@ -3,7 +3,7 @@
 /// Where a ramp begins.
 const FIRST: u16 = 250;
 /// It is done when what is between is at most this share of what held.
-const GRAIN: f64 = 0.05;
+pub const GRAIN: f64 = 0.05;
 /// Steps in all, at most.
 const MAX_STEPS: usize = 12;
 

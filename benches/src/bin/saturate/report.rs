@@ -3,7 +3,7 @@
 use crate::figures::Figures;
 
 /// A line of the table: name, figure, unit, digits.
-const LINES: [(&str, &str, &str, usize); 27] = [
+const LINES: [(&str, &str, &str, usize); 30] = [
     ("server, per player and tick", "us_per_player_tick", "µs", 2),
     ("  user", "user_us_per_player_tick", "µs", 2),
     ("  system", "system_us_per_player_tick", "µs", 2),
@@ -15,6 +15,9 @@ const LINES: [(&str, &str, &str, usize); 27] = [
     ("  zone p99", "zone_ms_p99", "ms", 2),
     ("  send p99", "send_ms_p99", "ms", 2),
     ("staleness p99", "staleness_ticks_p99", "ticks", 2),
+    ("newest snapshot's age p99", "view_age_ticks_p99", "ticks", 2),
+    ("shown as not any more p99", "untold_ticks_p99", "ticks", 0),
+    ("shown as not any more max", "untold_ticks_max", "ticks", 0),
     ("round trip p50", "rtt_ms_p50", "ms", 1),
     ("round trip p99", "rtt_ms_p99", "ms", 1),
     ("others seen", "entities_seen_mean", "", 1),
@@ -49,6 +52,9 @@ pub fn table(runs: &[(String, Figures)]) -> String {
     }
     text.push_str(&format!("\n{:<34}", "bottleneck"));
     runs.iter().for_each(|(_, figures)| text.push_str(&format!("{:>14}", figures.bottleneck.name())));
+    for (name, limit) in runs.iter().filter_map(|(name, figures)| Some((name, figures.limit()?))) {
+        text.push_str(&format!("\n{name}: what broke at {limit}"));
+    }
     for (name, figures) in runs.iter().filter(|(_, figures)| !figures.broken().is_empty()) {
         text.push_str(&format!("\n{name}: {}", figures.broken().join(", ")));
     }
