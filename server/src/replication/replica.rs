@@ -18,6 +18,9 @@ pub const MAX_RELATIONS: usize = 64;
 /// The slots that a client which is in no crowd gets along with; when it comes into one, each turn has a few of them.
 const LOW_SLOTS: u16 = 128;
 
+/// Those outside the area for whom there is room from the start: more seldom leave within a grace period.
+const OUTSIDE: usize = 16;
+
 /// The most turns.
 pub(super) const MAX_TURNS: u64 = 256;
 
@@ -248,7 +251,7 @@ impl Replica {
             still: 0,
             turn: 0,
             near: Vec::new(),
-            outside: Vec::new(),
+            outside: Vec::with_capacity(OUTSIDE),
             more: false,
             compact: false,
             tables: None,
