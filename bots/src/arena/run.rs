@@ -184,6 +184,14 @@ impl Arena {
         self.players.iter().filter(|player| player.is_connected()).count()
     }
 
+    /// For each client a digest of what it shows: the tick of its newest snapshot, and of every entity it knows the name, the
+    /// kind, all fields and the tick that they are of. `None` where it is not connected.
+    #[must_use]
+    pub fn views(&self) -> Vec<Option<u64>> {
+        let connected = |player: &Player| player.client.as_ref().filter(|_| player.is_connected()).map(seen);
+        self.players.iter().map(connected).collect()
+    }
+
     /// The report so far; counters are brought up to date at the end of [`Arena::run`].
     #[must_use]
     pub const fn report(&self) -> &Report {
@@ -455,6 +463,19 @@ impl Arena {
     fn violate(&mut self, client: Option<usize>, what: Broken) {
         self.report.violate(&Violation { tick: self.cluster.tick(), client, what });
     }
+}
+
+/// The digest of what a client shows.
+fn seen(client: &Client) -> u64 {
+    let (view, mut digest) = (client.view(), Digest::default());
+    digest.fold(view.tick().unwrap_or(0));
+    digest.fold(u64::from(view.complete()));
+    for entity in view.entities() {
+        digest.fold(u64::from(entity.id()) << 16 | u64::from(entity.kind()) << 1 | u64::from(entity.owner()));
+        digest.fold(entity.confirmed());
+        entity.state().iter().for_each(|field| digest.fold(*field as u64));
+    }
+    digest.get()
 }
 
 /// Who wants to know, and the player whom it is about.

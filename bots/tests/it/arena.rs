@@ -83,6 +83,44 @@ fn a_calm_arena_misses_nothing() {
     assert!(report.snapshots_checked * 100 > due * 80, "{} of {due}", report.snapshots_checked);
 }
 
+/// What each client sees after each of so many ticks, with that many workers.
+fn views(workers: u8, ticks: usize) -> Vec<Vec<Option<u64>>> {
+    let options = Options { faults: false, ..Options::new(21, 32, SECONDS) };
+    let mut drawn = Drawn::new(&options);
+    (drawn.rate, drawn.npcs, drawn.half_extent_m, drawn.aoi_radius_m) = (20, 20, 60, 30);
+    (drawn.boxes, drawn.gates, drawn.ramps) = (8, 4, 4);
+    // None who aims: that goes by the clock of the client, which is as exact as its acks' times, and those depend on when
+    // the worker had something else to send.
+    (drawn.behaviors, drawn.restless) = ([0.8, 0.1, 0.1], [0.0, 0.5]);
+    drawn.shards = workers;
+    #[expect(clippy::disallowed_methods, reason = "a test; X25519 keys cannot be seeded")]
+    let entropy = OsEntropy::new();
+    let mut arena = Arena::with(options, drawn, Box::new(entropy)).unwrap();
+    let mut views = Vec::new();
+    for _ in 0..ticks {
+        arena.step_tick();
+        views.push(arena.views());
+    }
+    assert_eq!(arena.report().violations, 0, "{}", arena.report());
+    views
+}
+
+#[test]
+fn every_client_sees_the_same_at_every_tick_with_1_2_and_4_workers() {
+    const TICKS: usize = 400;
+    let one = views(1, TICKS);
+    assert!(one.iter().skip(40).flatten().all(Option::is_some), "all are there after two seconds");
+    let changes =
+        one.windows(2).flat_map(|pair| pair[0].iter().zip(&pair[1])).filter(|(before, after)| before != after);
+    assert!(changes.count() > 32 * (TICKS - 40) * 9 / 10, "in nearly every tick a client sees something new");
+    for workers in [2, 4] {
+        let several = views(workers, TICKS);
+        let apart = one.iter().zip(&several).position(|(one, several)| one != several);
+        let who = apart.and_then(|at| one[at].iter().zip(&several[at]).position(|(one, several)| one != several));
+        assert_eq!(apart, None, "{workers} workers: client {who:?} sees something else in this tick");
+    }
+}
+
 #[test]
 fn each_planted_mistake_is_found() {
     let expected = [
