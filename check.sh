@@ -49,8 +49,12 @@ step_tidy() {
     [ "$found" = sim/src/space.rs ] || { echo "rstar is named outside sim/src/space.rs: $found"; missing=1; }
     return $missing
 }
-step_debug() { run_tests; }
-# With the tests that find mistakes planted in the checkers' way: what finds them is the same code in both builds.
+# Without the mistakes planted for the arena's checkers, which take minutes here and are found by the same checkers in
+# release; with ZONEWIRE_SLOW=1 they are run here, too.
+step_debug() {
+    run_tests
+    [ -z "${ZONEWIRE_SLOW:-}" ] || cargo test -p bots --test it -- --ignored
+}
 step_release() { run_tests --release; }
 # The programs as the release tests have them: a selection of packages would have other features, and be built anew.
 programs() { cargo test --workspace --release --no-run --quiet; }

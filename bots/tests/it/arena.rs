@@ -187,6 +187,7 @@ fn each_planted_mistake_is_found() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_the_protocol_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::MovesIgnored, "over a mild network was given up"),
@@ -197,6 +198,7 @@ fn mistakes_of_the_protocol_are_found_within_a_few_seeds() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_replication_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::BudgetRaised, "are allowed"),
@@ -209,6 +211,7 @@ fn mistakes_of_replication_are_found_within_a_few_seeds() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_the_game_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::CooldownsLong, "beyond the rules: the weapon's pace"),
