@@ -49,10 +49,17 @@ step_tidy() {
     [ "$found" = sim/src/space.rs ] || { echo "rstar is named outside sim/src/space.rs: $found"; missing=1; }
     return $missing
 }
-step_debug() { run_tests; }
+# Without the mistakes planted for the arena's checkers, which take minutes here and are found by the same checkers in
+# release; with ZONEWIRE_SLOW=1 they are run here, too.
+step_debug() {
+    run_tests
+    [ -z "${ZONEWIRE_SLOW:-}" ] || cargo test -p bots --test it -- --ignored
+}
 step_release() { run_tests --release; }
+# The programs as the release tests have them: a selection of packages would have other features, and be built anew.
+programs() { cargo test --workspace --release --no-run --quiet; }
 step_arena() {
-    cargo build --release --quiet -p bots
+    programs
     "$target"/release/bots arena --seed 1 --seeds "${ARENA_SEEDS:-200}" --clients 40 --seconds 10
     # One seed twice: the same digest.
     local first second
@@ -61,7 +68,7 @@ step_arena() {
     [ "$first" = "$second" ] || { printf 'seed 7 gave two results:\n%s\n%s\n' "$first" "$second"; return 1; }
 }
 step_fuzz() {
-    cargo build --release --quiet -p fuzz
+    programs
     "$target"/release/fuzz smoke --seconds "${FUZZ_SECONDS:-5}"
     # The canary: with its check inverted, the runner must report a failure.
     if "$target"/release/fuzz canary >/dev/null 2>&1; then
@@ -70,17 +77,18 @@ step_fuzz() {
     fi
 }
 step_conformance() {
-    cargo build --release --quiet -p server -p bots
+    programs
     local python
     python=$(python_with_cryptography)
     "$python" netcode/tests/conformance/run.py --server "$target/release/server" --bots "$target/release/bots"
 }
 step_bench() {
-    cargo bench -p benches --quiet -- --test
+    programs
+    cargo bench --workspace --bench '*' --quiet -- --test
     # Fails when a connection, or a handshake under load, takes more memory than it may.
-    cargo run --release --quiet -p benches --bin handshake -- --seconds 0.1
+    "$target"/release/handshake --seconds 0.1
     # Fails when a client's view is not the server's frame, bit for bit.
-    cargo run --release --quiet -p benches --bin replicate -- --players 100 --seconds 1 --loss 5 --out "$target/replicate"
+    "$target"/release/replicate --players 100 --seconds 1 --loss 5 --out "$target/replicate"
 }
 
 steps=("$@")

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bots::behavior::eyes::Blind;
+use bots::behavior::eyes::ClientEyes;
 use bots::behavior::{Behavior, Pilot};
 use client::{Client, ClientState, Config, Event};
 use netcode::Time;
@@ -21,7 +21,7 @@ use netcode::server::{PrefixLimits, SingleUse};
 use netcode::token::{ServerEntry, TokenClaims, issue};
 use server::shard::{PREFETCH_FAR, PREFETCH_NEAR, Shard, ShardConfig};
 use server::zone::{ToShard, Zone, ZoneConfig};
-use sim::game::Rulebook;
+use sim::game::{Ground, Rulebook};
 use sim::{EntityId, Frame, MapConfig, WorldConfig};
 
 use crate::BenchEntropy;
@@ -46,15 +46,20 @@ pub struct RigConfig {
     pub rate: u16,
     /// Radius of the area of interest in metres.
     pub aoi_radius_m: u16,
+    /// Half the side of the square in which they come in, in metres; `None`: anywhere.
+    pub spawn_half_extent_m: Option<u16>,
+    /// What they do.
+    pub behavior: Behavior,
     /// Seed of everything.
     pub seed: u64,
 }
 
 impl RigConfig {
-    /// 20 Hz, 64 m, 30 visible.
+    /// 20 Hz, 64 m, 30 visible, wandering.
     #[must_use]
     pub const fn new(players: u16) -> Self {
-        Self { players, visible: 30.0, rate: 20, aoi_radius_m: 64, seed: 1 }
+        let (spawn_half_extent_m, behavior) = (None, Behavior::Wander);
+        Self { players, visible: 30.0, rate: 20, aoi_radius_m: 64, spawn_half_extent_m, behavior, seed: 1 }
     }
 
     /// Half the side of the square on which the players have the density that is asked for. A disc at its edge is partly
@@ -85,8 +90,9 @@ impl RigConfig {
             rate_hz: self.rate,
             map: MapConfig { half_extent_m, boxes, gates: 0, ramps: 0 },
             npcs: 0,
-            max_entities: u32::from(self.players) + 16,
-            spawn_half_extent_m: half_extent_m,
+            // Those who fight have projectiles, and leave loot behind.
+            max_entities: u32::from(self.players) * if self.behavior == Behavior::Fight { 4 } else { 1 } + 16,
+            spawn_half_extent_m: self.spawn_half_extent_m.unwrap_or(half_extent_m),
             ..WorldConfig::default()
         }
     }
@@ -165,6 +171,8 @@ pub struct Rig {
     key: ClusterKey,
     entropy: BenchEntropy,
     now: Time,
+    /// What stands around, for the eyes of those who fight.
+    ground: Ground,
     /// To the server, from the clients.
     pub up: Datagrams,
     /// To the clients, from the server.
@@ -192,9 +200,11 @@ impl Rig {
         shard.endpoint.max_handshakes = u32::MAX;
         shard.endpoint.prefixes = PrefixLimits::UNLIMITED;
         let single_use = Arc::new(SingleUse::new(usize::from(config.players)));
+        let zone = zone.expect("the configuration is within its ranges");
         Self {
             config,
-            zone: zone.expect("the configuration is within its ranges"),
+            ground: Ground::new(zone.world().map(), config.rate, Rulebook::standard()),
+            zone,
             shard: Shard::new(shard, CookieKey::new([0xc0; 32]), single_use),
             seats: Vec::new(),
             key,
@@ -236,7 +246,7 @@ impl Rig {
         let bundle = issue(&self.key, &claims, &mut self.entropy).expect("the entropy is seeded");
         let ephemeral = self.entropy.ephemeral().expect("the system's entropy works");
         let client = Client::connect(Config::default(), &bundle, ephemeral, self.now).expect("the SDK's own table");
-        let pilot = Pilot::new(Behavior::Wander, Rng::new(self.config.seed).fork(&format!("pilot {index}")));
+        let pilot = Pilot::new(self.config.behavior, Rng::new(self.config.seed).fork(&format!("pilot {index}")));
         self.seats.push(Seat { client, pilot, chosen_at: 0, welcomed: false });
     }
 
@@ -265,7 +275,9 @@ impl Rig {
         let inputs = client.stats().inputs;
         if inputs != *chosen_at {
             *chosen_at = inputs;
-            client.set_intent(pilot.next(self.config.rate, &Blind));
+            let eyes = ClientEyes { client, now: at, ground: Some(&self.ground) };
+            let intent = pilot.next(self.config.rate, &eyes);
+            client.set_intent(intent);
         }
         while let Some(event) = client.poll_event() {
             match event {

@@ -402,6 +402,7 @@ impl ServerConfig {
             return Err(ConfigError::DevTokensExposed(http));
         }
         self.check_network()?;
+        self.check_threads()?;
         self.check_priority()?;
         self.check_paths()?;
         for (i, entry) in self.access.cluster_keys.iter().enumerate() {
@@ -411,6 +412,16 @@ impl ServerConfig {
             if self.access.cluster_keys.iter().take(i).any(|earlier| earlier.epoch == entry.epoch) {
                 return Err(ConfigError::KeyEpochTwice(entry.epoch));
             }
+        }
+        Ok(())
+    }
+
+    /// A core too many would stay without a worker, and nobody would know.
+    fn check_threads(&self) -> Result<(), ConfigError> {
+        let (cores, workers) = (&self.threads.worker_cores, self.network.workers);
+        if cores.len() > workers as usize {
+            let allowed = format!("at most one core for each worker, and network.workers is {workers}");
+            return Err(ConfigError::Value { key: "threads.worker_cores", value: format!("{cores:?}"), allowed });
         }
         Ok(())
     }
@@ -426,6 +437,14 @@ impl ServerConfig {
             return Err(ConfigError::Value { key: "network.advertise", value, allowed });
         }
         let Load { cookie_above_per_s, handshakes_per_s, .. } = self.load;
+        if cookie_above_per_s > handshakes_per_s && cookie_above_per_s == Load::default().cookie_above_per_s {
+            // Nobody wrote that, but the other.
+            let allowed = format!(
+                "at least load.cookie_above_per_s, which is {cookie_above_per_s} by default (lower that as well, or 0)"
+            );
+            let value = handshakes_per_s.to_string();
+            return Err(ConfigError::Value { key: "load.handshakes_per_s", value, allowed });
+        }
         if cookie_above_per_s > handshakes_per_s {
             let allowed = format!("at most load.handshakes_per_s, which is {handshakes_per_s}");
             let value = cookie_above_per_s.to_string();

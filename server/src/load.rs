@@ -105,7 +105,8 @@ impl Governor {
         self.pace_of(self.rung)
     }
 
-    /// A tick is over, whose time was taken so far (of its own time, stretched or not). The new pace, where it changes.
+    /// A tick is over, whose time was taken so far: of what ticks take at the present pace, even where they do not yet,
+    /// since changes are told ahead. The new pace, where it changes.
     pub fn on_tick(&mut self, share: Share) -> Option<Pace> {
         self.since += 1;
         let mean = |mean: u32, now: u32| (mean * (MEMORY - 1) + now.min(MOST) * PARTS) / MEMORY;

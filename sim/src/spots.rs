@@ -86,6 +86,7 @@ impl Spots {
         let Self { space, tiles, loose, .. } = self;
         self.margin = margin as f32;
         loose.clear();
+        loose.reserve(states.len());
         tiles.clear();
         tiles.resize(space.tiles(), nobody);
         let limit = i64::from(margin).pow(2);

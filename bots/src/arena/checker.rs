@@ -72,6 +72,9 @@ impl Subject<'_> {
 /// Compares views with the truth.
 pub(super) struct Checker {
     aoi: Aoi,
+    /// Of the area, at full pace, and how many times as many it has been at most.
+    refresh_ticks: u64,
+    slow: u64,
     rate: u64,
     /// Ticks in a row that a shard may miss.
     missed: u64,
@@ -109,6 +112,8 @@ impl Checker {
         aoi.leave_m *= factor;
         let rate = u64::from(drawn.rate);
         Self {
+            refresh_ticks: aoi.refresh_ticks,
+            slow: 1,
             aoi,
             rate,
             missed: if drawn.tight.misses > 0.0 { MISSED } else { 0 },
@@ -116,6 +121,13 @@ impl Checker {
             rows: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// From now on the area may be looked at only every so many times as many ticks; it stays so when time is no longer
+    /// short, since what was seen late then is in the history yet.
+    pub(super) fn looks_seldom(&mut self, divisor: u8) {
+        self.slow = self.slow.max(u64::from(divisor));
+        self.aoi.refresh_ticks = self.refresh_ticks * self.slow;
     }
 
     /// A client has just applied a snapshot, in which these entities came into view.

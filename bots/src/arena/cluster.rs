@@ -13,6 +13,7 @@ use netcode::rng::Rng;
 use netcode::server::{ServerConfig, SingleUse};
 use netcode::stats::Drops;
 use netcode::token::{self, ConnectBundle, ServerEntry, TokenClaims};
+use server::load::Pace;
 use server::replication::{Aoi, Inconsistent};
 use server::shard::{Shard, ShardConfig, ShardStats};
 use server::zone::{ToShard, ToZone, Zone, ZoneStats};
@@ -330,6 +331,13 @@ impl Cluster {
             Tie::Relate(conn, id, relation) => {
                 shard.relate(conn, id, relation);
             }
+        }
+    }
+
+    /// The zone's pace changes.
+    pub(super) fn change_pace(&mut self, now: Time, pace: Pace, from: u64) {
+        for shard in &mut self.shards {
+            shard.handle_zone(now, ToShard::Pace { pace, from });
         }
     }
 

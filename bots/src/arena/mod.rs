@@ -26,6 +26,8 @@
 //!   nonce is used twice (debug builds);
 //! - the network's counters add up, and each datagram that reached the server is in its own.
 //!
+//! [`Arena::load`] makes steps and rounds take so long that the server sheds snapshots and stretches its ticks.
+//!
 //! Up to three in ten clients are hostile beside playing: they copy what others send from other addresses and overtake it,
 //! replay it, flood with others' connection ids, or acknowledge next to nothing. They go on in the liveness phase.
 //!
@@ -41,6 +43,7 @@ mod faults;
 mod history;
 mod hostile;
 mod ledger;
+mod load;
 mod mail;
 mod options;
 mod pace;

@@ -18,17 +18,19 @@ use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::{CloseReason, DisconnectReason};
 use netcode::packet::ConnId;
 use netcode::rng::Rng;
+use server::load::{Pace, Share};
 use sim::event::What;
 use sim::game::{Ground, Rulebook};
 use sim::{ConfigError, Frame};
 
 use super::checker::{Allowance, Checker, Rules, Subject};
-use super::cluster::{Cluster, period};
+use super::cluster::Cluster;
 use super::digest::Digest;
 use super::faults::{Fault, Faults};
 use super::history::History;
 use super::hostile::{Harm, Hostiles};
 use super::ledger::Ledger;
+use super::load::Load;
 use super::mail::Mail;
 use super::options::{Drawn, Options};
 use super::player::{Change, Player, inside, outside};
@@ -63,6 +65,7 @@ pub struct Arena {
     faults: Faults,
     hostiles: Hostiles,
     ledger: Ledger,
+    load: Load,
     /// The most bytes that one end's queues of one connection may hold.
     most_queued: u64,
     mtu_changes: u64,
@@ -133,6 +136,7 @@ impl Arena {
             faults: Faults::new(&drawn, options.clients, &rng, now),
             hostiles,
             ledger: Ledger::default(),
+            load: Load::new(drawn.rate),
             most_queued: most_queued(&Table::standard()),
             mtu_changes: 0,
             deaths: 0,
@@ -184,6 +188,45 @@ impl Arena {
         self.players.iter().filter(|player| player.is_connected()).count()
     }
 
+    /// From now on the server's steps, and rounds of snapshots for everybody, take that many percent of a tick at full pace.
+    pub fn load(&mut self, whole: Share) {
+        self.load.set(whole);
+    }
+
+    /// How fast the zone goes, or is about to.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.load.pace()
+    }
+
+    /// Now, in virtual time.
+    #[must_use]
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Ticks of players that had no input of their own so far.
+    #[must_use]
+    pub fn inputs_missing(&self) -> u64 {
+        self.cluster.inputs_missing()
+    }
+
+    /// By how many ticks the clients are wrong about the server's newest one, the worst of them.
+    #[must_use]
+    pub fn clock_error(&self) -> f64 {
+        let newest = self.cluster.tick() as f64;
+        let guesses = self.players.iter().filter_map(|player| player.client.as_ref()?.server_tick(self.now));
+        guesses.map(|guess| (guess - newest).abs()).fold(0.0, f64::max)
+    }
+
+    /// For each client a digest of what it shows: the tick of its newest snapshot, and of every entity it knows the name, the
+    /// kind, all fields and the tick that they are of. `None` where it is not connected.
+    #[must_use]
+    pub fn views(&self) -> Vec<Option<u64>> {
+        let connected = |player: &Player| player.client.as_ref().filter(|_| player.is_connected()).map(seen);
+        self.players.iter().map(connected).collect()
+    }
+
     /// The report so far; counters are brought up to date at the end of [`Arena::run`].
     #[must_use]
     pub const fn report(&self) -> &Report {
@@ -208,7 +251,7 @@ impl Arena {
     /// Everything up to the server's next tick, and that tick.
     pub fn step_tick(&mut self) {
         let until = self.next_tick;
-        self.next_tick = until + period(self.drawn.rate);
+        self.next_tick = until + self.load.period(self.cluster.tick() + 1);
         while let Some(at) = self.next_event().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             while let Some(datagram) = self.network.poll(self.now) {
@@ -233,6 +276,11 @@ impl Arena {
             watch.follow(player, &mut self.cluster);
         }
         self.flush_shards();
+        if let Some((pace, from)) = self.load.on_tick(self.cluster.tick()) {
+            self.cluster.change_pace(self.now, pace, from);
+            self.checker.looks_seldom(pace.divisor);
+            self.flush_shards();
+        }
         if let Some((watch, player)) = watched(&mut self.watch, &self.players) {
             watch.tell(player, &self.cluster, self.cluster.tick());
         }
@@ -455,6 +503,19 @@ impl Arena {
     fn violate(&mut self, client: Option<usize>, what: Broken) {
         self.report.violate(&Violation { tick: self.cluster.tick(), client, what });
     }
+}
+
+/// The digest of what a client shows.
+fn seen(client: &Client) -> u64 {
+    let (view, mut digest) = (client.view(), Digest::default());
+    digest.fold(view.tick().unwrap_or(0));
+    digest.fold(u64::from(view.complete()));
+    for entity in view.entities() {
+        digest.fold(u64::from(entity.id()) << 16 | u64::from(entity.kind()) << 1 | u64::from(entity.owner()));
+        digest.fold(entity.confirmed());
+        entity.state().iter().for_each(|field| digest.fold(*field as u64));
+    }
+    digest.get()
 }
 
 /// Who wants to know, and the player whom it is about.

@@ -6,6 +6,7 @@ use bots::arena::{Arena, Drawn, Options, Planted, Report, Tight, Totals};
 use netcode::crypto::OsEntropy;
 use netcode::emulator::LinkConfig;
 use netcode::error::DisconnectReason;
+use server::load::{Pace, Share};
 
 const CLIENTS: usize = 24;
 const SECONDS: u32 = 12;
@@ -83,6 +84,92 @@ fn a_calm_arena_misses_nothing() {
     assert!(report.snapshots_checked * 100 > due * 80, "{} of {due}", report.snapshots_checked);
 }
 
+/// What each client sees after each of so many ticks, with that many workers.
+fn views(workers: u8, ticks: usize) -> Vec<Vec<Option<u64>>> {
+    let options = Options { faults: false, ..Options::new(21, 32, SECONDS) };
+    let mut drawn = Drawn::new(&options);
+    (drawn.rate, drawn.npcs, drawn.half_extent_m, drawn.aoi_radius_m) = (20, 20, 60, 30);
+    (drawn.boxes, drawn.gates, drawn.ramps) = (8, 4, 4);
+    // None who aims: that goes by the clock of the client, which is as exact as its acks' times, and those depend on when
+    // the worker had something else to send.
+    (drawn.behaviors, drawn.restless) = ([0.8, 0.1, 0.1], [0.0, 0.5]);
+    drawn.shards = workers;
+    #[expect(clippy::disallowed_methods, reason = "a test; X25519 keys cannot be seeded")]
+    let entropy = OsEntropy::new();
+    let mut arena = Arena::with(options, drawn, Box::new(entropy)).unwrap();
+    let mut views = Vec::new();
+    for _ in 0..ticks {
+        arena.step_tick();
+        views.push(arena.views());
+    }
+    assert_eq!(arena.report().violations, 0, "{}", arena.report());
+    views
+}
+
+#[test]
+fn every_client_sees_the_same_at_every_tick_with_1_2_and_4_workers() {
+    const TICKS: usize = 400;
+    let one = views(1, TICKS);
+    assert!(one.iter().skip(40).flatten().all(Option::is_some), "all are there after two seconds");
+    let changes =
+        one.windows(2).flat_map(|pair| pair[0].iter().zip(&pair[1])).filter(|(before, after)| before != after);
+    assert!(changes.count() > 32 * (TICKS - 40) * 9 / 10, "in nearly every tick a client sees something new");
+    for workers in [2, 4] {
+        let several = views(workers, TICKS);
+        let apart = one.iter().zip(&several).position(|(one, several)| one != several);
+        let who = apart.and_then(|at| one[at].iter().zip(&several[at]).position(|(one, several)| one != several));
+        assert_eq!(apart, None, "{workers} workers: client {who:?} sees something else in this tick");
+    }
+}
+
+/// Goes on for so many virtual seconds: the part of the players' ticks that had no input of their own, and the most that a
+/// client was wrong about the server's tick.
+fn go_on(arena: &mut Arena, seconds: u64) -> (f64, f64) {
+    let (until, tick, missing) = (arena.now() + Duration::from_secs(seconds), arena.tick(), arena.inputs_missing());
+    let mut error: f64 = 0.0;
+    while arena.now() < until {
+        arena.step_tick();
+        error = error.max(arena.clock_error());
+    }
+    let due = (arena.tick() - tick) * CLIENTS as u64;
+    ((arena.inputs_missing() - missing) as f64 / due as f64, error)
+}
+
+#[test]
+fn an_overloaded_server_sheds_and_dilates_its_clients_follow_and_all_comes_back() {
+    let options = Options { faults: false, ..Options::new(33, CLIENTS, 1) };
+    let mut drawn = Drawn::new(&options);
+    (drawn.rate, drawn.npcs, drawn.shards) = (20, 20, 2);
+    drawn.link = LinkConfig { delay: Duration::from_millis(40), jitter: Duration::from_millis(5), ..drawn.link };
+    #[expect(clippy::disallowed_methods, reason = "a test; X25519 keys cannot be seeded")]
+    let entropy = OsEntropy::new();
+    let mut arena = Arena::with(options, drawn, Box::new(entropy)).unwrap();
+    go_on(&mut arena, 5);
+    let (missing, error) = go_on(&mut arena, 5);
+    assert!(missing < 0.005 && error < 0.5, "at rest {missing} of all inputs, {error} ticks");
+
+    // Each time what fits: fewer snapshots; longer ticks, too; the longest ticks there are.
+    let loads = [(50, 300, (4, 100), 8), (150, 300, (4, 200), 8), (350, 1500, (4, 400), 12), (10, 10, (1, 100), 40)];
+    for (step, round, pace, seconds) in loads {
+        arena.load(Share { step, round });
+        let (missing, error) = go_on(&mut arena, seconds);
+        let Pace { divisor, dilation } = arena.pace();
+        assert_eq!((divisor, dilation), pace, "for {step} % and {round} %");
+        // While it changes, too.
+        assert!(missing < 0.02 && error < 1.0, "{missing} of all inputs, {error} ticks on the way to {pace:?}");
+        let (ticks, since) = (arena.tick(), arena.now());
+        let (missing, error) = go_on(&mut arena, 6);
+        assert!(missing < 0.005 && error < 0.5, "{missing} of all inputs, {error} ticks at {pace:?}");
+        let took = arena.now().saturating_since(since).as_millis() as u64;
+        let due = (arena.tick() - ticks) * 50 * u64::from(dilation) / 100;
+        assert!(took.abs_diff(due) <= 200, "{took} ms and not {due}");
+        assert_eq!(arena.connected(), CLIENTS);
+    }
+    assert!(arena.report().ends.is_empty() && arena.report().connects == CLIENTS as u64, "nobody was cut off");
+    let report = arena.run();
+    assert_eq!(report.violations, 0, "{report}");
+}
+
 #[test]
 fn each_planted_mistake_is_found() {
     let expected = [
@@ -100,6 +187,7 @@ fn each_planted_mistake_is_found() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_the_protocol_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::MovesIgnored, "over a mild network was given up"),
@@ -110,6 +198,7 @@ fn mistakes_of_the_protocol_are_found_within_a_few_seeds() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_replication_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::BudgetRaised, "are allowed"),
@@ -122,6 +211,7 @@ fn mistakes_of_replication_are_found_within_a_few_seeds() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_the_game_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::CooldownsLong, "beyond the rules: the weapon's pace"),

@@ -3,8 +3,6 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use arrayvec::ArrayVec;
-
 use super::{MAX_RELIABLE, SEGMENT_BYTES, WINDOW};
 use crate::Time;
 use crate::error::SendError;
@@ -17,10 +15,13 @@ const PROBE_BYTES: usize = 2 * SEGMENT_BYTES;
 const PROBE_HEAD_BYTES: usize = 8;
 /// Slots that are kept allocated while nothing is queued.
 const KEPT_SLOTS: usize = 16;
-/// Buffers of acknowledged segments that are kept for the next ones, and the most bytes of each: what trickles along
-/// allocates nothing.
-const KEPT_BUFFERS: usize = 4;
+/// Buffers of acknowledged segments that are kept for the next ones, and the most bytes of each and of all: what trickles
+/// along allocates nothing.
+const KEPT_BUFFERS: usize = KEPT_SLOTS;
 const KEPT_BYTES: usize = 256;
+const KEPT_BYTES_IN_ALL: usize = 1024;
+/// The least bytes of a buffer, so that the next segment in it need not make it grow.
+const BUFFER_BYTES: usize = 32;
 
 /// A piece of a message, as it goes into a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,8 @@ pub struct Outbox {
     /// Number of the first slot, the oldest segment not acknowledged.
     base: u64,
     slots: VecDeque<Slot>,
-    spare: ArrayVec<Vec<u8>, KEPT_BUFFERS>,
+    /// At most [`KEPT_BUFFERS`], none longer than [`KEPT_BYTES`].
+    spare: Vec<Vec<u8>>,
     due: Marks,
     /// Short segments in one packet under way, which may be repeated early.
     repeatable: Marks,
@@ -81,7 +83,7 @@ impl Outbox {
     #[must_use]
     pub const fn new(limit: usize) -> Self {
         let (due, repeatable) = (Marks::NONE, Marks::NONE);
-        let spare = ArrayVec::new_const();
+        let spare = Vec::new();
         Self { base: 0, slots: VecDeque::new(), spare, due, repeatable, bytes: 0, settled: 0, limit }
     }
 
@@ -106,6 +108,7 @@ impl Outbox {
             let bytes = rest.get(..SEGMENT_BYTES).unwrap_or(rest);
             self.due.set(self.end(), true);
             let mut kept = self.spare.pop().unwrap_or_default();
+            kept.reserve(bytes.len().max(BUFFER_BYTES));
             kept.extend_from_slice(bytes);
             self.slots.push_back(Slot {
                 bytes: kept,
@@ -196,12 +199,8 @@ impl Outbox {
     pub fn on_acked(&mut self, number: u64) {
         let Some(slot) = self.index(number).and_then(|index| self.slots.get_mut(index)) else { return };
         slot.acked = true;
-        let mut bytes = core::mem::take(&mut slot.bytes);
-        if (1..=KEPT_BYTES).contains(&bytes.capacity()) {
-            bytes.clear();
-            // Where enough are kept, it is freed.
-            let _ = self.spare.try_push(bytes);
-        }
+        let bytes = core::mem::take(&mut slot.bytes);
+        self.keep(bytes);
         self.due.set(number, false);
         self.repeatable.set(number, false);
         while let Some(front) = self.slots.front()
@@ -217,6 +216,16 @@ impl Outbox {
         }
         if self.slots.is_empty() {
             self.slots.shrink_to(KEPT_SLOTS);
+        }
+    }
+
+    /// Keeps an acknowledged segment's buffer for another, unless enough are kept.
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        let held: usize = self.spare.iter().map(Vec::capacity).sum();
+        let fits = (1..=KEPT_BYTES).contains(&bytes.capacity()) && held + bytes.capacity() <= KEPT_BYTES_IN_ALL;
+        if fits && self.spare.len() < KEPT_BUFFERS {
+            bytes.clear();
+            self.spare.push(bytes);
         }
     }
 
@@ -323,6 +332,24 @@ mod tests {
 
     fn carry_all(outbox: &mut Outbox) -> Vec<u64> {
         core::iter::from_fn(|| outbox.carry(NOW, |_| true)).collect()
+    }
+
+    #[test]
+    fn a_burst_of_short_messages_finds_its_buffers_again_and_no_more_is_kept_than_may_be() {
+        let mut outbox = Outbox::new(100_000);
+        for (count, len) in [(12, 14), (40, 30), (40, 200), (3, 3000), (12, 14)] {
+            for _ in 0..count {
+                outbox.push(&vec![1; len]).unwrap();
+            }
+            let carried = carry_all(&mut outbox);
+            carried.into_iter().for_each(|number| outbox.on_acked(number));
+            let held: usize = outbox.spare.iter().map(Vec::capacity).sum();
+            assert!(held <= KEPT_BYTES_IN_ALL && outbox.spare.len() <= KEPT_BUFFERS, "{held} bytes");
+        }
+        let kept: Vec<_> = outbox.spare.iter().map(Vec::as_ptr).collect();
+        assert_eq!(kept.len(), 12, "those of the last burst of all were kept or used again");
+        outbox.push(&[1; 20]).unwrap();
+        assert!(outbox.slots.iter().all(|slot| kept.contains(&slot.bytes.as_ptr())));
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub const KEYS: &[Key] = &[
     Key {
         key: "threads.worker_cores",
         about: "The cores that the workers stay on: the first worker on the first one, and so on, from the first again. \
-                Empty: wherever the system puts them.",
+                At most as many as there are workers. Empty: wherever the system puts them.",
         unit: "",
         rule: Text("a list of numbers of cores that this process may use", |c| format!("{:?}", c.threads.worker_cores)),
     },

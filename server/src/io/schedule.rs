@@ -36,7 +36,8 @@ impl Schedule {
     }
 
     /// What the present period takes.
-    pub fn period(&self) -> Duration {
+    #[cfg(test)]
+    fn period(&self) -> Duration {
         Duration::from_micros(1_000_000 * self.percent / (100 * self.rate_hz))
     }
 

@@ -169,7 +169,9 @@ impl ZoneThread {
 
     /// Sees how much of its time the tick took, and changes the pace where that is too much.
     fn govern(&mut self, schedule: &mut Schedule, step: Duration) {
-        let period_us = schedule.period().as_micros().max(1);
+        let before = self.governor.pace();
+        // As long as ticks are to be, though the first of them is still ahead: a change is not judged before it holds.
+        let period_us = (u128::from(before.dilation) * 10_000 / u128::from(self.rate_hz)).max(1);
         let percent = |micros: u128| u32::try_from(micros * 100 / period_us).unwrap_or(u32::MAX);
         let mut round = 0;
         for (link, unfinished) in self.links.iter().zip(&mut self.unfinished) {
@@ -178,7 +180,6 @@ impl ZoneThread {
             *unfinished = if taken > 0 { 0 } else { unfinished.saturating_add(1) };
             round = round.max(if taken > 0 { percent(taken.into()) } else { unfinished.saturating_mul(100) });
         }
-        let before = self.governor.pace();
         let Some(pace) = self.governor.on_tick(Share { step: percent(step.as_micros()), round }) else { return };
         self.counters.pace_changes += 1;
         // Ahead of time, so that clients know when it happens.

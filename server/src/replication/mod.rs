@@ -325,7 +325,8 @@ impl Replication {
         let Self { ring, aoi, viewers, clients, scratch, stats, max_known, .. } = self;
         let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
         let Some(frame) = ring.newest() else { return };
-        if replica.look_due(frame.tick, aoi, u64::from(client)) {
+        // By whom it owns, not by its place, which depends on how many workers there are: so what it sees does not.
+        if replica.look_due(frame.tick, aoi, u64::from(replica.own.index())) {
             stats.looks += 1;
             let mut look = Look { frame, aoi, max_known: *max_known, client, viewers, scratch, stats };
             aoi::refresh(replica, &mut look);

@@ -21,6 +21,9 @@ const LOW_SLOTS: u16 = 128;
 
 /// So many slots are worth to be asked for ahead.
 const NEAR_SLOTS: usize = 64;
+/// Those outside the area for whom there is room from the start: more seldom leave within a grace period.
+const OUTSIDE: usize = 16;
+
 /// The most turns.
 pub(super) const MAX_TURNS: u64 = 256;
 
@@ -256,7 +259,7 @@ impl Replica {
             still: 0,
             turn: 0,
             near: Vec::new(),
-            outside: Vec::new(),
+            outside: Vec::with_capacity(OUTSIDE),
             more: false,
             compact: false,
             tables: None,

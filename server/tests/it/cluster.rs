@@ -14,10 +14,12 @@ use netcode::message::{Message, Welcome};
 use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::rng::Rng;
 use netcode::server::SingleUse;
+use netcode::snapshot::{Limits, View};
 use netcode::token::{ConnectBundle, ServerEntry, TokenClaims, issue};
 use server::config::ServerConfig;
 use server::shard::Shard;
 use server::zone::{ToZone, Zone};
+use sim::rng::mix;
 use sim::schema::SCHEMA;
 use sim::{EntityId, Event, Input};
 
@@ -63,6 +65,8 @@ pub struct Player {
     pub events: Vec<Event>,
     /// The tick of the newest snapshot.
     pub newest: u64,
+    /// What it sees.
+    view: View,
     /// The server's milliseconds when a snapshot came that was least delayed, less the client's then.
     offset_ms: i64,
     /// Newest first.
@@ -85,6 +89,7 @@ impl Player {
             entity: None,
             events: Vec::new(),
             newest: 0,
+            view: View::new(&SCHEMA, 20, Limits::default()),
             offset_ms: i64::MIN,
             inputs: Vec::new(),
             tick: 0,
@@ -96,6 +101,19 @@ impl Player {
     pub fn view_ms(&self, now: Time) -> i64 {
         let flowing = ms(now) as i64 + self.offset_ms - 100;
         flowing.min((self.newest * TICK_MS) as i64 + 250)
+    }
+
+    /// A digest of what it sees: of every entity the name, the kind, all fields, and the tick that they are of.
+    pub fn sees(&self) -> u64 {
+        let mut digest = 0;
+        let mut fold = |value: u64| digest = mix(digest ^ value);
+        fold(self.newest);
+        for entity in self.view.entities() {
+            fold(u64::from(entity.id()) << 16 | u64::from(entity.kind()) << 1 | u64::from(entity.owner()));
+            fold(entity.confirmed());
+            entity.state().iter().for_each(|field| fold(*field as u64));
+        }
+        digest
     }
 
     /// Its path carries nothing until then.
@@ -110,7 +128,8 @@ impl Player {
         self.endpoint.handle_timeout(now);
         while let Some(event) = self.endpoint.poll_event() {
             match event {
-                ClientEvent::Message { channel: SNAPSHOT, tick: Some(tick), .. } => {
+                ClientEvent::Message { channel: SNAPSHOT, tick: Some(tick), bytes } => {
+                    self.view.apply(tick, bytes).expect("a snapshot");
                     self.newest = tick;
                     self.offset_ms = self.offset_ms.max((tick * TICK_MS) as i64 - ms(now) as i64);
                 }
@@ -163,6 +182,8 @@ pub struct Cluster {
     pub shards: Vec<Shard>,
     pub players: Vec<Player>,
     pub digests: Vec<u64>,
+    /// What each player sees just before the next tick, tick by tick.
+    pub seen: Vec<Vec<u64>>,
     rng: Rng,
     /// Paths stall at times.
     pub stalls: bool,
@@ -185,6 +206,7 @@ impl Cluster {
             shards: (0..workers).map(shard).collect(),
             players: (0..players).map(|index| Player::new(index, index % usize::from(workers), delay_ms)).collect(),
             digests: Vec::new(),
+            seen: Vec::new(),
             rng: Rng::new(7),
             stalls: false,
             seen_with_its_packet: 0,
@@ -242,6 +264,7 @@ impl Cluster {
             }
         }
         if ms(now).is_multiple_of(TICK_MS) {
+            self.seen.push(self.players.iter().map(Player::sees).collect());
             let frame = self.zone.step();
             self.digests.push(frame.digest);
             while let Some((worker, message)) = self.zone.poll() {

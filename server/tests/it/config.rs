@@ -153,6 +153,10 @@ fn port_0_cannot_be_advertised() {
 
 #[test]
 fn more_handshakes_without_a_cookie_than_handshakes_are_refused() {
+    let text = refusal("[load]\nhandshakes_per_s = 100\n");
+    assert_names(&text, &["load.handshakes_per_s = 100", "load.cookie_above_per_s, which is 500 by default"]);
+    let text = refusal("[network]\nworkers = 2\n[threads]\nworker_cores = [0, 1, 0]\n");
+    assert_names(&text, &["threads.worker_cores = [0, 1, 0]", "network.workers is 2"]);
     let text = refusal("[load]\ncookie_above_per_s = 501\nhandshakes_per_s = 500\n");
     assert_names(&text, &["load.cookie_above_per_s = 501", "load.handshakes_per_s, which is 500"]);
 }

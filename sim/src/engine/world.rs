@@ -317,8 +317,8 @@ impl<G: Game> World<G> {
         frame.names = Arc::clone(&self.names);
         frame.states.clone_from(states);
         frame.courses.clone_from(courses);
-        frame.turned.clone_from(&self.turned);
-        frame.removed.clone_from(&self.removed);
+        refill(&mut frame.turned, &self.turned, states.len());
+        refill(&mut frame.removed, &self.removed, states.len());
         frame.spots.renew(&self.space, slots, states, margin);
     }
 
@@ -353,4 +353,11 @@ impl<G: Game> World<G> {
         }
         mix(hash)
     }
+}
+
+/// The same in old memory, with room for `rows`: only a larger world makes it grow, not a tick in which more happens.
+fn refill<T: Copy>(old: &mut Vec<T>, new: &[T], rows: usize) {
+    old.clear();
+    old.reserve(rows);
+    old.extend_from_slice(new);
 }

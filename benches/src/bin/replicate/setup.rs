@@ -181,7 +181,7 @@ impl Setup {
     /// The world that they are in.
     pub fn world(&self) -> WorldConfig {
         let Self { players, visible, rate, aoi_radius_m, seed, .. } = *self;
-        let spread = RigConfig { players, visible, rate, aoi_radius_m, seed }.world();
+        let spread = RigConfig { visible, rate, aoi_radius_m, seed, ..RigConfig::new(players) }.world();
         if self.scenario != Scenario::Crowd {
             return spread;
         }

@@ -90,8 +90,13 @@ impl Setup {
     /// The server's configuration.
     pub fn config(&self) -> String {
         let Self { scenario, players, tick_hz, visible, workers, listen, seed, .. } = self;
-        let rig =
-            RigConfig { players: *players, visible: *visible, rate: *tick_hz, aoi_radius_m: AOI_RADIUS_M, seed: *seed };
+        let rig = RigConfig {
+            visible: *visible,
+            rate: *tick_hz,
+            aoi_radius_m: AOI_RADIUS_M,
+            seed: *seed,
+            ..RigConfig::new(*players)
+        };
         let (half_extent, spawn, boxes) = if *scenario == Scenario::Crowd {
             // The diagonal of a square is within the radius: everybody sees everybody.
             let half = (f64::from(AOI_RADIUS_M) / 8f64.sqrt()) as u16;
