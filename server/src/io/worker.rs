@@ -316,6 +316,16 @@ impl Worker {
         self.to_wake = 0;
     }
 
+    /// A round of snapshots to thousands takes longer than what arrives meanwhile may wait: the socket would overflow, and
+    /// round trips seem as long as the round, which the rate control takes for a queue on the path.
+    fn receive_between(&mut self) {
+        if self.intake.is_due(self.parts.clock.now()) {
+            self.readable = true;
+            self.receive();
+            self.pass_to_zone();
+        }
+    }
+
     /// The `i`-th of the datagrams is to be handled soon.
     fn expect(&mut self, i: usize, ahead: usize) {
         if let Some((_, datagram)) = self.receiver.datagram(i) {
@@ -400,6 +410,7 @@ impl Worker {
                 break;
             }
             let_others();
+            self.receive_between();
         }
         self.blocked = None;
         if let Some((due, since)) = self.frame_since.take() {
