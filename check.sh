@@ -49,12 +49,8 @@ step_tidy() {
     [ "$found" = sim/src/space.rs ] || { echo "rstar is named outside sim/src/space.rs: $found"; missing=1; }
     return $missing
 }
-# Without the mistakes planted for the arena's checkers, which take minutes here and are found by the same checkers in
-# release; with ZONEWIRE_SLOW=1 they are run here, too.
-step_debug() {
-    run_tests
-    [ -z "${ZONEWIRE_SLOW:-}" ] || cargo test -p bots --test it -- --ignored
-}
+# Without the mistakes planted for the arena's checkers, which take minutes here and are found by the same checkers in release.
+step_debug() { run_tests; }
 step_release() { run_tests --release; }
 # The programs as the release tests have them: a selection of packages would have other features, and be built anew.
 programs() { cargo test --workspace --release --no-run --quiet; }

@@ -186,8 +186,8 @@ fn each_planted_mistake_is_found() {
     }
 }
 
+#[cfg(not(debug_assertions))]
 #[test]
-#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_the_protocol_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::MovesIgnored, "over a mild network was given up"),
@@ -197,8 +197,8 @@ fn mistakes_of_the_protocol_are_found_within_a_few_seeds() {
     ]);
 }
 
+#[cfg(not(debug_assertions))]
 #[test]
-#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_replication_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::BudgetRaised, "are allowed"),
@@ -210,8 +210,8 @@ fn mistakes_of_replication_are_found_within_a_few_seeds() {
     ]);
 }
 
+#[cfg(not(debug_assertions))]
 #[test]
-#[cfg_attr(debug_assertions, ignore = "slow; runs in release, and with ZONEWIRE_SLOW=1 ./check.sh debug")]
 fn mistakes_of_the_game_are_found_within_a_few_seeds() {
     assert_found(&[
         (Planted::CooldownsLong, "beyond the rules: the weapon's pace"),
@@ -222,6 +222,7 @@ fn mistakes_of_the_game_are_found_within_a_few_seeds() {
     ]);
 }
 
+#[cfg(not(debug_assertions))]
 fn assert_found(expected: &[(Planted, &str)]) {
     for (planted, words) in expected {
         let finds = |seed: &u64| {
