@@ -10,8 +10,6 @@ use server::load::{Pace, Share};
 
 const CLIENTS: usize = 24;
 const SECONDS: u32 = 12;
-/// A planted mistake must show within so many seeds.
-const SEEDS_TO_FIND: u64 = 60;
 
 fn run(options: Options) -> Report {
     #[expect(clippy::disallowed_methods, reason = "a test; X25519 keys cannot be seeded")]
@@ -224,6 +222,8 @@ fn mistakes_of_the_game_are_found_within_a_few_seeds() {
 
 #[cfg(not(debug_assertions))]
 fn assert_found(expected: &[(Planted, &str)]) {
+    /// A planted mistake must show within so many seeds.
+    const SEEDS_TO_FIND: u64 = 60;
     for (planted, words) in expected {
         let finds = |seed: &u64| {
             let options = Options { planted: Some(*planted), ..Options::new(*seed, CLIENTS, SECONDS) };

@@ -45,7 +45,7 @@ use sim::{EntityId, Frame};
 pub use aoi::{Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW};
 pub use checks::{Held, Inconsistent};
 pub use compact::Training;
-pub use frame_ring::FrameRing;
+pub use frame_ring::{BASELINE_MS, FrameRing};
 pub use priority::{Priority, Relation, Terms, Tier};
 pub use replica::{MAX_RELATIONS, Replica};
 pub use weighed::Weighed;
