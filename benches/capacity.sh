@@ -10,16 +10,15 @@ runs=${3:-3}
 target=${CARGO_TARGET_DIR:-target}
 [[ $players =~ ^[0-9]+$ && $seconds =~ ^[0-9]+$ && $runs =~ ^[0-9]+$ ]] || { sed -n '2,4p' "$0" >&2; exit 2; }
 
-cargo build --release -p server -p bots
-cargo build --release -p benches --bin saturate --bin capacity
+cargo build --profile dist -p server -p bots -p benches --bin server --bin bots --bin saturate --bin capacity
 out=$target/saturate
 mkdir -p "$out"
 measure() { # NAME SCENARIO PLAYERS HZ
-    ${PREFIX:-} "$target/release/saturate" --scenario "$2" --players "$3" --tick-hz "$4" --seconds "$seconds" --runs "$runs" \
+    ${PREFIX:-} "$target/dist/saturate" --scenario "$2" --players "$3" --tick-hz "$4" --seconds "$seconds" --runs "$runs" \
         --settle 10 --out "$out/$1.json" --plot "$out/$1.svg"
 }
 measure spread-20 spread "$players" 20
 measure spread-60 spread $((players / 2)) 60
 measure fight-20 fight $((players / 2)) 20
 measure crowd-20 crowd $((players / 10)) 20
-"$target/release/capacity" --write docs/capacity.md "$out"/{spread-20,spread-60,fight-20,crowd-20}.json
+"$target/dist/capacity" --write docs/capacity.md "$out"/{spread-20,spread-60,fight-20,crowd-20}.json

@@ -14,9 +14,8 @@ for tool in perf python3; do
 done
 [ $# -gt 0 ] || set -- --scenario spread --players 2000
 
-cargo build --release -p server -p bots
-cargo build --release -p benches --bin saturate
+cargo build --profile dist -p server -p bots -p benches --bin server --bin bots --bin saturate
 mkdir -p "$out"
-"$target/release/saturate" "$@" --no-floor --perf "$out/server.perf" --out "$out/saturate.json"
+"$target/dist/saturate" "$@" --no-floor --perf "$out/server.perf" --out "$out/saturate.json"
 perf script --no-inline -F comm,tid,ip,sym -i "$out/server.perf" 2>/dev/null | python3 benches/fold.py "$out"
 echo "flame graph: $out/flame.svg"
