@@ -66,6 +66,17 @@ fn twenty_players_are_measured_and_every_figure_of_the_contract_is_there() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
+    for flag in ["--out", "--plot"] {
+        let begun = Instant::now();
+        let output = saturate(&["--players", "20", "--seconds", "60", flag, "/dev/null/figures"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("cannot write /dev/null/figures"), "{}", text(&output.stderr));
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_says_what_to_do() {
     let _alone = crate::alone();
     let (server, bots) = ("/nowhere/server", "/bin/true");

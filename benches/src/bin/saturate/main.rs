@@ -65,6 +65,8 @@ fn main() -> ExitCode {
 fn run(args: &Run) -> Result<(), Error> {
     let stop = Stop::watch()?;
     args.check()?;
+    // Minutes of measuring should not end with a file that cannot be written.
+    [&args.out, &args.plot].into_iter().flatten().try_for_each(|file| try_open(file))?;
     let mut runs = Vec::new();
     for setup in args.setups()? {
         let figures = match args.players {
@@ -126,6 +128,11 @@ fn tell(setup: &Setup, figures: &Figures) {
              until it is quiet, or let the scheduler prefer this (chrt -f 10)"
         );
     }
+}
+
+fn try_open(file: &std::path::Path) -> Result<(), Error> {
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+    opened.map(drop).map_err(Error::system(format!("write {}", file.display())))
 }
 
 fn write(file: &std::path::Path, text: &str) -> Result<(), Error> {
