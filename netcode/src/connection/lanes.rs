@@ -65,8 +65,7 @@ impl Lanes {
         self.lanes.iter()
     }
 
-    /// The lanes that may have something to send, with their numbers, to send from them: whoever does says
-    /// [`calm`](Self::calm) afterwards.
+    /// All lanes with their numbers, to be changed in any way.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u8, &mut Lane)> {
         self.stirred = u16::MAX;
         (0..).zip(&mut self.lanes)
@@ -113,7 +112,7 @@ impl Lanes {
         self.stirred_numbers().any(|at| self.is_urgent(at))
     }
 
-    /// Looks which lanes have something to send.
+    /// A packet is written: looks which lanes still have something to send.
     pub(super) fn calm(&mut self) {
         let due = self.stirred_numbers().filter(|at| self.due_bytes(*at, true).is_some());
         self.stirred = due.fold(0, |bits, at| bits | 1 << at);
