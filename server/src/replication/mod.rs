@@ -313,7 +313,7 @@ impl Replication {
         match self.clients.get(usize::from(client)) {
             Some(client) if itself => prefetch.of(client),
             Some(Some(replica)) => {
-                let looks = self.newest().is_some_and(|frame| replica.look_due(frame.tick, &self.aoi, client.into()));
+                let looks = self.newest().is_some_and(|frame| replica.look_due(frame.tick, &self.aoi));
                 replica.prefetch_contents(way, looks, prefetch);
             }
             _ => {}
@@ -325,8 +325,7 @@ impl Replication {
         let Self { ring, aoi, viewers, clients, scratch, stats, max_known, .. } = self;
         let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
         let Some(frame) = ring.newest() else { return };
-        // By whom it owns, not by its place, which depends on how many workers there are: so what it sees does not.
-        if replica.look_due(frame.tick, aoi, u64::from(replica.own.index())) {
+        if replica.look_due(frame.tick, aoi) {
             stats.looks += 1;
             let mut look = Look { frame, aoi, max_known: *max_known, client, viewers, scratch, stats };
             aoi::refresh(replica, &mut look);

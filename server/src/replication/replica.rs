@@ -354,9 +354,11 @@ impl Replica {
         u32::try_from(tick.saturating_sub(self.epoch)).unwrap_or(NEVER - 1).min(NEVER - 1)
     }
 
-    /// Whether the area is to be looked at in this tick; `stagger` spreads the clients over the ticks between.
-    pub(super) fn look_due(&self, tick: u64, aoi: &Aoi, stagger: u64) -> bool {
+    /// Whether the area is to be looked at in this tick. Clients are spread over the ticks between by whom they own, not by
+    /// their place, which depends on how many workers there are: so what they see does not.
+    pub(super) fn look_due(&self, tick: u64, aoi: &Aoi) -> bool {
         let Some(looked) = self.looked else { return true };
+        let stagger = u64::from(self.own.index());
         (tick + stagger).is_multiple_of(aoi.refresh_ticks) || tick.saturating_sub(looked) >= aoi.refresh_ticks
     }
 
