@@ -186,7 +186,7 @@ impl Bench {
         past.push_front(Arc::clone(&frame));
         let mut witness = witnesses.iter_mut().peekable();
         for client in 0..worker.clients() {
-            let arrives = link.send(client, *tick, *tick);
+            let arrives = setup.serves(client, *tick) && link.send(client, *tick, *tick);
             let Some(witness) = witness.next_if(|witness| witness.client() == client) else { continue };
             if arrives {
                 witness.arrive(setup, &frame, seen)?;

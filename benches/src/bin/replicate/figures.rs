@@ -39,9 +39,9 @@ impl Traffic {
         Self { lengths: vec![0; MAX_DATAGRAM + 1], second: vec![0; usize::from(clients)], most: 0 }
     }
 
-    /// The datagrams of a tick, one for each client.
+    /// The datagrams of a tick, by client; 0 for who had none.
     pub fn add(&mut self, lens: &[u16]) {
-        for (len, second) in lens.iter().zip(&mut self.second) {
+        for (len, second) in lens.iter().zip(&mut self.second).filter(|(len, _)| **len > 0) {
             self.lengths[usize::from(*len)] += 1;
             *second += u64::from(*len);
         }
@@ -111,10 +111,11 @@ impl Figures {
     pub fn json(&self) -> Value {
         let rounded = self.all().into_iter().map(|(name, value)| (name.to_owned(), json!((value * 1e4).round() / 1e4)));
         let mut object: Map<String, Value> = rounded.collect();
-        let Setup { players, scenario, codec, rate, aoi_radius_m, seed, rtt_ms, loss, seconds, .. } = self.setup;
+        let Setup { players, scenario, codec, rate, every, aoi_radius_m, seed, rtt_ms, loss, seconds, .. } = self.setup;
         let Value::Object(run) = json!({
             "players": players, "clients": self.clients, "scenario": scenario.name(), "codec": codec.name(),
-            "rate": rate, "aoi_radius": aoi_radius_m, "seed": seed, "rtt_ms": rtt_ms, "loss": loss, "seconds": seconds,
+            "rate": rate, "every": every, "aoi_radius": aoi_radius_m, "seed": seed, "rtt_ms": rtt_ms, "loss": loss,
+            "seconds": seconds,
         }) else {
             unreachable!("it is an object");
         };

@@ -73,6 +73,9 @@ struct Args {
     /// How many others each player sees, about, 1 to 1000; not in a crowd.
     #[arg(long, default_value = "30", value_parser = within::<1, 1000>)]
     visible: f64,
+    /// Each client is sent a snapshot every so many ticks: 1, or 2 or 4 as where a server sheds snapshots.
+    #[arg(long, value_name = "TICKS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    every: u8,
     /// Seed of the world, the players and the losses.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -115,6 +118,7 @@ impl Args {
                     codec,
                     visible: self.visible,
                     rate: self.rate,
+                    every: self.every,
                     aoi_radius_m: self.aoi_radius,
                     seed: self.seed,
                     rtt_ms: self.rtt_ms,

@@ -154,6 +154,8 @@ pub struct Setup {
     pub visible: f64,
     /// Ticks a second.
     pub rate: u16,
+    /// Each client is sent a snapshot every so many ticks.
+    pub every: u8,
     /// Radius of the area of interest in metres.
     pub aoi_radius_m: u16,
     /// Seed of everything.
@@ -191,6 +193,11 @@ impl Setup {
         WorldConfig { map, spawn_half_extent_m: half.max(1), ..spread }
     }
 
+    /// Whether a client is sent a snapshot in that tick.
+    pub fn serves(&self, client: u16, tick: u64) -> bool {
+        (tick + u64::from(client)).is_multiple_of(self.every.max(1).into())
+    }
+
     /// How a worker of that server replicates, and the bytes of body that a snapshot may have.
     pub fn replication(&self) -> (ReplicationConfig, usize) {
         let shard = ShardConfig::new(Vec::new(), self.rate);
@@ -221,6 +228,7 @@ pub mod tests {
             codec: Codec::Fast,
             visible: 15.0,
             rate: 20,
+            every: 1,
             aoi_radius_m: 64,
             seed: 1,
             rtt_ms: 100,

@@ -36,12 +36,13 @@ pub const STEPS: usize = 4;
 
 /// All clients of a worker.
 pub struct Worker {
+    setup: Setup,
     replication: Replication,
     budget: usize,
     /// A key per client, as a server has, so that the caches are as cold.
     keys: Vec<PacketKey>,
     out: Box<[u8; BUFFER]>,
-    /// Bytes of the datagrams sent last, by client.
+    /// Bytes of the datagrams sent in the last tick, by client; 0 for who was sent none.
     pub lens: Vec<u16>,
     /// Bytes of all bodies so far.
     pub body_bytes: u64,
@@ -56,6 +57,7 @@ impl Worker {
     pub fn new(setup: &Setup, frame: Arc<Frame>, owned: &[EntityId]) -> Self {
         let (config, budget) = setup.replication();
         let mut replication = Replication::new(&config);
+        replication.set_refresh_ticks(config.aoi.refresh_ticks * u64::from(setup.every));
         replication.handle_frame(frame);
         (0..).zip(owned).for_each(|(client, own)| replication.insert(client, *own));
         let keys = (0..owned.len() as u64).map(key).collect();
@@ -63,7 +65,8 @@ impl Worker {
         for client in (0..owned.len() as u16).filter(|_| setup.codec == Codec::Compact) {
             replication.set_compact(client, true);
         }
-        Self { replication, budget, keys, out, lens: Vec::new(), body_bytes: 0, order: Vec::new(), tables: None }
+        let (lens, order) = (vec![0; owned.len()], Vec::new());
+        Self { setup: *setup, replication, budget, keys, out, lens, body_bytes: 0, order, tables: None }
     }
 
     /// What clients in the compact codec are to be pushed, if there is something new; from then on they have it.
@@ -93,15 +96,15 @@ impl Worker {
         }
     }
 
-    /// Stages: a datagram for every client, one after the other and in the worker's order, as a shard does it. After each
+    /// Stages: a datagram for every client that is to have one in this tick, one after the other and in the worker's order, as a shard does it. After each
     /// step `lap` is told which one it was; `keep` sees every body before it is sealed.
     pub fn send(&mut self, link: &Link, tick: u64, lap: &mut impl FnMut(Step), keep: &mut impl FnMut(u16, &[u8])) {
-        let Self { replication, budget, keys, out, lens, body_bytes, order, .. } = self;
-        lens.resize(keys.len(), 0);
+        let Self { setup, replication, budget, keys, out, lens, body_bytes, order, .. } = self;
+        lens.fill(0);
         order.clear();
         order.extend_from_slice(replication.order());
-        assert_eq!(order.len(), keys.len(), "every client is served in every tick");
-        for client in order.iter().copied() {
+        assert_eq!(order.len(), keys.len(), "every client has its turn in every tick");
+        for client in order.iter().copied().filter(|client| setup.serves(*client, tick)) {
             let key = &keys[usize::from(client)];
             replication.look(client);
             lap(Step::Aoi);
