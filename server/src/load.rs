@@ -3,9 +3,13 @@
 //!
 //! A governor without a clock: [`Governor::on_tick`] is told which share of a tick's time the step and the round of
 //! snapshots took, and says when the [`Pace`] changes. Each change is one rung of a ladder, up or down. Up after a quarter
-//! of a second above [`HIGH`]; down after two seconds in which the rung below would have stayed under [`LOW`], as far as
-//! can be told: half as many clients served twice as often take twice as long at most, and a step takes a greater share of
-//! a shorter tick. So what is shed does not come back before it fits, and the two limits do not chase each other.
+//! of a second above [`HIGH`]; down after two seconds in which the rung below would have stayed under [`LOW`] whatever it
+//! costs: a step takes a greater share of a shorter tick, and half as many clients served twice as often take twice as long
+//! at most.
+//!
+//! At most, but mostly less: who is served half as often has more to be told each time. What it does cost is found out by
+//! trying, where the present round would fit even so: if the rung below is too much within [`TRIAL_S`], the next try comes
+//! after twice as long. So what is shed comes back where it fits, and the two limits do not chase each other.
 
 /// Above this share of a tick's time, in percent, the pace goes down.
 pub const HIGH: u32 = 90;
@@ -21,6 +25,12 @@ const PARTS: u32 = 256;
 /// a second.
 const WORSE_PER_S: u32 = 4;
 const BETTER_S: u32 = 2;
+/// A rung that was tried and held for so long is held to fit.
+const TRIAL_S: u32 = 4;
+/// After a try that failed the next one comes twice as late; so late at the most, in seconds.
+const MAX_PATIENCE_S: u32 = 64;
+/// Where the load is below this share of what it was at the try that failed, in percent, the next one comes early again.
+const LESS: u32 = 85;
 
 /// The rungs: one in so many clients is sent a snapshot in a tick, and what a tick takes in percent.
 const LADDER: [Pace; 8] = [
@@ -85,9 +95,15 @@ pub struct Governor {
     /// Means in [`PARTS`] of a percent.
     step: u32,
     round: u32,
-    /// Ticks since the last change, and ticks in a row in which the rung below would have been enough.
+    /// Ticks since the last change, and ticks in a row in which the rung below would have been enough, and might have been.
     since: u32,
     calm: u32,
+    hopeful: u32,
+    /// The last change was a try: of the load at which it began.
+    tried: Option<u32>,
+    /// The load at which the last try began that failed, and the ticks from a change to the next try.
+    failed: u32,
+    patience: u32,
 }
 
 impl Governor {
@@ -96,7 +112,20 @@ impl Governor {
     pub fn new(rate_hz: u16, limits: Pace) -> Self {
         let limits = limits.within(Pace { divisor: Pace::MAX_DIVISOR, dilation: Pace::MAX_DILATION });
         let limits = Pace { divisor: limits.divisor.max(1), dilation: limits.dilation.max(100) };
-        Self { limits, rate_hz: rate_hz.into(), rung: 0, step: 0, round: 0, since: 0, calm: 0 }
+        let rate_hz = rate_hz.into();
+        Self {
+            limits,
+            rate_hz,
+            rung: 0,
+            step: 0,
+            round: 0,
+            since: 0,
+            calm: 0,
+            hopeful: 0,
+            tried: None,
+            failed: 0,
+            patience: rate_hz * BETTER_S,
+        }
     }
 
     /// How fast the zone is to go.
@@ -111,28 +140,58 @@ impl Governor {
         self.since += 1;
         let mean = |mean: u32, now: u32| (mean * (MEMORY - 1) + now.min(MOST) * PARTS) / MEMORY;
         (self.step, self.round) = (mean(self.step, share.step), mean(self.round, share.round));
-        let enough = self.lower().is_some_and(|rung| self.foreseen(self.pace_of(rung)) < LOW * PARTS);
-        self.calm = if enough { self.calm + 1 } else { 0 };
         if self.step.max(self.round) > HIGH * PARTS && self.since >= (self.rate_hz / WORSE_PER_S).max(1) {
-            return self.go_to(self.higher()?);
+            return self.shed();
         }
+        if self.tried.is_some() && self.since >= self.rate_hz * TRIAL_S {
+            self.tried = None;
+            self.patience = self.rate_hz * BETTER_S;
+        }
+        self.come_back()
+    }
+
+    fn shed(&mut self) -> Option<Pace> {
+        let higher = self.higher()?;
+        if let Some(load) = self.tried.take() {
+            self.failed = load;
+            self.patience = (self.patience * 2).min(self.rate_hz * MAX_PATIENCE_S);
+        }
+        self.go_to(higher)
+    }
+
+    fn come_back(&mut self) -> Option<Pace> {
+        let lower = self.lower()?;
+        let (at_most, at_least) = self.foreseen(self.pace_of(lower));
+        let in_a_row = |ticks: u32, share: u32| if share < LOW * PARTS { ticks + 1 } else { 0 };
+        (self.calm, self.hopeful) = (in_a_row(self.calm, at_most), in_a_row(self.hopeful, at_least));
         if self.calm >= self.rate_hz * BETTER_S {
-            return self.go_to(self.lower()?);
+            self.tried = None;
+            return self.go_to(lower);
+        }
+        let load = self.step.max(self.round);
+        if load < self.failed * LESS / 100 {
+            (self.failed, self.patience) = (0, self.rate_hz * BETTER_S);
+        }
+        if self.hopeful >= self.patience {
+            self.tried = Some(load);
+            return self.go_to(lower);
         }
         None
     }
 
     fn go_to(&mut self, rung: usize) -> Option<Pace> {
-        (self.rung, self.since, self.calm) = (rung, 0, 0);
+        (self.rung, self.since, self.calm, self.hopeful) = (rung, 0, 0, 0);
         Some(self.pace())
     }
 
-    /// What of a tick would be taken at that pace, at the most.
-    fn foreseen(&self, pace: Pace) -> u32 {
+    /// What of a tick would be taken at that pace, at the most and at the least.
+    fn foreseen(&self, pace: Pace) -> (u32, u32) {
         let now = self.pace();
         let scaled = |share: u32, from: u32, to: u32| share * from / to.max(1);
-        let round = scaled(self.round, now.divisor.into(), pace.divisor.into());
-        scaled(self.step.max(round), now.dilation.into(), pace.dilation.into())
+        let all = scaled(self.round, now.divisor.into(), pace.divisor.into());
+        let [at_most, at_least] =
+            [all, self.round].map(|round| scaled(self.step.max(round), now.dilation.into(), pace.dilation.into()));
+        (at_most, at_least)
     }
 
     fn pace_of(&self, rung: usize) -> Pace {
@@ -150,29 +209,38 @@ impl Governor {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     const RATE: u16 = 20;
     const LIMITS: Pace = Pace { divisor: 4, dilation: 400 };
 
-    /// A server of which a step takes `step` and a whole round `round` percent of a tick, on cores of their own.
+    /// A server of which a step takes `step` and a whole round `round` percent of a tick, on cores of their own; and a round
+    /// to half as many clients `halved` percent of that.
     struct Server {
         governor: Governor,
         step: u32,
         round: u32,
+        halved: u32,
         changes: Vec<Pace>,
+        /// Ticks at each pace.
+        ticks: BTreeMap<(u8, u16), u32>,
     }
 
     impl Server {
         fn new(limits: Pace) -> Self {
-            Self { governor: Governor::new(RATE, limits), step: 10, round: 10, changes: Vec::new() }
+            let (changes, ticks) = (Vec::new(), BTreeMap::new());
+            Self { governor: Governor::new(RATE, limits), step: 10, round: 10, halved: 50, changes, ticks }
         }
 
         fn run(&mut self, seconds: u32) {
             for _ in 0..seconds * u32::from(RATE) {
                 let Pace { divisor, dilation } = self.governor.pace();
                 let of_tick = |share: u32| share * 100 / u32::from(dilation);
-                let share = Share { step: of_tick(self.step), round: of_tick(self.round / u32::from(divisor)) };
+                let round = (0..divisor.ilog2()).fold(self.round, |round, _| round * self.halved / 100);
+                let share = Share { step: of_tick(self.step), round: of_tick(round) };
+                *self.ticks.entry((divisor, dilation)).or_default() += 1;
                 self.changes.extend(self.governor.on_tick(share));
             }
         }
@@ -208,10 +276,47 @@ mod tests {
             let mut server = Server::new(LIMITS);
             (server.step, server.round) = (step, round);
             server.run(10);
+            let pace = server.governor.pace();
             server.changes.clear();
+            server.ticks.clear();
             server.run(600);
-            assert_eq!(server.changes, [], "{step} % and {round} %");
+            assert_eq!(server.governor.pace(), pace);
+            // But for what is tried, of which there was hope: in about 4, 8, 16, 32 s, and then once a minute.
+            let tries = server.changes.iter().filter(|tried| **tried != pace).count();
+            assert!(
+                server.changes.len() <= 2 * tries && tries <= 4 + 600 / 64,
+                "{step} % and {round} %: {tries} tries"
+            );
+            let there = server.ticks.get(&(pace.divisor, pace.dilation)).copied().unwrap_or_default();
+            assert!(there * 100 >= 600 * u32::from(RATE) * 98, "{step} % and {round} %: {:?}", server.ticks);
+            assert!(tries == 0 || (91..=280).contains(&round) && step < 50, "{step} % and {round} %: no hope");
         }
+    }
+
+    #[test]
+    fn what_costs_less_than_it_might_comes_back() {
+        // As measured in crowds: who is served half as often has more to be told each time.
+        for halved in [70, 80, 100] {
+            let mut server = Server { halved, ..Server::new(LIMITS) };
+            server.round = 500;
+            server.run(2);
+            assert_ne!(server.governor.pace(), Pace::FULL);
+            server.round = 69;
+            server.run(20);
+            assert_eq!(server.governor.pace(), Pace::FULL, "{halved} %: {:?}", server.changes);
+        }
+    }
+
+    #[test]
+    fn where_tries_failed_a_load_that_gets_less_is_tried_soon() {
+        let mut server = Server { halved: 70, ..Server::new(LIMITS) };
+        server.round = 97;
+        server.run(300);
+        assert_eq!(server.governor.pace(), Pace { divisor: 2, ..Pace::FULL });
+        assert!(server.governor.patience > 30 * u32::from(RATE));
+        server.round = 80;
+        server.run(4);
+        assert_eq!(server.governor.pace(), Pace::FULL);
     }
 
     #[test]
