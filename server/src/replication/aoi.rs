@@ -267,8 +267,7 @@ fn follow_nearest(replica: &mut Replica, look: &mut Look<'_>, centre: [f32; 2]) 
 
 /// The slot of an entity, or a new one.
 fn slot_for(replica: &mut Replica, tick: u64, aoi: &Aoi, max_known: usize, id: EntityId) -> Option<u16> {
-    let known = replica.order.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| replica.order.get(at));
-    known.map(|(_, slot)| *slot).or_else(|| replica.insert_if(id, tick, aoi.turn_ticks, max_known))
+    replica.slot_of(id, aoi.turn_ticks).or_else(|| replica.insert_if(id, tick, aoi.turn_ticks, max_known))
 }
 
 fn follow(replica: &mut Replica, viewers: &mut Viewers, client: u16, id: EntityId, slot: u16) {

@@ -8,13 +8,16 @@ use sim::Frame;
 
 /// For so long a frame can be a baseline, in milliseconds: several round trips of the slowest path that is played on. Frames
 /// are a large part of a player's memory. Who acknowledges nothing for longer is sent whole states, as a newcomer.
+///
+/// In a crowd most are told of once a second, and less often when time is short. Were there no baseline left by then, all of
+/// them would be whole states, and time be shorter still; so there it is [`MAX_AGE`] ticks.
 pub const BASELINE_MS: u32 = 1600;
 
 /// The newest frame and those of [`BASELINE_MS`] before it, at most [`MAX_AGE`] ticks', oldest first. A worker that fell
 /// behind may lack some.
 pub struct FrameRing {
     frames: VecDeque<Arc<Frame>>,
-    /// Ticks.
+    /// Ticks, outside of crowds.
     reach: u64,
 }
 
@@ -26,12 +29,13 @@ impl FrameRing {
         Self { frames: VecDeque::with_capacity(reach as usize + 1), reach: reach.into() }
     }
 
-    /// Takes the next frame; one that is not newer than the last is ignored.
-    pub fn push(&mut self, frame: Arc<Frame>) {
+    /// Takes the next frame; one that is not newer than the last is ignored. `crowd`: some client is in one.
+    pub fn push(&mut self, frame: Arc<Frame>, crowd: bool) {
         if self.newest().is_some_and(|newest| frame.tick <= newest.tick) {
             return;
         }
-        let oldest = frame.tick.saturating_sub(self.reach);
+        let reach = if crowd { MAX_AGE.into() } else { self.reach };
+        let oldest = frame.tick.saturating_sub(reach);
         while self.frames.front().is_some_and(|front| front.tick < oldest) {
             self.frames.pop_front();
         }

@@ -175,6 +175,8 @@ pub struct Replication {
     compact: Compact,
     clients: Vec<Option<Replica>>,
     order: Order,
+    /// Clients in a crowd.
+    crowded: usize,
     scratch: Scratch,
     stats: ReplicaStats,
     /// The client whose choices are explained, and the last of them.
@@ -198,6 +200,7 @@ impl Replication {
             compact: Compact::new(config.schema, config.training),
             clients: Vec::new(),
             order: Order::default(),
+            crowded: 0,
             scratch: Scratch::default(),
             stats: ReplicaStats::default(),
             watched: None,
@@ -223,7 +226,7 @@ impl Replication {
         }
         self.order.keep(&frame, &self.clients);
         self.compact.publish_if_due(frame.tick, self.schema.rate);
-        self.ring.push(frame);
+        self.ring.push(frame, self.crowded > 0);
     }
 
     /// The clients in an order in which neighbours in the world are neighbours in time: they want the same rows and the
@@ -283,6 +286,7 @@ impl Replication {
     pub fn remove(&mut self, client: u16) -> bool {
         let Some(replica) = self.clients.get_mut(usize::from(client)).and_then(Option::take) else { return false };
         self.order.remove(client);
+        self.crowded -= usize::from(replica.crowded);
         for (slot, known) in (0..).zip(&replica.slots) {
             if known.followed {
                 self.viewers.remove(known.id, Viewer { client, slot });
@@ -322,13 +326,15 @@ impl Replication {
 
     /// Brings the entities that a client knows up to date with the area around its own, if it is time to.
     pub fn look(&mut self, client: u16) {
-        let Self { ring, aoi, viewers, clients, scratch, stats, max_known, .. } = self;
+        let Self { ring, aoi, viewers, clients, crowded, scratch, stats, max_known, .. } = self;
         let Some(Some(replica)) = clients.get_mut(usize::from(client)) else { return };
         let Some(frame) = ring.newest() else { return };
         if replica.look_due(frame.tick, aoi) {
             stats.looks += 1;
+            *crowded -= usize::from(replica.crowded);
             let mut look = Look { frame, aoi, max_known: *max_known, client, viewers, scratch, stats };
             aoi::refresh(replica, &mut look);
+            *crowded += usize::from(replica.crowded);
         }
     }
 

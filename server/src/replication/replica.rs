@@ -229,6 +229,8 @@ pub struct Replica {
     still: usize,
     /// In a crowd: whose turn is next, below [`Aoi::turn_ticks`].
     pub(super) turn: u64,
+    /// How much of its budget the last snapshot took, in percent, as far as was known before it was packed.
+    pub(super) filled: u8,
     /// Who is followed in a crowd, in which slot, by ascending id.
     pub(super) near: Vec<(EntityId, u16)>,
     /// Who was not in the area at the last look at all of it, by ascending id, and the tick since.
@@ -258,6 +260,7 @@ impl Replica {
             crowded: false,
             still: 0,
             turn: 0,
+            filled: 0,
             near: Vec::new(),
             outside: Vec::with_capacity(OUTSIDE),
             more: false,
@@ -382,6 +385,17 @@ impl Replica {
         self.order.insert(at, (id, slot));
         self.pending.insert(slot);
         Some(slot)
+    }
+
+    /// The slot of an entity that is known. In a crowd it mostly is the one that it has at every client, and needs no search.
+    pub(super) fn slot_of(&self, id: EntityId, turns: u64) -> Option<u16> {
+        let [_, stretch] = slots_of_turn(turn_of(id.index(), turns), turns);
+        let shared = shared_slot(id.index(), &stretch, turns);
+        if self.slots.get(usize::from(shared)).is_some_and(|known| known.id == id && known.phase != Phase::Vacant) {
+            return Some(shared);
+        }
+        let at = self.order.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.order.get(at).map(|(_, slot)| *slot)
     }
 
     /// The same, unless as many are known as may be. It is not followed yet.

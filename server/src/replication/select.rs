@@ -16,8 +16,10 @@ use super::{Explained, ReplicaStats, ReplicationSchema};
 
 /// Bits set aside for the gap before a record while it is not known which records stay; more than most take.
 const GAP_BITS: usize = 5;
-/// Turns made up for in one tick, by a client in a crowd that had fallen behind.
+/// Turns made up for in one tick, by a client in a crowd that had fallen behind: as long as snapshots take no more of the
+/// budget than this, in percent. What is cut is dear, and shared with nobody.
 const TURNS_AT_ONCE: usize = 2;
+const ROOM_FOR_TURNS: u8 = 50;
 /// So many may wait besides those who are followed before turns wait too, however few are known.
 const LEAST_WAITING: usize = 32;
 /// A second age is named for more updates than this; for fewer it does not pay.
@@ -110,9 +112,11 @@ fn choose_beside(
     add_ages(candidates, ages);
     // They are pending until they are sent, as all others.
     replica.pend_runs(&shared.runs);
-    let fits = packed_bits(candidates, &shared.runs) + MAX_HEADER_BITS <= choice.budget
-        && candidates.len() + records <= usize::from(MAX_RECORDS);
-    if !fits {
+    let bits = packed_bits(candidates, &shared.runs) + MAX_HEADER_BITS;
+    let fits = bits <= choice.budget && candidates.len() + records <= usize::from(MAX_RECORDS);
+    if fits {
+        replica.filled = percent(bits, choice.budget);
+    } else {
         shared.clear();
     }
     fits.then_some(Chosen { ages, complete: false, cut: false })
@@ -124,7 +128,9 @@ fn choose_all(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut V
     let first = collect(replica, choice, candidates, &mut by_age);
     let ages = Ages { first, second: if replica.crowded { second_age(first, by_age) } else { None } };
     let room = choice.budget.saturating_sub(MAX_HEADER_BITS);
-    let cut = add_ages(candidates, ages) > room || candidates.len() > usize::from(MAX_RECORDS);
+    let bits = add_ages(candidates, ages);
+    let cut = bits > room || candidates.len() > usize::from(MAX_RECORDS);
+    replica.filled = percent(bits, room);
     if cut || choice.explained.is_some() {
         rank(replica, choice, candidates);
     }
@@ -140,6 +146,10 @@ fn choose_all(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut V
     Chosen { ages, complete: !cut && !replica.crowded, cut }
 }
 
+fn percent(part: usize, whole: usize) -> u8 {
+    u8::try_from(part * 100 / whole.max(1)).unwrap_or(u8::MAX)
+}
+
 /// In a crowd: those who are not followed and have their turn in this tick are looked at. Gives the first turn taken.
 fn take_turns(replica: &mut Replica, choice: &Choice<'_>) -> Option<u64> {
     let turns = choice.aoi.turn_ticks.max(1);
@@ -147,9 +157,9 @@ fn take_turns(replica: &mut Replica, choice: &Choice<'_>) -> Option<u64> {
     // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
     // Who is followed may wait all the time, and so may those of a party, who are followed beyond the nearest.
     let followed = replica.near.len().max(choice.aoi.follow.into());
-    let most = followed + (2 * replica.known().div_ceil(turns as usize)).max(LEAST_WAITING);
+    let most = followed + (replica.known() / turns as usize / 2).max(LEAST_WAITING);
     let mut taken = None;
-    for _ in 0..TURNS_AT_ONCE {
+    for _ in 0..if replica.filled <= ROOM_FOR_TURNS { TURNS_AT_ONCE } else { 1 } {
         if replica.turn == next || replica.pending.len() > most {
             break;
         }
