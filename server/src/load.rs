@@ -25,8 +25,9 @@ const PARTS: u32 = 256;
 /// a second.
 const WORSE_PER_S: u32 = 4;
 const BETTER_S: u32 = 2;
-/// A rung that was tried and held for so long is held to fit.
+/// A rung that was tried and held for so long is held to fit. What was put off comes first, so for a while it may take more.
 const TRIAL_S: u32 = 4;
+const LENIENT_S: u32 = 1;
 /// After a try that failed the next one comes twice as late; so late at the most, in seconds.
 const MAX_PATIENCE_S: u32 = 64;
 /// Where the load is below this share of what it was at the try that failed, in percent, the next one comes early again.
@@ -140,7 +141,8 @@ impl Governor {
         self.since += 1;
         let mean = |mean: u32, now: u32| (mean * (MEMORY - 1) + now.min(MOST) * PARTS) / MEMORY;
         (self.step, self.round) = (mean(self.step, share.step), mean(self.round, share.round));
-        if self.step.max(self.round) > HIGH * PARTS && self.since >= (self.rate_hz / WORSE_PER_S).max(1) {
+        let patience = if self.tried.is_some() { self.rate_hz * LENIENT_S } else { self.rate_hz / WORSE_PER_S };
+        if self.step.max(self.round) > HIGH * PARTS && self.since >= patience.max(1) {
             return self.shed();
         }
         if self.tried.is_some() && self.since >= self.rate_hz * TRIAL_S {

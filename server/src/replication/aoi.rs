@@ -223,6 +223,7 @@ fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
         }
     }
     near.clear();
+    replica.stale.clear();
 }
 
 /// In a crowd: the nearest are followed, and those who are so no longer are not. Nothing of those who stay is touched.

@@ -27,6 +27,7 @@ mod priority;
 mod replica;
 mod select;
 mod sent;
+mod stale;
 mod stretch;
 mod viewers;
 mod weighed;

@@ -135,12 +135,21 @@ impl SlotSet {
         }
     }
 
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     pub fn contains(&self, slot: u16) -> bool {
         self.word(usize::from(slot) / 64) >> (slot % 64) & 1 != 0
     }
 
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The first slot of the set at or behind that one; of them all if there is none.
+    pub fn first_from(&self, slot: u16) -> Option<u16> {
+        self.first_in(slot..MAX_SLOTS).or_else(|| self.first_in(0..slot.min(MAX_SLOTS)))
     }
 
     /// The first slot of the set in a range.
@@ -215,6 +224,9 @@ pub struct Replica {
     pub(super) order: Vec<(EntityId, u16)>,
     /// The slots to look at when the next snapshot is written: turned, not acknowledged, or due for their turn.
     pub(super) pending: SlotSet,
+    /// In a crowd: who can only be told whole, and is when there is room; and where to go on among them.
+    pub(super) stale: SlotSet,
+    pub(super) stale_from: u16,
     /// Always in the area, with what they are to the client.
     pub(super) pins: Vec<(EntityId, Relation)>,
     pub(super) sent: SentSnapshots,
@@ -229,6 +241,8 @@ pub struct Replica {
     still: usize,
     /// In a crowd: whose turn is next, below [`Aoi::turn_ticks`].
     pub(super) turn: u64,
+    /// The tick of the last snapshot, in a crowd.
+    pub(super) served: u64,
     /// How much of its budget the last snapshot took, in percent, as far as was known before it was packed.
     pub(super) filled: u8,
     /// Who is followed in a crowd, in which slot, by ascending id.
@@ -252,6 +266,8 @@ impl Replica {
             vacant: SlotSet::default(),
             order: Vec::new(),
             pending: SlotSet::default(),
+            stale: SlotSet::default(),
+            stale_from: 0,
             pins: Vec::new(),
             sent: SentSnapshots::default(),
             newest_acked: None,
@@ -260,6 +276,7 @@ impl Replica {
             crowded: false,
             still: 0,
             turn: 0,
+            served: 0,
             filled: 0,
             near: Vec::new(),
             outside: Vec::with_capacity(OUTSIDE),
@@ -329,6 +346,7 @@ impl Replica {
             + self.vacant.bytes()
             + self.order.capacity() * size_of::<(EntityId, u16)>()
             + self.pending.bytes()
+            + self.stale.bytes()
             + self.near.capacity() * size_of::<(EntityId, u16)>()
             + self.outside.capacity() * size_of::<(EntityId, u32)>()
             + self.sent.bytes()

@@ -1,6 +1,8 @@
 //! What goes into a snapshot: every record that the client needs, or as many as fit, most urgent first. In a crowd most
 //! are shared with other clients, if all fit (`stretch.rs`).
 
+use std::sync::Arc;
+
 use netcode::snapshot::{Ages, DESPAWN_BITS, Header, MAX_AGE, MAX_HEADER_BITS, MAX_RECORDS, gap_bits};
 use sim::schema::{X, Z};
 use sim::{EntityId, Frame};
@@ -12,13 +14,13 @@ use super::priority::{BUCKETS, Facts, Relation, Terms, Tier, Weights, bucket};
 use super::replica::{Known, NEVER, Phase, Replica};
 use super::sent::Carried;
 use super::stretch::{Run, Shared, Stretches};
-use super::{Explained, ReplicaStats, ReplicationSchema};
+use super::{Explained, ReplicaStats, ReplicationSchema, stale};
 
 /// Bits set aside for the gap before a record while it is not known which records stay; more than most take.
 const GAP_BITS: usize = 5;
-/// Turns made up for in one tick, by a client in a crowd that had fallen behind: as long as snapshots take no more of the
-/// budget than this, in percent. What is cut is dear, and shared with nobody.
-const TURNS_AT_ONCE: usize = 2;
+/// The most turns in one snapshot, to a client in a crowd that is not served in every tick: as long as snapshots take no
+/// more of the budget than this, in percent. What is cut is dear, and shared with nobody.
+const TURNS_AT_ONCE: u64 = 2;
 const ROOM_FOR_TURNS: u8 = 50;
 /// So many may wait besides those who are followed before turns wait too, however few are known.
 const LEAST_WAITING: usize = 32;
@@ -37,6 +39,12 @@ pub(super) struct Candidate {
     pub bits: u16,
     bucket: u8,
     pub what: What,
+}
+
+impl Candidate {
+    pub fn new(slot: u16, bits: usize, what: What) -> Self {
+        Self { slot, bits: bits as u16, bucket: 0, what }
+    }
 }
 
 /// What a record does to its slot.
@@ -114,12 +122,13 @@ fn choose_beside(
     replica.pend_runs(&shared.runs);
     let bits = packed_bits(candidates, &shared.runs) + MAX_HEADER_BITS;
     let fits = bits <= choice.budget && candidates.len() + records <= usize::from(MAX_RECORDS);
-    if fits {
-        replica.filled = percent(bits, choice.budget);
-    } else {
+    if !fits {
         shared.clear();
+        return None;
     }
-    fits.then_some(Chosen { ages, complete: false, cut: false })
+    replica.filled = percent(bits, choice.budget);
+    stale::add(replica, choice, choice.budget - bits, candidates);
+    Some(Chosen { ages, complete: false, cut: false })
 }
 
 /// Chooses among all that is pending, and cuts it to the budget.
@@ -137,6 +146,8 @@ fn choose_all(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut V
     if cut {
         keep_first(candidates, room, choice.frame.tick);
         keep_within(candidates, room);
+    } else {
+        stale::add(replica, choice, room - bits, candidates);
     }
     if let Some(explained) = choice.explained.as_deref_mut() {
         for entry in explained.iter_mut() {
@@ -150,17 +161,19 @@ fn percent(part: usize, whole: usize) -> u8 {
     u8::try_from(part * 100 / whole.max(1)).unwrap_or(u8::MAX)
 }
 
-/// In a crowd: those who are not followed and have their turn in this tick are looked at. Gives the first turn taken.
+/// In a crowd: those who are not followed and have their turn are looked at: one turn for each tick since the last snapshot.
+/// Gives the first turn taken.
 fn take_turns(replica: &mut Replica, choice: &Choice<'_>) -> Option<u64> {
     let turns = choice.aoi.turn_ticks.max(1);
-    let next = (choice.frame.tick + 1) % turns;
+    let due = choice.frame.tick.saturating_sub(core::mem::replace(&mut replica.served, choice.frame.tick));
+    let at_once = if replica.filled <= ROOM_FOR_TURNS { TURNS_AT_ONCE } else { 1 };
     // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
     // Who is followed may wait all the time, and so may those of a party, who are followed beyond the nearest.
     let followed = replica.near.len().max(choice.aoi.follow.into());
     let most = followed + (replica.known() / turns as usize / 2).max(LEAST_WAITING);
     let mut taken = None;
-    for _ in 0..if replica.filled <= ROOM_FOR_TURNS { TURNS_AT_ONCE } else { 1 } {
-        if replica.turn == next || replica.pending.len() > most {
+    for _ in 0..due.min(at_once) {
+        if replica.pending.len() > most {
             break;
         }
         taken = taken.or(Some(replica.turn));
@@ -202,7 +215,7 @@ fn collect(
 ) -> u8 {
     let (frame, epoch, own) = (choice.frame, replica.epoch, replica.own);
     let now = replica.stamp(frame.tick);
-    let common = common_age(replica, choice).zip(replica.newest_acked.and_then(|acked| choice.ring.at(acked)));
+    let common = common(replica, choice);
     let age0 = common.map_or(0, |(age, _)| age);
     candidates.clear();
     gather(replica, choice.gathered);
@@ -230,6 +243,11 @@ fn collect(
                     continue;
                 }
                 let (bits, what) = update(choice, common, known.id, row, owner, acked);
+                if stale::may_wait(replica, &known, &what) {
+                    replica.pending.remove(slot);
+                    replica.stale.insert(slot);
+                    continue;
+                }
                 if let Some(known) = replica.slots.get_mut(usize::from(slot)) {
                     if known.sent == NEVER {
                         known.sent = now;
@@ -247,9 +265,14 @@ fn collect(
             }
             (Phase::Spawning | Phase::Despawning, Some(row)) => spawn(choice, row, known.id == own, false),
         };
-        candidates.push(Candidate { slot, bits: bits as u16, bucket: 0, what });
+        candidates.push(Candidate::new(slot, bits, what));
     }
     age0
+}
+
+/// The newest snapshot that the client acknowledged, if it can be a baseline: its age and frame.
+pub(super) fn common<'a>(replica: &Replica, choice: &Choice<'a>) -> Option<(u8, &'a Arc<Frame>)> {
+    common_age(replica, choice).zip(replica.newest_acked.and_then(|acked| choice.ring.at(acked)))
 }
 
 /// The age of the newest snapshot that the client acknowledged, if it can be a baseline.
@@ -297,9 +320,9 @@ fn spawn(choice: &mut Choice<'_>, row: usize, owner: bool, known: bool) -> (usiz
 
 /// The update of an entity whose state of tick `acked` the client has; a spawn (as a refresh) when no frame that is
 /// left can serve as baseline.
-fn update(
+pub(super) fn update(
     choice: &mut Choice<'_>,
-    common: Option<(u8, &std::sync::Arc<Frame>)>,
+    common: Option<(u8, &Arc<Frame>)>,
     id: EntityId,
     row: usize,
     owner: bool,

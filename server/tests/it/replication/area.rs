@@ -149,3 +149,39 @@ fn a_crowd_that_disperses_is_followed_as_before() {
         assert!(scene.view(client).complete());
     }
 }
+
+/// It did not: two turns at once never fitted, so all was cut and nothing shared; turns came round after the last baseline
+/// was gone; and then all were told whole, which takes so long that it went on for ever.
+#[test]
+fn a_crowd_that_was_hardly_served_is_well_again_though_it_is_served_half_as_often() {
+    let aoi = Aoi { crowd: 30, follow: 8, ..config().aoi };
+    let mut scene = Scene::new(3, 400, 16, &ReplicationConfig { aoi, max_known: 512, ..config() });
+    scene.motion = Motion::Dance;
+    // There is room for one turn and those who are followed, as for 2,000 in what a datagram holds.
+    let client = scene.join(0, 260, PERFECT);
+    let mut run = |ticks: u64, every: u64| {
+        let before = scene.replication.stats();
+        let mut latest = 0;
+        for tick in 0..ticks {
+            scene.move_on();
+            scene.replication.handle_frame(scene.frame.clone());
+            if tick.is_multiple_of(every) {
+                scene.serve(client);
+            }
+            scene.note_waits();
+            latest = latest.max(scene.outdated(client).map(|(_, waits)| waits).max().unwrap_or(0));
+        }
+        let after = scene.replication.stats();
+        (after.cut - before.cut, after.refreshes - before.refreshes, latest)
+    };
+    run(300, 1);
+    let (cut, refreshes, latest) = run(100, 1);
+    assert!((cut, refreshes) == (0, 0) && latest <= aoi.turn_ticks, "{cut} cut, {refreshes} refreshed, {latest} ticks");
+    // All that it had is too old by then.
+    let (_, refreshes, _) = run(300, 10);
+    assert!(refreshes > 150, "{refreshes}");
+    run(600, 2);
+    let (cut, refreshes, latest) = run(200, 2);
+    assert!(cut < 50 && refreshes < 5, "{cut} cut, {refreshes} refreshed");
+    assert!(latest <= 2 * aoi.turn_ticks + 10, "{latest} ticks");
+}

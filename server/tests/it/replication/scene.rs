@@ -280,7 +280,7 @@ impl Scene {
         waits.iter().map(|(id, since)| (*id, self.frame.tick - since))
     }
 
-    fn note_waits(&mut self) {
+    pub fn note_waits(&mut self) {
         for viewer in &mut self.viewers {
             let told = viewer.view.entities().filter_map(|entity| {
                 let id = EntityId::from_raw(entity.id())?;
