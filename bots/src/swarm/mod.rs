@@ -12,12 +12,14 @@
 
 mod bot;
 mod light;
+mod options;
 mod squad;
 mod summary;
 mod tally;
 mod timers;
 mod witnesses;
 
-pub use squad::{Progress, Squad, SquadOptions};
+pub use options::{Progress, SquadOptions};
+pub use squad::Squad;
 pub use summary::Summary;
 pub use tally::Tally;
