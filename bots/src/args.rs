@@ -62,7 +62,8 @@ pub struct SwarmArgs {
     /// How long to measure, in seconds (at least 0.1), after all have connected.
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: f64,
-    /// How long to wait before that, in seconds (0.1 to 600): what joining stirred up is to settle.
+    /// How long to wait before that, in seconds (0.1 to 600): what joining stirred up is to settle. Whoever comes back later is
+    /// not measured for as long.
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = settle)]
     settle: f64,
     /// The share of the clients, 0 to 1, that is light: they open, acknowledge and send as many inputs as the others, but
@@ -82,10 +83,21 @@ pub struct SwarmArgs {
     /// with `tc netem delay TIME JITTER`), but not below 0.
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     jitter: u32,
+    /// So many per cent of the clients, 0 to 600, leave each minute that is measured, and come back a second later with a new
+    /// token from a new port; evenly over time and clients. Who comes back is measured after --settle.
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = per_minute)]
+    churn: f64,
+    /// So many per cent of the clients, 0 to 600, get another port each minute that is measured, of which the server is not
+    /// told: as from a NAT that forgets.
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = per_minute)]
+    rebind: f64,
+    /// Tell on stderr what was seen in each so many seconds that are measured, 0.1 to 3600: a JSON object a line.
+    #[arg(long, value_name = "S", value_parser = every)]
+    every: Option<f64>,
     /// Threads.
     #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
-    /// Decides what the clients do and which datagrams the emulated network loses.
+    /// Decides what the clients do, who leaves or gets another port when, and which datagrams the emulated network loses.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
     /// File with the rulebook that the server plays by (its --rules); without it the standard one. A server with another one is
@@ -298,6 +310,9 @@ impl SwarmArgs {
             account: self.account,
             seconds: self.seconds,
             settle: Duration::from_secs_f64(self.settle),
+            churn: self.churn,
+            rebind: self.rebind,
+            every: self.every,
             light: self.light,
             behavior: self.behavior.into(),
             link,
@@ -415,6 +430,14 @@ fn percent(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     number(text, 0.0, 1.0)
+}
+
+fn per_minute(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 600.0)
+}
+
+fn every(text: &str) -> Result<f64, String> {
+    number(text, 0.1, 3600.0)
 }
 
 fn settle(text: &str) -> Result<f64, String> {

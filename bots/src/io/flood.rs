@@ -152,7 +152,7 @@ fn open(server: SocketAddr, at: u8) -> Result<UdpSocket, RunError> {
 
 /// The HELLO of a client that means it.
 fn valid_hello(flood: &Flood) -> Result<[u8; HELLO_BYTES], RunError> {
-    let bundle = Tokens::open(flood.server, flood.http, 1, false, None)?.take().ok_or(RunError::NoToken)?;
+    let bundle = Tokens::open(flood.server, flood.http, 1, 0, None)?.take().ok_or(RunError::NoToken)?;
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy")]
     let ephemeral = OsEntropy::new().ephemeral()?;
     let mut client = ClientEndpoint::connect(ClientConfig::new(SCHEMA.hash()), &bundle, ephemeral, Time::ZERO)?;

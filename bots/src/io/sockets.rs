@@ -55,9 +55,10 @@ impl Sockets {
         Ok(Self { poll: Poll::new()?, events: Events::with_capacity(BATCH), sockets })
     }
 
-    /// Gives a client a socket that talks to `server`, unless it has one. [`Sockets::wait`] tells of those watched.
+    /// Gives a client a socket that talks to `server`, in place of the one that it had, if it had one: the new one has another
+    /// port. [`Sockets::wait`] tells of those watched.
     pub fn open(&mut self, index: usize, server: SocketAddr, watched: bool) -> io::Result<()> {
-        let Some(slot) = self.sockets.get_mut(index).filter(|slot| slot.is_none()) else { return Ok(()) };
+        let Some(slot) = self.sockets.get_mut(index) else { return Ok(()) };
         let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
         let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
         forbid_fragments(&socket, server);
@@ -67,6 +68,14 @@ impl Sockets {
         }
         *slot = Some(socket);
         Ok(())
+    }
+
+    /// Gives a client another socket that talks to the same server, as a NAT does whose mapping ran out: what the old one had
+    /// is lost.
+    pub fn rebind(&mut self, index: usize, watched: bool) -> io::Result<()> {
+        let Some(Some(socket)) = self.sockets.get(index) else { return Ok(()) };
+        let server = socket.peer_addr()?;
+        self.open(index, server, watched)
     }
 
     /// Waits until a watched socket has something, at most that long; the clients concerned are appended to `ready`.

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use bots::behavior::Behavior;
 
-use bots::swarm::{Progress, Squad, SquadOptions, Summary, Tally};
+use bots::swarm::{Interval, Progress, Squad, SquadOptions, Summary, Tally};
 use client::Unplayable;
 use netcode::Time;
 use netcode::crypto::{Entropy as _, OsEntropy};
@@ -23,12 +23,15 @@ use super::error::{RulesError, RunError};
 use super::files;
 use super::lines;
 use super::sockets::{Sockets, allow};
-use super::tokens::Tokens;
+use super::tokens::{self, Tokens};
 use super::trace::TraceFile;
 
 /// Handshakes under way at a time, over all threads.
 const HANDSHAKES: usize = 64;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tokens are held ready for those who come back within so many seconds, and for so many at least.
+const SPARE_SECONDS: f64 = 5.0;
+const SPARE: usize = 64;
 /// How often phases are looked at.
 const GRAIN: Duration = Duration::from_millis(20);
 /// How long closes may take at the end.
@@ -47,8 +50,14 @@ pub struct SwarmOptions {
     /// Account, and character, of the first client; the others count up. Absent: random ones.
     pub account: Option<u64>,
     pub seconds: f64,
-    /// From the last one connected to the window.
+    /// From the last one connected to the window, and from each later connection to when it is measured.
     pub settle: Duration,
+    /// Per cent of the clients that leave and come back each minute of the window.
+    pub churn: f64,
+    /// Per cent of the clients that get another address each minute of the window.
+    pub rebind: f64,
+    /// Seconds from a line about the window to the next.
+    pub every: Option<f64>,
     /// The share of light clients.
     pub light: f64,
     pub behavior: Behavior,
@@ -70,7 +79,17 @@ struct Shared {
     stop_tokens: AtomicBool,
     tokens: Tokens,
     progress: Vec<Mutex<Progress>>,
+    /// Intervals of the window that are over: at each each thread leaves a copy of what it measured so far.
+    intervals: AtomicU64,
+    copies: Vec<Mutex<Measured>>,
     clock: Clock,
+}
+
+/// What a thread had measured when an interval ended.
+#[derive(Default)]
+struct Measured {
+    interval: u64,
+    tally: Tally,
 }
 
 impl Shared {
@@ -79,6 +98,7 @@ impl Shared {
         for cell in &self.progress {
             let part = *cell.lock().unwrap_or_else(PoisonError::into_inner);
             sum.online += part.online;
+            sum.away += part.away;
             sum.settled += part.settled;
             sum.failed += part.failed;
             sum.disconnected += part.disconnected;
@@ -86,6 +106,19 @@ impl Shared {
             sum.down_bytes += part.down_bytes;
         }
         sum
+    }
+
+    /// What all threads had measured when that interval ended; `None`: some have not said yet.
+    fn measured(&self, interval: u64) -> Option<Tally> {
+        let mut sum = Tally::default();
+        for cell in &self.copies {
+            let copy = cell.lock().unwrap_or_else(PoisonError::into_inner);
+            if copy.interval < interval {
+                return None;
+            }
+            sum.add(&copy.tally);
+        }
+        Some(sum)
     }
 }
 
@@ -107,15 +140,17 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
     }
     let book = options.rules.as_deref().map_or_else(|| Ok(Rulebook::standard()), rulebook)?;
     allow(options.clients)?;
-    let churn = options.behavior == Behavior::Churn;
+    let comes_back = options.behavior == Behavior::Churn;
     let clock = Clock::start();
     let mut trace = options.trace.as_deref().map(|path| TraceFile::create(path, clock)).transpose()?;
     let threads = options.threads.clamp(1, options.clients.max(1));
     let shared = Shared {
         phase: AtomicU8::new(JOINING),
         stop_tokens: AtomicBool::new(false),
-        tokens: Tokens::open(options.server, options.http, options.clients, churn, options.account)?,
+        tokens: Tokens::open(options.server, options.http, options.clients, spare(options), options.account)?,
         progress: (0..threads).map(|_| Mutex::default()).collect(),
+        intervals: AtomicU64::new(0),
+        copies: (0..threads).map(|_| Mutex::default()).collect(),
         clock,
     };
     thread::scope(|scope| {
@@ -140,13 +175,20 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
         left(&tally);
         let failed: u64 = tally.failed.values().sum();
         let never = (options.clients as u64).saturating_sub(tally.connected + failed);
-        if never > 0 && !churn {
+        if never > 0 && !comes_back {
             let cause = shared.tokens.error().unwrap_or_else(|| "no time left".into());
             tally.failed.insert(format!("never started: {cause}"), never);
         }
         let loss = options.link.map_or(0.0, |link| link.loss);
         Ok(Summary::new(options.clients as u64, seconds, loss, &tally))
     })
+}
+
+/// How many tokens are held ready for clients that come back.
+fn spare(options: &SwarmOptions) -> usize {
+    let per_s = options.churn / 100.0 / 60.0 * options.clients as f64;
+    let coming = if per_s > 0.0 || options.behavior == Behavior::Churn { SPARE } else { 0 };
+    coming.max((per_s * SPARE_SECONDS).ceil() as usize).min(tokens::AHEAD)
 }
 
 fn rulebook(path: &Path) -> Result<Arc<Rulebook>, RunError> {
@@ -177,6 +219,9 @@ fn squad_options(options: &SwarmOptions, book: &Arc<Rulebook>, at: usize, thread
         handshakes: (HANDSHAKES / threads).max(1),
         seed: Rng::new(options.seed).fork(&format!("squad {at}")).seed(),
         connect_timeout: CONNECT_TIMEOUT,
+        churn: options.churn,
+        rebind: options.rebind,
+        settle: options.settle,
         book: Arc::clone(book),
         trace: at == 0 && options.trace.is_some(),
     }
@@ -189,18 +234,22 @@ fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, fai
     let patience = CONNECT_TIMEOUT + Duration::from_millis(clients * 3);
     let mut all_in: Option<Time> = None;
     let mut window: Option<Time> = None;
+    let mut intervals = options.every.map(Intervals::new);
     let mut next_line = shared.clock.now() + Duration::from_secs(1);
     let mut before = Progress::default();
     loop {
         pause(GRAIN);
         let now = shared.clock.now();
         let progress = shared.progress();
-        // Only who churns comes back, so without that nothing is left to be measured.
-        let deserted = progress.settled >= clients && progress.online == 0 && options.behavior != Behavior::Churn;
+        // Nobody comes back who did not leave on purpose, so nothing is left to be measured.
+        let deserted = progress.settled >= clients && progress.online == 0 && progress.away == 0;
         if interrupted.load(Ordering::Relaxed) || failed() || deserted {
             break;
         }
         if let Some(start) = window {
+            if let Some(intervals) = &mut intervals {
+                intervals.look(now.saturating_since(start).as_secs_f64(), shared, &progress);
+            }
             if now.saturating_since(start).as_secs_f64() >= options.seconds {
                 break;
             }
@@ -224,14 +273,42 @@ fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, fai
     window.map_or(0.0, |start| shared.clock.now().saturating_since(start).as_secs_f64())
 }
 
+/// Tells what was measured in each part of the window.
+struct Intervals {
+    every: f64,
+    /// Of the one under way, from 1.
+    number: u64,
+    before: Tally,
+}
+
+impl Intervals {
+    fn new(every: f64) -> Self {
+        Self { every, number: 1, before: Tally::default() }
+    }
+
+    /// `seconds`: since the window began.
+    fn look(&mut self, seconds: f64, shared: &Shared, progress: &Progress) {
+        if seconds < self.every * self.number as f64 {
+            return;
+        }
+        shared.intervals.store(self.number, Ordering::Relaxed);
+        if let Some(tally) = shared.measured(self.number) {
+            let interval = Interval::new(self.number, seconds, progress, &self.before, &tally);
+            lines::note(serde_json::json!(interval));
+            self.before = tally;
+            self.number += 1;
+        }
+    }
+}
+
 fn report(now: Time, progress: &Progress, before: &Progress, measuring: bool) {
     let seconds = now.as_micros() / 1_000_000;
     let snapshots = progress.snapshots.saturating_sub(before.snapshots);
     let kib = progress.down_bytes.saturating_sub(before.down_bytes) / 1024;
-    let Progress { online, failed, disconnected, .. } = progress;
+    let Progress { online, away, failed, disconnected, .. } = progress;
     let phase = if measuring { "measuring" } else { "joining" };
     lines::note(format_args!(
-        "{seconds:4} s  {phase}  online {online}  failed {failed}  disconnected {disconnected}  \
+        "{seconds:4} s  {phase}  online {online}  away {away}  failed {failed}  disconnected {disconnected}  \
          snapshots/s {snapshots}  down {kib} KiB/s"
     ));
 }
@@ -245,6 +322,8 @@ struct Worker<'a> {
     sockets: Sockets,
     entropy: OsEntropy,
     phase: u8,
+    /// Of the latest interval that it left a copy for.
+    interval: u64,
     trace: Option<TraceFile>,
 }
 
@@ -259,7 +338,7 @@ impl<'a> Worker<'a> {
     ) -> Result<Self, RunError> {
         let sockets = Sockets::new(options.clients).map_err(RunError::system("start the event loop"))?;
         let squad = Squad::new(options.clone());
-        Ok(Self { shared, at, server, squad, sockets, entropy: OsEntropy::new(), phase: JOINING, trace })
+        Ok(Self { shared, at, server, squad, sockets, entropy: OsEntropy::new(), phase: JOINING, interval: 0, trace })
     }
 
     fn run(mut self) -> Result<Tally, RunError> {
@@ -281,6 +360,7 @@ impl<'a> Worker<'a> {
                 self.transmit(self.shared.clock.now(), &mut buffer);
             }
             self.run_due(&mut buffer);
+            self.rebind()?;
             self.join()?;
             self.transmit(self.shared.clock.now(), &mut buffer);
             self.write_trace()?;
@@ -330,6 +410,14 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    fn rebind(&mut self) -> Result<(), RunError> {
+        while let Some(index) = self.squad.poll_rebind(self.shared.clock.now()) {
+            let watched = !self.squad.reads_by_turns(index);
+            self.sockets.rebind(index, watched).map_err(|error| RunError::Socket { index, error })?;
+        }
+        Ok(())
+    }
+
     fn join(&mut self) -> Result<(), RunError> {
         while let Some(index) = self.squad.poll_join() {
             let Some(bundle) = self.shared.tokens.take() else { break };
@@ -362,6 +450,13 @@ impl<'a> Worker<'a> {
         let progress = self.squad.progress();
         if let Some(cell) = self.shared.progress.get(self.at) {
             *cell.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        }
+        let interval = self.shared.intervals.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.interval, interval) != interval
+            && let Some(cell) = self.shared.copies.get(self.at)
+        {
+            let copy = Measured { interval, tally: self.squad.tally().clone() };
+            *cell.lock().unwrap_or_else(PoisonError::into_inner) = copy;
         }
         leaves
     }

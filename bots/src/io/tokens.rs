@@ -16,9 +16,7 @@ use super::error::RunError;
 /// Tokens of one request.
 const BATCH: usize = 1000;
 /// Tokens held ready at most: they expire.
-const AHEAD: usize = 512;
-/// Tokens held ready for those who come back.
-const SPARE: usize = 64;
+pub const AHEAD: usize = 512;
 /// A token is not used in the last moments of its life.
 const RESERVE_MS: u64 = 2000;
 const PAUSE: Duration = Duration::from_millis(5);
@@ -35,7 +33,7 @@ pub struct Tokens {
     agent: Agent,
     source: SocketAddr,
     clients: usize,
-    churn: bool,
+    spare: usize,
     /// The account of the next token to ask for, and of each later one the next; none: random ones.
     account: Option<AtomicU64>,
     stock: Mutex<Stock>,
@@ -43,13 +41,13 @@ pub struct Tokens {
 
 impl Tokens {
     /// Fetches the first tokens for `clients` clients, from `http`, or else from where the server's HTTP usually is: at
-    /// the address of its UDP socket, or one port above. `churn`: clients come back. `account`: that of the first client,
-    /// the others count up.
+    /// the address of its UDP socket, or one port above. `spare`: so many are held ready for clients that come back, at most
+    /// [`AHEAD`]. `account`: that of the first client, the others count up.
     pub fn open(
         server: SocketAddr,
         http: Option<SocketAddr>,
         clients: usize,
-        churn: bool,
+        spare: usize,
         account: Option<u64>,
     ) -> Result<Self, RunError> {
         let config = Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).http_status_as_error(false);
@@ -64,7 +62,7 @@ impl Tokens {
         };
         let account = account.map(|account| AtomicU64::new(account.wrapping_add(bundles.len() as u64)));
         let stock = Mutex::new(Stock { bundles, taken: 0, error: None });
-        Ok(Self { agent, source, clients, churn, account, stock })
+        Ok(Self { agent, source, clients, spare, account, stock })
     }
 
     /// A token that is still good, if one is ready.
@@ -116,8 +114,7 @@ impl Tokens {
 
     fn missing(&self) -> usize {
         let stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
-        let spare = if self.churn { SPARE } else { 0 };
-        let wanted = self.clients.saturating_sub(stock.taken).max(spare).min(AHEAD);
+        let wanted = self.clients.saturating_sub(stock.taken).max(self.spare).min(AHEAD);
         // In lots, not one by one.
         if stock.bundles.len() * 2 > wanted { 0 } else { (wanted - stock.bundles.len()).min(BATCH) }
     }

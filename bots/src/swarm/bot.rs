@@ -9,6 +9,7 @@ use netcode::Time;
 use netcode::emulator::{Emulator, LinkConfig};
 use netcode::error::DisconnectReason;
 use netcode::packet::ConnId;
+use netcode::rng::Rng;
 use netcode::stats::Traffic;
 use netcode::trace::TraceEvent;
 
@@ -26,17 +27,50 @@ const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2))
 const SAMPLE_EVERY: u64 = 1618;
 
 /// A network emulated between a client and its real socket.
-pub(super) struct Link {
+pub(super) enum Link {
+    /// It loses datagrams and does nothing else to them, which takes no queue and no timer.
+    Lossy(Lossy),
+    /// It delays them.
+    Slow(Box<Slow>),
+}
+
+/// Chances of each datagram.
+pub(super) struct Lossy {
+    loss: f64,
+    up: Rng,
+    down: Rng,
+}
+
+/// Datagrams under way.
+pub(super) struct Slow {
     emulator: Emulator,
     /// What has come through and waits for the socket.
     outgoing: VecDeque<Vec<u8>>,
+    longest: Duration,
 }
 
 impl Link {
     pub(super) fn new(config: LinkConfig, seed: u64) -> Self {
+        if Self::is_prompt(&config) {
+            let rng = Rng::new(seed);
+            return Self::Lossy(Lossy { loss: config.loss, up: rng.fork("up"), down: rng.fork("down") });
+        }
         let mut emulator = Emulator::new(seed);
         emulator.set_default(config);
-        Self { emulator, outgoing: VecDeque::new() }
+        let longest = config.delay + config.jitter;
+        Self::Slow(Box::new(Slow { emulator, outgoing: VecDeque::new(), longest }))
+    }
+
+    /// Whether what such a link does not lose comes through at once, as it is.
+    pub(super) fn is_prompt(config: &LinkConfig) -> bool {
+        *config == LinkConfig { loss: config.loss, ..LinkConfig::default() }
+    }
+
+    fn slow(&self) -> Option<&Slow> {
+        match self {
+            Self::Slow(slow) => Some(slow),
+            Self::Lossy(_) => None,
+        }
     }
 }
 
@@ -72,8 +106,16 @@ pub(super) struct Bot {
     compact: u64,
     next_sample: Time,
     samples: u64,
-    /// When it got in.
+    /// When it got in; taken once its part of the window is counted.
     pub connected: Option<Time>,
+    /// From getting in to when what it sees is measured.
+    settle: Duration,
+    /// When that is.
+    pub settled: Time,
+    /// It got a new address, and a snapshot that comes from then on shows that the server knows it.
+    pub rebound: Option<Time>,
+    /// Such a snapshot came.
+    pub found: bool,
     /// Why it is over.
     pub ended: Option<DisconnectReason>,
     /// Why it left by itself, if nothing can be played there.
@@ -84,7 +126,8 @@ pub(super) struct Bot {
 }
 
 impl Bot {
-    pub(super) fn new(player: Player, pilot: Pilot, link: Option<Link>) -> Self {
+    /// What it sees is measured once it has been in for `settle`.
+    pub(super) fn new(player: Player, pilot: Pilot, link: Option<Link>, settle: Duration) -> Self {
         Self {
             player,
             pilot,
@@ -96,6 +139,10 @@ impl Bot {
             next_sample: Time::NEVER,
             samples: 0,
             connected: None,
+            settle,
+            settled: Time::NEVER,
+            rebound: None,
+            found: false,
             ended: None,
             unplayable: None,
             leaving: false,
@@ -133,11 +180,17 @@ impl Bot {
 
     /// A datagram came from the socket.
     pub(super) fn handle_datagram(&mut self, now: Time, datagram: &mut [u8], measured: Option<Measured<'_>>) {
+        let measured = measured.filter(|_| now >= self.settled);
+        if let Some(Link::Lossy(link)) = &mut self.link
+            && link.down.chance(link.loss)
+        {
+            return;
+        }
         match &mut self.link {
             // Whoever is gone hears nothing, so that what is under way comes to an end.
-            Some(_) if self.player.is_finished() => {}
-            Some(link) => link.emulator.send(now, THERE, HERE, datagram),
-            None => {
+            Some(Link::Slow(_)) if self.player.is_finished() => {}
+            Some(Link::Slow(link)) => link.emulator.send(now, THERE, HERE, datagram),
+            Some(Link::Lossy(_)) | None => {
                 self.player.handle_datagram(now, datagram);
                 self.after_datagram(now, measured);
                 self.drain_events(now);
@@ -146,7 +199,8 @@ impl Bot {
     }
 
     /// Runs what is due: the emulated network, timers, this tick's input.
-    pub(super) fn handle_timeout(&mut self, now: Time, mut measured: Option<Measured<'_>>) {
+    pub(super) fn handle_timeout(&mut self, now: Time, measured: Option<Measured<'_>>) {
+        let mut measured = measured.filter(|_| now >= self.settled);
         self.pump_link(now, measured.as_mut().map(Measured::again));
         match &mut self.player {
             Player::Whole(client) => client.handle_timeout(now),
@@ -177,7 +231,16 @@ impl Bot {
 
     /// The next datagram for the socket.
     pub(super) fn poll_transmit(&mut self, now: Time, out: &mut [u8]) -> Option<usize> {
-        let Some(link) = &mut self.link else { return self.player.poll_transmit(now, out) };
+        let link = match &mut self.link {
+            None => return self.player.poll_transmit(now, out),
+            Some(Link::Lossy(link)) => loop {
+                let len = self.player.poll_transmit(now, out)?;
+                if !link.up.chance(link.loss) {
+                    return Some(len);
+                }
+            },
+            Some(Link::Slow(link)) => link,
+        };
         while let Some(len) = self.player.poll_transmit(now, out) {
             link.emulator.send(now, HERE, THERE, out.get(..len)?);
         }
@@ -187,8 +250,24 @@ impl Bot {
     }
 
     pub(super) fn poll_timeout(&self) -> Time {
-        let link = self.link.as_ref().and_then(|link| link.emulator.next_delivery()).unwrap_or(Time::NEVER);
+        let slow = self.link.as_ref().and_then(Link::slow);
+        let link = slow.and_then(|link| link.emulator.next_delivery()).unwrap_or(Time::NEVER);
         self.player.poll_timeout().min(link).min(self.next_sample)
+    }
+
+    /// Its socket has just got another address, and the server was not told.
+    pub(super) fn rebind(&mut self, now: Time) {
+        // What is under way in the emulated network is past that address already.
+        let longest = self.link.as_ref().and_then(Link::slow).map_or(Duration::ZERO, |link| link.longest);
+        self.rebound = Some(now + longest);
+    }
+
+    /// The entity that it plays, if it knows.
+    pub(super) fn own(&self) -> Option<u32> {
+        match &self.player {
+            Player::Whole(client) => client.own().map(|own| own.raw()),
+            Player::Light(_) => None,
+        }
     }
 
     pub(super) fn leave(&mut self, now: Time) {
@@ -202,8 +281,8 @@ impl Bot {
 
     /// Whether nothing is left to be sent.
     pub(super) fn is_finished(&self) -> bool {
-        let under_way = |link: &Link| link.emulator.in_flight() > 0 || !link.outgoing.is_empty();
-        self.player.is_finished() && !self.link.as_ref().is_some_and(under_way)
+        let under_way = |link: &Slow| link.emulator.in_flight() > 0 || !link.outgoing.is_empty();
+        self.player.is_finished() && !self.link.as_ref().and_then(Link::slow).is_some_and(under_way)
     }
 
     /// Counts the bytes since the last call.
@@ -219,29 +298,36 @@ impl Bot {
     }
 
     fn pump_link(&mut self, now: Time, mut measured: Option<Measured<'_>>) {
-        while let Some(mut datagram) = self.link.as_mut().and_then(|link| link.emulator.poll(now)) {
+        while let Some(Link::Slow(link)) = &mut self.link
+            && let Some(mut datagram) = link.emulator.poll(now)
+        {
             if datagram.to == HERE {
                 self.player.handle_datagram(now, &mut datagram.bytes);
                 self.after_datagram(now, measured.as_mut().map(Measured::again));
-            } else if let Some(link) = &mut self.link {
+            } else {
                 link.outgoing.push_back(datagram.bytes);
             }
         }
     }
 
     fn after_datagram(&mut self, now: Time, measured: Option<Measured<'_>>) {
+        let snapshots = match &self.player {
+            Player::Whole(client) => client.stats().snapshots,
+            Player::Light(light) => light.snapshots,
+        };
+        let fresh = snapshots - core::mem::replace(&mut self.snapshots, snapshots);
+        if fresh > 0 && self.rebound.take_if(|from| *from <= now).is_some() {
+            self.found = true;
+        }
         let client = match &self.player {
             Player::Whole(client) => client,
-            Player::Light(light) => {
-                let fresh = light.snapshots - core::mem::replace(&mut self.snapshots, light.snapshots);
+            Player::Light(_) => {
                 measured.into_iter().for_each(|measured| measured.tally.snapshots += fresh);
                 return;
             }
         };
         let stats = client.stats();
-        let fresh = stats.snapshots - self.snapshots;
         let compact = stats.compact_snapshots - core::mem::replace(&mut self.compact, stats.compact_snapshots);
-        self.snapshots = stats.snapshots;
         let Some(Measured { tally, witnesses }) = measured.filter(|_| fresh > 0) else { return };
         if let Some(own) = client.own_entity() {
             witnesses.note(client.view(), &own);
@@ -259,7 +345,7 @@ impl Bot {
             Player::Whole(client) => client,
             Player::Light(light) => {
                 if let Some(at) = light.connected.take() {
-                    (self.rate, self.connected) = (light.rate, Some(at));
+                    (self.rate, self.connected, self.settled) = (light.rate, Some(at), at + self.settle);
                 }
                 self.ended = self.ended.or(light.ended);
                 return;
@@ -269,7 +355,7 @@ impl Bot {
             match event {
                 Event::Connected { rate } => {
                     self.rate = rate;
-                    self.connected = Some(now);
+                    (self.connected, self.settled) = (Some(now), now + self.settle);
                     self.next_sample = now;
                 }
                 Event::Unplayable(why) => self.unplayable = Some(why),

@@ -12,9 +12,13 @@ use netcode::rng::Rng;
 use netcode::token::ConnectBundle;
 use sim::game::Rulebook;
 
-use super::bot::Player;
+use super::bot::{Link, Player};
 use super::light::Light;
 use crate::behavior::Behavior;
+
+/// How long a client that leaves by [`SquadOptions::churn`] is away before it connects anew; and how long one whose attempt to
+/// come back failed waits for the next.
+pub const AWAY: Duration = Duration::from_secs(1);
 
 /// What a squad is made of.
 #[derive(Clone, Debug)]
@@ -33,6 +37,12 @@ pub struct SquadOptions {
     pub seed: u64,
     /// An attempt to connect fails after so long.
     pub connect_timeout: Duration,
+    /// Per cent of the clients that leave and come back each minute of the window.
+    pub churn: f64,
+    /// Per cent of the clients that get another address each minute of the window.
+    pub rebind: f64,
+    /// What a client sees is measured once it has been in for so long.
+    pub settle: Duration,
     /// The rules that the clients play by; a server with others is left.
     pub book: Arc<Rulebook>,
     /// Keep what happens on the first client's first connection, for [`Squad::poll_trace`].
@@ -50,7 +60,7 @@ impl SquadOptions {
 
     /// Whether that client's socket is read when it is due, and at no other time.
     pub(super) fn reads_by_turns(&self, index: u32) -> bool {
-        self.link.is_none() && !self.is_whole(index)
+        self.link.as_ref().is_none_or(Link::is_prompt) && !self.is_whole(index)
     }
 
     pub(super) fn connect(
@@ -82,6 +92,8 @@ impl SquadOptions {
 pub struct Progress {
     /// Clients connected now.
     pub online: u64,
+    /// Clients that are out on purpose, and will come back.
+    pub away: u64,
     /// Clients that have connected or failed at least once.
     pub settled: u64,
     /// Attempts that failed.

@@ -12,11 +12,12 @@ use netcode::token::ConnectBundle;
 use netcode::trace::TraceEvent;
 
 use super::bot::{Bot, Link, Measured};
-use super::options::{Progress, SquadOptions};
+use super::options::{AWAY, Progress, SquadOptions};
+use super::rounds::Rounds;
 use super::tally::Tally;
 use super::timers::Timers;
 use super::witnesses::Witnesses;
-use crate::behavior::Pilot;
+use crate::behavior::{Behavior, Pilot};
 
 /// One client over all its connections.
 struct Seat {
@@ -33,6 +34,8 @@ struct Seat {
     ever_connected: bool,
     settled: bool,
     online: bool,
+    /// It left to come back, and has not yet.
+    away: bool,
 }
 
 /// Many clients and their timers.
@@ -44,6 +47,8 @@ pub struct Squad {
     /// Clients that want a token.
     joining: VecDeque<u32>,
     handshakes: usize,
+    churn: Rounds,
+    rebinds: Rounds,
     /// The start of the window, while one is open.
     window: Option<Time>,
     /// Nobody joins any more.
@@ -80,11 +85,16 @@ impl Squad {
                 ever_connected: false,
                 settled: false,
                 online: false,
+                away: false,
             }
         };
         let seats: Vec<_> = (0..options.clients).map(seat).collect();
         let joining = (0..seats.len() as u32).collect();
+        let churn = Rounds::new(options.clients, options.churn, rng.fork("churn"));
+        let rebinds = Rounds::new(options.clients, options.rebind, rng.fork("rebinds"));
         Self {
+            churn,
+            rebinds,
             options,
             seats,
             timers: Timers::default(),
@@ -119,14 +129,15 @@ impl Squad {
         let traced = self.options.trace && index == 0 && self.traced.rest.is_none();
         match self.options.connect(index, bundle, ephemeral, traced, now) {
             Ok(player) => {
-                seat.bot = Some(Bot::new(player, pilot, link));
+                seat.bot = Some(Bot::new(player, pilot, link, self.options.settle));
                 self.handshakes += 1;
                 self.after(now, index);
                 Ok(())
             }
             Err(error) => {
                 seat.idle = Some((pilot, link));
-                self.count_failure(index, &error.to_string());
+                self.count_failure(now, index, &error.to_string());
+                self.reschedule(index);
                 Err(error)
             }
         }
@@ -157,6 +168,12 @@ impl Squad {
     /// A client that is due by `until`, until `None`. As long as [`Squad::reads_on`] what its socket has is to be handed in,
     /// then it is to be run with [`Squad::run_due`].
     pub fn poll_due(&mut self, until: Time) -> Option<usize> {
+        while let Some(index) = self.churn.pop(until) {
+            if self.seats.get(index as usize).is_some_and(|seat| seat.online) && !self.leaving {
+                self.take_turn(until, index);
+                self.after(until, index);
+            }
+        }
         while let Some((at, index)) = self.timers.pop(until) {
             let Some(seat) = self.seats.get_mut(index as usize).filter(|seat| seat.scheduled == at) else { continue };
             seat.scheduled = Time::NEVER;
@@ -192,7 +209,11 @@ impl Squad {
     fn take_turn(&mut self, now: Time, index: u32) {
         self.count_window(now, index);
         match self.seats.get_mut(index as usize).map(|seat| &mut seat.bot) {
-            Some(Some(bot)) => bot.leave(now),
+            Some(Some(bot)) if !bot.leaving => {
+                bot.leave(now);
+                self.tally.leaves += 1;
+            }
+            Some(Some(_)) => {}
             Some(None) => self.joining.push_back(index),
             None => {}
         }
@@ -201,7 +222,22 @@ impl Squad {
     /// When the next client is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next()
+        let rounds = self.churn.next().min(self.rebinds.next());
+        let next = self.timers.next().unwrap_or(Time::NEVER).min(rounds);
+        (next != Time::NEVER).then_some(next)
+    }
+
+    /// A connected client whose socket is to be replaced at once by one with another port, until `None`. It is not told
+    /// otherwise, and neither is the server.
+    pub fn poll_rebind(&mut self, now: Time) -> Option<usize> {
+        while let Some(index) = self.rebinds.pop(now) {
+            let Some(seat) = self.seats.get_mut(index as usize).filter(|seat| seat.online) else { continue };
+            let Some(bot) = seat.bot.as_mut().filter(|bot| !bot.leaving && !self.leaving) else { continue };
+            bot.rebind(now);
+            self.tally.rebinds += 1;
+            return Some(index as usize);
+        }
+        None
     }
 
     /// The next datagram, written into `out` (at least `MAX_DATAGRAM` bytes): whose socket sends it, and its length.
@@ -244,6 +280,8 @@ impl Squad {
             bot.count_traffic(None);
         }
         self.window = Some(now);
+        self.churn.begin(now);
+        self.rebinds.begin(now);
     }
 
     /// Ends the measuring.
@@ -251,6 +289,7 @@ impl Squad {
         for index in 0..self.seats.len() as u32 {
             self.count_window(now, index);
         }
+        (self.tally.online, self.tally.away) = (self.progress.online, self.progress.away);
         self.window = None;
     }
 
@@ -301,11 +340,14 @@ impl Squad {
     fn note_changes(&mut self, now: Time, index: u32) {
         let Some(seat) = self.seats.get_mut(index as usize) else { return };
         let Some(bot) = &mut seat.bot else { return };
+        self.tally.rebinds_survived += u64::from(core::mem::take(&mut bot.found));
         if bot.connected.is_some() && !seat.online && bot.ended.is_none() {
             seat.online = true;
             self.handshakes -= 1;
             self.tally.joins += 1;
             self.tally.connected += u64::from(!seat.ever_connected);
+            self.tally.reconnects += u64::from(seat.ever_connected);
+            self.progress.away -= u64::from(core::mem::take(&mut seat.away));
             self.progress.settled += u64::from(!seat.settled);
             self.progress.online += 1;
             (seat.ever_connected, seat.settled) = (true, true);
@@ -326,12 +368,18 @@ impl Squad {
             self.traced.rest = Some(core::iter::from_fn(|| bot.poll_trace()).collect());
         }
         let (wanted, reason, unplayable) = (bot.leaving, bot.ended, bot.unplayable);
+        let lost = bot.rebound.is_some();
         let was_online = std::mem::take(&mut seat.online);
+        if let Some(own) = bot.own() {
+            self.witnesses.forget(own);
+        }
         let (mut pilot, link) = bot.into_parts();
+        seat.turn = Time::NEVER;
         if was_online && wanted && !self.leaving {
-            seat.turn = now + Duration::from_millis(pilot.away_ms());
-        } else {
-            seat.turn = Time::NEVER;
+            let by_itself = self.options.behavior == Behavior::Churn;
+            seat.turn = now + if by_itself { Duration::from_millis(pilot.away_ms()) } else { AWAY };
+            seat.away = true;
+            self.progress.away += 1;
         }
         seat.idle = Some((pilot, link));
         if was_online {
@@ -349,19 +397,24 @@ impl Squad {
             }
             if was_online {
                 self.progress.disconnected += 1;
+                self.tally.rebinds_lost += u64::from(lost);
                 *self.tally.disconnected.entry(cause).or_default() += 1;
             } else {
-                self.count_failure(index, &cause);
+                self.count_failure(now, index, &cause);
             }
         }
     }
 
-    fn count_failure(&mut self, index: u32, cause: &str) {
+    fn count_failure(&mut self, now: Time, index: u32, cause: &str) {
         *self.tally.failed.entry(cause.to_owned()).or_default() += 1;
         self.progress.failed += 1;
         if let Some(seat) = self.seats.get_mut(index as usize) {
             self.progress.settled += u64::from(!seat.settled);
             seat.settled = true;
+            if seat.away {
+                self.tally.reconnects_failed += 1;
+                seat.turn = now + AWAY;
+            }
         }
     }
 
@@ -372,9 +425,11 @@ impl Squad {
         let Some(bot) = &mut seat.bot else { return };
         bot.count_traffic(Some(&mut self.tally));
         if let Some(connected) = bot.connected.take() {
-            let seconds = now.saturating_since(connected.max(start)).as_secs_f64();
-            self.tally.client_seconds += seconds;
-            self.tally.snapshots_due += seconds * f64::from(bot.rate());
+            let since = |begun: Time| now.saturating_since(begun.max(start)).as_secs_f64();
+            let settled = since(bot.settled);
+            self.tally.client_seconds += since(connected);
+            self.tally.settled_seconds += settled;
+            self.tally.snapshots_due += settled * f64::from(bot.rate());
         }
     }
 

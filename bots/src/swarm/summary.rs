@@ -26,6 +26,23 @@ pub struct Summary {
     pub disconnected_by_cause: BTreeMap<String, u64>,
     /// Connections made, rejoins of churning clients included.
     pub joins: u64,
+    /// Connections that their clients left, to come back.
+    pub leaves: u64,
+    /// Connections made by clients that had been in before.
+    pub reconnects: u64,
+    /// Attempts of these that failed; they are among `failed`, too.
+    pub reconnects_failed: u64,
+    /// New addresses that connected clients got.
+    pub rebinds: u64,
+    /// Of these, such as a snapshot came to: the connection went on. Where a connection was left on purpose before, or the run
+    /// ended, nobody knows.
+    pub rebinds_survived: u64,
+    /// Of these, such as no snapshot came to before the connection ended unwanted; these are among `disconnected`, too.
+    pub rebinds_lost: u64,
+    /// Clients that were in at the end of the window.
+    pub online_at_end: u64,
+    /// Clients that were out on purpose then, to come back.
+    pub away_at_end: u64,
     /// Snapshots received, as a share of those due.
     pub snapshot_rate: f64,
     /// Snapshots received, as a share of those due that the emulated network does not lose.
@@ -80,11 +97,19 @@ impl Summary {
             disconnected: tally.disconnected.values().sum(),
             disconnected_by_cause: tally.disconnected.clone(),
             joins: tally.joins,
+            leaves: tally.leaves,
+            reconnects: tally.reconnects,
+            reconnects_failed: tally.reconnects_failed,
+            rebinds: tally.rebinds,
+            rebinds_survived: tally.rebinds_survived,
+            rebinds_lost: tally.rebinds_lost,
+            online_at_end: tally.online,
+            away_at_end: tally.away,
             // A window may catch a snapshot more than its length promises.
             snapshot_rate: ratio(tally.snapshots as f64, tally.snapshots_due).min(1.0),
             snapshot_rate_unlost: ratio(tally.snapshots as f64, tally.snapshots_due * (1.0 - loss)).min(1.0),
             compact_share: ratio(tally.compact as f64, tally.snapshots as f64),
-            snapshots_per_s: ratio(tally.snapshots as f64, tally.client_seconds),
+            snapshots_per_s: ratio(tally.snapshots as f64, tally.settled_seconds),
             staleness_ticks_p50: tally.staleness_ticks(0.5),
             staleness_ticks_p99: tally.staleness_ticks(0.99),
             view_age_ticks_p99: tally.view_age_ticks(0.99),
@@ -126,6 +151,15 @@ impl fmt::Display for Summary {
         writeln!(f, "disconnected   {}", self.disconnected)?;
         for (cause, count) in &self.disconnected_by_cause {
             writeln!(f, "               {count} x {cause}")?;
+        }
+        if self.leaves + self.rebinds > 0 {
+            let Self { leaves, reconnects, reconnects_failed, rebinds, rebinds_survived, rebinds_lost, .. } = self;
+            writeln!(
+                f,
+                "churn          {leaves} left, {reconnects} came back, {reconnects_failed} attempts to failed"
+            )?;
+            writeln!(f, "new addresses  {rebinds}, {rebinds_survived} connections went on, {rebinds_lost} did not")?;
+            writeln!(f, "at the end     {} in, {} away on purpose", self.online_at_end, self.away_at_end)?;
         }
         let (due, unlost) = (self.snapshot_rate * 100.0, self.snapshot_rate_unlost * 100.0);
         writeln!(f, "snapshots      {:.2} /s per client", self.snapshots_per_s)?;

@@ -27,12 +27,30 @@ pub struct Tally {
     /// Of these, such that left by themselves because nothing could be played there: why, in words and as it was said, and how
     /// many.
     pub unplayable: BTreeMap<String, (Unplayable, u64)>,
+    /// Connections that their clients left to come back.
+    pub leaves: u64,
+    /// Connections made by who had been in before.
+    pub reconnects: u64,
+    /// Attempts of these that failed.
+    pub reconnects_failed: u64,
+    /// New addresses that clients got.
+    pub rebinds: u64,
+    /// Of these, such as a snapshot came to.
+    pub rebinds_survived: u64,
+    /// Of these, such as no snapshot came to before the connection ended unwanted.
+    pub rebinds_lost: u64,
+    /// Clients that were in at the end of the window.
+    pub online: u64,
+    /// Clients that were out then, to come back.
+    pub away: u64,
     /// Snapshots applied in the window.
     pub snapshots: u64,
     /// Of these, such in the compact codec.
     pub compact: u64,
     /// Snapshots due in the window.
     pub snapshots_due: f64,
+    /// Seconds in which they were due, over all clients.
+    pub settled_seconds: f64,
     /// Seconds connected in the window, over all clients.
     pub client_seconds: f64,
     /// UDP payload received in the window, in bytes.
@@ -64,9 +82,18 @@ impl Default for Tally {
             failed: BTreeMap::new(),
             disconnected: BTreeMap::new(),
             unplayable: BTreeMap::new(),
+            leaves: 0,
+            reconnects: 0,
+            reconnects_failed: 0,
+            rebinds: 0,
+            rebinds_survived: 0,
+            rebinds_lost: 0,
+            online: 0,
+            away: 0,
             snapshots: 0,
             compact: 0,
             snapshots_due: 0.0,
+            settled_seconds: 0.0,
             client_seconds: 0.0,
             down_bytes: 0,
             up_bytes: 0,
@@ -125,9 +152,18 @@ impl Tally {
         for (cause, (why, count)) in &other.unplayable {
             self.unplayable.entry(cause.clone()).or_insert((*why, 0)).1 += count;
         }
+        self.leaves += other.leaves;
+        self.reconnects += other.reconnects;
+        self.reconnects_failed += other.reconnects_failed;
+        self.rebinds += other.rebinds;
+        self.rebinds_survived += other.rebinds_survived;
+        self.rebinds_lost += other.rebinds_lost;
+        self.online += other.online;
+        self.away += other.away;
         self.snapshots += other.snapshots;
         self.compact += other.compact;
         self.snapshots_due += other.snapshots_due;
+        self.settled_seconds += other.settled_seconds;
         self.client_seconds += other.client_seconds;
         self.down_bytes += other.down_bytes;
         self.up_bytes += other.up_bytes;
@@ -139,6 +175,19 @@ impl Tally {
         let _ = self.untold.add(&other.untold);
         let _ = self.rtt.add(&other.rtt);
         let _ = self.margin.add(&other.margin);
+    }
+
+    /// The distributions of what came since `before`, an earlier copy of this; counters are left as they are.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut since = self.clone();
+        // What was recorded stays recorded, so nothing is taken that is not there.
+        let _ = since.staleness.subtract(&before.staleness);
+        let _ = since.view_age.subtract(&before.view_age);
+        let _ = since.untold.subtract(&before.untold);
+        let _ = since.rtt.subtract(&before.rtt);
+        let _ = since.margin.subtract(&before.margin);
+        since
     }
 
     /// Age of what is known of an entity, in ticks, at that quantile (0 to 1).
@@ -202,6 +251,17 @@ mod tests {
         assert!((a.view_age_ticks(0.99) - 1.5).abs() < 0.01);
         assert!((a.staleness_ticks(0.5) - 0.5).abs() < 0.02);
         assert_eq!(a.input_margin(0.5), -2);
+    }
+
+    #[test]
+    fn what_came_since_a_copy_is_not_what_came_before() {
+        let mut tally = Tally::default();
+        (0..100).for_each(|_| tally.stale(9.0));
+        let before = tally.clone();
+        (0..50).for_each(|_| tally.stale(1.5));
+        let since = tally.since(&before);
+        assert!((since.staleness_ticks(0.99) - 1.5).abs() < 0.01 && tally.staleness_ticks(0.99) > 8.9);
+        assert_eq!(tally.since(&tally).staleness_ticks(0.99), 0.0);
     }
 
     #[test]

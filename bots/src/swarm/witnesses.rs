@@ -57,6 +57,11 @@ impl Witnesses {
         }
     }
 
+    /// That entity's client has left: whoever comes takes its place.
+    pub fn forget(&mut self, id: u32) {
+        self.0.retain(|witness| witness.id != id);
+    }
+
     /// For every part-th witness in view: for how many ticks, up to the newest that both know, its state has not been the
     /// one that the view shows.
     pub fn untold<'a>(&'a self, view: &'a View, own: u32, part: u64) -> impl Iterator<Item = u64> + 'a {

@@ -31,8 +31,8 @@ fn key() -> ClusterKey {
     ClusterKey { epoch: 1, key: Psk::new([3; 32]) }
 }
 
-fn address(client: usize) -> SocketAddr {
-    ([10, 0, 1, client as u8], 5000).into()
+fn address(client: usize, port: u16) -> SocketAddr {
+    ([10, 0, 1, client as u8], port).into()
 }
 
 fn token() -> ConnectBundle {
@@ -59,6 +59,10 @@ struct Pair {
     /// Whoever wants to reads its socket at its turns: until then it waits here.
     by_turns: bool,
     waiting: Vec<VecDeque<Vec<u8>>>,
+    /// Of each client's socket; what goes to another one is lost.
+    ports: Vec<u16>,
+    /// Clients that got another port are not served any more, as by a server that does not know the protocol's roaming.
+    stubborn: bool,
 }
 
 impl Pair {
@@ -89,6 +93,8 @@ impl Pair {
             next_tick: Time::ZERO,
             by_turns: false,
             waiting: vec![VecDeque::new(); 20],
+            ports: vec![5000; 20],
+            stubborn: false,
         }
     }
 
@@ -102,8 +108,13 @@ impl Pair {
     fn step(&mut self) {
         self.now = self.now + Duration::from_millis(1);
         let now = self.now;
-        while self.squad.poll_join().is_some() {
+        while let Some(index) = self.squad.poll_join() {
+            self.ports[index] += 1;
             self.squad.join(now, &token(), entropy().ephemeral().unwrap()).unwrap();
+        }
+        while let Some(index) = self.squad.poll_rebind(now) {
+            self.ports[index] += if self.stubborn { 10_000 } else { 1 };
+            self.waiting[index].clear();
         }
         while let Some(index) = self.squad.poll_due(now) {
             while self.squad.reads_on(index)
@@ -115,7 +126,10 @@ impl Pair {
         }
         let mut out = [0; MAX_DATAGRAM];
         while let Some((index, len)) = self.squad.poll_transmit(now, &mut out) {
-            self.shard.handle_datagram(now, UNIX_MS, address(index), &mut out[..len], &mut entropy());
+            if self.ports[index] < 10_000 {
+                let from = address(index, self.ports[index]);
+                self.shard.handle_datagram(now, UNIX_MS, from, &mut out[..len], &mut entropy());
+            }
         }
         self.shard.handle_timeout(now);
         while let Some(message) = self.shard.poll_zone() {
@@ -132,6 +146,9 @@ impl Pair {
         while let Some((to, len)) = self.shard.poll_transmit(now, &mut out) {
             let SocketAddr::V4(to) = to else { panic!("the addresses are IPv4") };
             let index = usize::from(to.ip().octets()[3]);
+            if to.port() != self.ports[index] {
+                continue;
+            }
             if self.by_turns && self.squad.reads_by_turns(index) {
                 self.waiting[index].push_back(out[..len].to_vec());
             } else {
@@ -151,6 +168,9 @@ fn options(behavior: Behavior, link: Option<LinkConfig>) -> SquadOptions {
         handshakes: 8,
         seed: 1,
         connect_timeout,
+        churn: 0.0,
+        rebind: 0.0,
+        settle: Duration::from_secs(1),
         book,
         trace: false,
     }
@@ -223,6 +243,99 @@ fn churning_clients_come_back_and_their_leaving_is_no_failure() {
     assert!(summary.is_fine(), "{summary}");
     assert!(summary.joins > 40, "{summary}");
     assert!(summary.snapshot_rate > 0.97, "{summary}");
+}
+
+/// Light and whole clients alike, on sockets that are read at their turns.
+fn churning(churn: f64, rebind: f64, loss: f64) -> Pair {
+    let link = (loss > 0.0).then(|| LinkConfig { loss, ..LinkConfig::default() });
+    let mut pair = Pair::new(SquadOptions { light: 0.5, churn, rebind, ..options(Behavior::Wander, link) });
+    pair.by_turns = true;
+    pair
+}
+
+#[test]
+fn clients_that_leave_in_turn_come_back_and_what_they_see_meanwhile_is_not_measured() {
+    let mut pair = churning(300.0, 0.0, 0.0);
+    let summary = measure(&mut pair, 30);
+    // 20 clients, each three times a minute, for half a minute; who left last is still away.
+    assert_eq!(summary.leaves, 30, "{summary}");
+    assert!((28..=30).contains(&summary.reconnects) && summary.reconnects_failed == 0, "{summary}");
+    assert_eq!(
+        (summary.online_at_end + summary.away_at_end, summary.joins),
+        (20, 20 + summary.reconnects),
+        "{summary}"
+    );
+    assert!(summary.is_fine() && summary.snapshot_rate > 0.995, "{summary}");
+    assert!(summary.staleness_ticks_p99 < 2.0 && summary.view_age_ticks_p99 < 2.0, "{summary}");
+    assert!(summary.untold_looks > 1000 && summary.untold_ticks_max < 3, "{summary}");
+    assert!(summary.snapshots_per_s > 19.8, "{summary}");
+}
+
+#[test]
+fn connections_whose_address_changes_go_on() {
+    let mut pair = churning(0.0, 300.0, 0.0);
+    let summary = measure(&mut pair, 30);
+    assert_eq!((summary.rebinds, summary.rebinds_lost), (30, 0), "{summary}");
+    // The last may have been in the last moment.
+    assert!((29..=30).contains(&summary.rebinds_survived), "{summary}");
+    assert!(summary.is_fine() && summary.joins == 20 && summary.online_at_end == 20, "{summary}");
+    assert!(pair.shard.stats().roams >= summary.rebinds_survived, "{summary}");
+    // Each change costs the snapshots of some ticks; three times in a minute of 1,200.
+    assert!((0.985..1.0).contains(&summary.snapshot_rate), "{summary}");
+}
+
+#[test]
+fn churn_new_addresses_and_loss_together_lose_nobody() {
+    let mut pair = churning(300.0, 300.0, 0.02);
+    let summary = measure(&mut pair, 60);
+    assert!(summary.is_fine() && summary.online_at_end + summary.away_at_end == 20, "{summary}");
+    assert!(summary.reconnects > 50 && summary.rebinds_survived > 50 && summary.rebinds_lost == 0, "{summary}");
+    assert!((0.95..0.99).contains(&summary.snapshot_rate), "{summary}");
+    assert!(summary.snapshot_rate_unlost > 0.97, "{summary}");
+}
+
+#[test]
+fn a_connection_that_does_not_go_on_at_a_new_address_is_told_and_counted() {
+    let mut pair = churning(0.0, 300.0, 0.0);
+    pair.stubborn = true;
+    pair.run(3);
+    pair.squad.begin_window(pair.now);
+    pair.run(30);
+    pair.squad.end_window(pair.now);
+    let summary = Summary::new(20, 30.0, 0.0, pair.squad.tally());
+    assert!(summary.rebinds_lost > 10 && summary.rebinds_survived == 0, "{summary}");
+    assert_eq!((summary.disconnected, summary.away_at_end), (summary.rebinds_lost, 0), "{summary}");
+}
+
+#[test]
+fn who_cannot_come_back_is_counted_and_tries_again() {
+    let mut pair = churning(300.0, 0.0, 0.0);
+    pair.run(3);
+    pair.squad.begin_window(pair.now);
+    // From here on the server hears nobody.
+    pair.ports.fill(20_000);
+    for _ in 0..60_000 {
+        pair.step();
+    }
+    pair.squad.end_window(pair.now);
+    let summary = Summary::new(20, 60.0, 0.0, pair.squad.tally());
+    assert!(summary.leaves > 5 && summary.reconnects == 0, "{summary}");
+    assert!(summary.reconnects_failed > summary.leaves && summary.failed == summary.reconnects_failed, "{summary}");
+    assert_eq!(summary.away_at_end, summary.leaves, "{summary}");
+    assert!(!summary.is_fine());
+}
+
+#[test]
+fn a_light_client_that_loses_datagrams_is_still_read_at_its_turns() {
+    let squad = |link| Squad::new(SquadOptions { light: 0.5, ..options(Behavior::Wander, Some(link)) });
+    let lossy = LinkConfig { loss: 0.05, ..LinkConfig::default() };
+    let by_turns = |squad: &Squad| (0..20).filter(|index| squad.reads_by_turns(*index)).count();
+    assert_eq!(by_turns(&squad(lossy)), 10);
+    // What is delayed has timers of its own.
+    assert_eq!(by_turns(&squad(LinkConfig { delay: Duration::from_millis(5), ..lossy })), 0);
+    let mut pair = churning(0.0, 0.0, 0.05);
+    let summary = measure(&mut pair, 30);
+    assert!(summary.is_fine() && (0.935..0.965).contains(&summary.snapshot_rate), "{summary}");
 }
 
 #[test]
