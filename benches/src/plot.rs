@@ -1,4 +1,4 @@
-//! Charts as SVG: lines over the number of players, and stacked bars.
+//! Charts as SVG: lines over the number of players, stacked bars, and lines over time in panels of one unit each.
 
 use std::fmt::Write as _;
 
@@ -10,6 +10,8 @@ const PLANE: [f64; 4] = [64.0, 44.0, WIDTH - 140.0, HEIGHT - 48.0];
 const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 /// The fewest marks on the upward axis.
 const MARKS: f64 = 4.0;
+/// From the top of a panel to that of the next, and the height of its plane.
+const PANEL: [f64; 2] = [170.0, 110.0];
 
 /// Values of one name, over the number of players.
 pub struct Series {
@@ -62,43 +64,95 @@ pub fn bars(title: &str, unit: &str, axis: &str, labels: &[String], series: &[(S
     page.finish(axis)
 }
 
+/// Values over time, of one unit.
+pub struct Panel {
+    /// What they are.
+    pub name: String,
+    /// Their unit.
+    pub unit: String,
+    /// Each with seconds and value, by time; what is no number is a gap. Their order is that of the legend.
+    pub lines: Vec<Vec<(f64, f64)>>,
+}
+
+/// A plane for each panel, one below the other, over the same time; `names`: of each panel's lines.
+#[must_use]
+pub fn panels(title: &str, names: &[String], panels: &[Panel]) -> String {
+    let points = |panel: &Panel| panel.lines.iter().flatten().copied().collect::<Vec<_>>();
+    let end = panels.iter().flat_map(points).map(|(at, _)| at).fold(1.0, f64::max);
+    let step = round_step(end / 2.0 / MARKS);
+    let height = PLANE[1] + PANEL[0] * panels.len().max(1) as f64 + 10.0;
+    let mut page = Page::sheet(title, height);
+    names.iter().enumerate().for_each(|(at, name)| page.legend(at, name));
+    for (at, panel) in panels.iter().enumerate() {
+        let above = PLANE[1] + PANEL[0] * at as f64 + 20.0;
+        let top =
+            points(panel).into_iter().map(|(_, value)| value).filter(|value| value.is_finite()).fold(0.0, f64::max);
+        page.plane([PLANE[0], above, PLANE[2], above + PANEL[1]], &panel.unit, top);
+        page.label((PLANE[0] + 24.0, above - 8.0), "start", &panel.name);
+        let x = |seconds: f64| PLANE[0] + seconds / end * (PLANE[2] - PLANE[0]);
+        let marks = (end / step).floor() as u32;
+        (0..=marks).map(|mark| f64::from(mark) * step).for_each(|at| page.mark(x(at), &format!("{at}")));
+        for (number, line) in panel.lines.iter().enumerate() {
+            for part in line.split(|(_, value)| !value.is_finite()) {
+                let places: Vec<_> = part.iter().map(|(at, value)| (x(*at), page.y(*value))).collect();
+                page.path(colour(number), &places);
+            }
+        }
+    }
+    page.finish("seconds")
+}
+
 /// A chart that grows.
 struct Page {
     text: String,
+    height: f64,
+    /// The edges of the plane that is drawn on.
+    plane: [f64; 4],
+    /// What its upward axis ends at.
     top: f64,
 }
 
 impl Page {
-    /// The plane with its upward axis, on which `top` has room.
+    /// A page with one plane.
     fn new(title: &str, unit: &str, top: f64) -> Self {
-        let step = round_step(top / MARKS);
-        let mut page = Self { text: String::new(), top: (top / step).ceil().max(1.0) * step };
-        let _ = writeln!(
-            page.text,
-            r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">"#
-        );
-        let _ = writeln!(page.text, r#"<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>"#);
-        page.label((PLANE[0], 22.0), "start", title);
-        page.label((PLANE[0] - 8.0, PLANE[1] - 8.0), "middle", unit);
-        let marks = (page.top / step).round() as u32;
-        for value in (0..=marks).map(|mark| f64::from(mark) * step) {
-            let y = page.y(value);
-            let _ = writeln!(
-                page.text,
-                r##"<line x1="{}" y1="{y:.1}" x2="{}" y2="{y:.1}" stroke="#ddd"/>"##,
-                PLANE[0], PLANE[2]
-            );
-            page.label((PLANE[0] - 8.0, y + 4.0), "end", &format!("{}", (value * 1e6).round() / 1e6));
-        }
+        let mut page = Self::sheet(title, HEIGHT);
+        page.plane(PLANE, unit, top);
         page
     }
 
+    /// A page without a plane.
+    fn sheet(title: &str, height: f64) -> Self {
+        let mut page = Self { text: String::new(), height, plane: PLANE, top: 1.0 };
+        let _ = writeln!(
+            page.text,
+            r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">"#
+        );
+        let _ = writeln!(page.text, r#"<rect width="{WIDTH}" height="{height}" fill="white"/>"#);
+        page.label((PLANE[0], 22.0), "start", title);
+        page
+    }
+
+    /// The next plane with its upward axis, on which `top` has room.
+    fn plane(&mut self, plane: [f64; 4], unit: &str, top: f64) {
+        let step = round_step(top / MARKS);
+        (self.plane, self.top) = (plane, (top / step).ceil().max(1.0) * step);
+        let [left, above, right, _] = plane;
+        self.label((left - 8.0, above - 8.0), "middle", unit);
+        let marks = (self.top / step).round() as u32;
+        for value in (0..=marks).map(|mark| f64::from(mark) * step) {
+            let y = self.y(value);
+            let _ = writeln!(self.text, r##"<line x1="{left}" y1="{y:.1}" x2="{right}" y2="{y:.1}" stroke="#ddd"/>"##);
+            self.label((left - 8.0, y + 4.0), "end", &format!("{}", (value * 1e6).round() / 1e6));
+        }
+    }
+
     fn y(&self, value: f64) -> f64 {
-        PLANE[3] - (value / self.top).clamp(0.0, 1.0) * (PLANE[3] - PLANE[1])
+        let [_, above, _, below] = self.plane;
+        below - (value / self.top).clamp(0.0, 1.0) * (below - above)
     }
 
     fn mark(&mut self, x: f64, text: &str) {
-        self.label((x, PLANE[3] + 18.0), "middle", text);
+        self.label((x, self.plane[3] + 18.0), "middle", text);
     }
 
     fn legend(&mut self, at: usize, name: &str) {
@@ -119,16 +173,21 @@ impl Page {
         );
     }
 
-    fn polyline(&mut self, colour: &str, places: &[(f64, f64)]) {
+    /// A line without its points.
+    fn path(&mut self, colour: &str, places: &[(f64, f64)]) {
         let path: String = places.iter().map(|(x, y)| format!("{x:.1},{y:.1} ")).collect();
         let _ = writeln!(self.text, r#"<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>"#);
+    }
+
+    fn polyline(&mut self, colour: &str, places: &[(f64, f64)]) {
+        self.path(colour, places);
         for (x, y) in places {
             let _ = writeln!(self.text, r#"<circle cx="{x:.1}" cy="{y:.1}" r="3" fill="{colour}"/>"#);
         }
     }
 
     fn finish(mut self, axis: &str) -> String {
-        self.label(((PLANE[0] + PLANE[2]) / 2.0, HEIGHT - 8.0), "middle", axis);
+        self.label(((PLANE[0] + PLANE[2]) / 2.0, self.height - 8.0), "middle", axis);
         self.text.push_str("</svg>\n");
         self.text
     }
@@ -175,6 +234,13 @@ mod tests {
         let chart = bars("a", "µs", "b", &["1".into(), "2".into()], &[("part".into(), vec![1.0, 2.0])]);
         // The page, two bars, one sign in the legend.
         assert_eq!(chart.matches("<rect").count(), 4);
+        let line = vec![(1.0, 3.0), (2.0, f64::NAN), (3.0, 4.0), (1800.0, 5.0)];
+        let panel = |name: &str| Panel { name: name.into(), unit: "ms".into(), lines: vec![line.clone(), vec![]] };
+        let chart = panels("soak", &["spread".into(), "idle".into()], &[panel("tick"), panel("zone & send")]);
+        // Two parts of the first line, the second one empty, on each panel; and nothing that no viewer could place.
+        assert_eq!((chart.matches("<polyline").count(), chart.contains("NaN")), (6, false));
+        assert!(chart.contains("zone &amp; send") && chart.matches(">1800<").count() == 2);
+        assert!(!panels("nothing", &[], &[]).contains("NaN"));
         assert!(!lines("nothing", "", &[]).contains("NaN") && !bars("nothing", "", "", &[], &[]).contains("NaN"));
     }
 }

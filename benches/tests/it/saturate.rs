@@ -66,6 +66,63 @@ fn twenty_players_are_measured_and_every_figure_of_the_contract_is_there() {
 }
 
 #[test]
+fn players_come_and_go_change_their_addresses_and_lose_datagrams_and_nobody_is_lost() {
+    let _alone = crate::alone();
+    if !has_programs() {
+        return;
+    }
+    let plot = std::env::temp_dir().join(format!("saturate-test-{}.svg", std::process::id()));
+    let series = plot.with_extension("soak.svg");
+    let mut args =
+        vec!["--players", "60", "--full-bots", "20", "--seconds", "10", "--settle", "1", "--json", "--no-floor"];
+    args.extend(["--churn", "300", "--rebind", "300", "--loss", "1", "--soak", "--plot", plot.to_str().unwrap()]);
+    let output = saturate(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    let number = |name: &str| json[name].as_f64().unwrap_or_else(|| panic!("{name}: {json}"));
+    // 60 players three times a minute for ten seconds: 30 of each, and as many as the bots' longer window has more.
+    for (name, least, most) in [
+        ("leaves", 25.0, 60.0),
+        ("reconnects", 15.0, 60.0),
+        ("rebinds", 25.0, 60.0),
+        ("rebinds_survived", 20.0, 60.0),
+        ("disconnects", 15.0, number("leaves")),
+        ("roams", 15.0, 60.0),
+        ("reconnects_failed", 0.0, 0.0),
+        ("rebinds_lost", 0.0, 0.0),
+        ("players_connected", 60.0, 60.0),
+        ("players_disconnected", 0.0, 0.0),
+        ("players_failed", 0.0, 0.0),
+        ("left_behind", 0.0, 0.0),
+        ("snapshot_rate", 0.9, 0.995),
+    ] {
+        assert!((least..=most).contains(&number(name)), "{name}: {json}");
+    }
+    let rows = json["series"].as_array().unwrap();
+    assert!((9..=11).contains(&rows.len()), "{json}");
+    for row in rows {
+        assert!(row["rss_kb"].as_f64() > Some(1000.0) && row["tick_ms_p99"].as_f64() > Some(0.0), "{row}");
+        assert!((1..=60).contains(&row["players"].as_u64().unwrap()), "{row}");
+    }
+    assert!(rows.iter().filter(|row| row["staleness_ticks_p99"].as_f64() > Some(0.1)).count() > 5, "{json}");
+    for key in ["rss_kb", "tick_ms_p99", "staleness_ticks_p99", "us_per_player_tick"] {
+        assert!(["steady", "unclear", "grows"].contains(&json["drift"][key]["verdict"].as_str().unwrap()), "{json}");
+    }
+    for file in [plot, series] {
+        assert!(fs::read_to_string(&file).unwrap().ends_with("</svg>\n"));
+        fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn a_soak_takes_a_number_of_players_and_one_run() {
+    for args in [&["--soak", "--players", "max"][..], &["--soak", "--runs", "3"]] {
+        let output = saturate(args);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
     for flag in ["--out", "--plot"] {
         let begun = Instant::now();

@@ -63,12 +63,31 @@ pub struct Run {
     /// Ticks a second, 20 to 128.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(20..=128))]
     pub tick_hz: u16,
-    /// Seconds that are measured, 1 to 3600; a step of the ramp takes at most 6.
+    /// Seconds that are measured, 1 to 3600; a step of the ramp takes at most 6, the floor at most 30.
     #[arg(long, default_value = "10", value_parser = within::<1, 3600>)]
     pub seconds: f64,
     /// Seconds from the last one who joined to the first that is measured, 1 to 60.
     #[arg(long, default_value = "3", value_parser = within::<1, 60>)]
     pub settle: f64,
+    /// Per cent of the players, 0 to 600, that leave and come back each minute that is measured, a second later, with new tokens
+    /// from new ports; see bots swarm --help. The server must tell of no more connections that ended, everybody must get back
+    /// in, and once all have left the server must have no connection and no player any more.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = within::<0, 600>)]
+    pub churn: f64,
+    /// Per cent of the players, 0 to 600, that get another port each minute that is measured, of which the server is not told.
+    /// Every connection must go on. Until the server knows the new port, some snapshots are lost: 5 for each are allowed for.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = within::<0, 600>)]
+    pub rebind: f64,
+    /// Per cent of the datagrams, 0 to 100, that are lost each way. So many fewer snapshots are due; the other bounds stay. At 1 %
+    /// staleness p99 is that of who has just lost one snapshot, 2 ticks at most; from some 3 % on the loss alone breaks that.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = within::<0, 100>)]
+    pub loss: f64,
+    /// Take a series too, a row each 10 s (in a shorter run each thirtieth of it, at least 1 s), and judge whether memory grows by
+    /// more than 3 %, or tick p99, staleness p99 (in a crowd the newest snapshot's age) or CPU time by more than 10 % over the
+    /// run, by a line through the rows after the first tenth. Growth within two standard errors is none. Beside --plot's file
+    /// another with the ending .soak.svg shows the rows. Takes a number of players, and one run.
+    #[arg(long, conflicts_with = "runs")]
+    pub soak: bool,
     /// Medians of so many runs, 1 to 99.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=99))]
     pub runs: u16,
@@ -143,6 +162,19 @@ impl FromStr for Players {
 }
 
 impl Run {
+    /// Ends the process, as clap does, where flags contradict each other.
+    pub fn agree(&self) {
+        if self.soak && self.players == Players::Max {
+            let what = "--soak takes a number of --players: find the most that hold first, then soak a share of them\n";
+            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, what).exit();
+        }
+    }
+
+    /// Where the series of a soak is drawn: beside the other picture.
+    pub fn soak_plot(&self) -> Option<PathBuf> {
+        self.plot.as_ref().filter(|_| self.soak).map(|plot| plot.with_extension("soak.svg"))
+    }
+
     /// What the command line alone cannot tell: cores and descriptors.
     pub fn check(&self) -> Result<(), Error> {
         for core in &self.server_core {
@@ -176,6 +208,10 @@ impl Run {
             tick_hz: self.tick_hz,
             seconds: self.seconds,
             settle: self.settle,
+            churn: self.churn,
+            rebind: self.rebind,
+            loss: self.loss,
+            soak: self.soak,
             visible: self.visible,
             full_bots: self.full_bots,
             workers: self.workers,
@@ -224,6 +260,8 @@ mod tests {
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["saturate", "--scenario", "crowd,fight", "--players", "max"]);
         assert_eq!((cli.run.scenario.len(), cli.run.players), (2, Players::Max));
+        let cli = Cli::parse_from(["saturate", "--soak", "--plot", "run.svg", "--churn", "5", "--loss", "0.5"]);
+        assert_eq!(cli.run.soak_plot(), Some(PathBuf::from("run.soak.svg")));
     }
 
     #[test]
@@ -235,6 +273,10 @@ mod tests {
             &["--seconds", "0"],
             &["--listen", "192.0.2.1:7777"],
             &["--workers", "9"],
+            &["--churn", "601"],
+            &["--rebind", "-1"],
+            &["--loss", "101"],
+            &["--soak", "--runs", "2"],
         ] {
             assert!(Cli::try_parse_from([&["saturate"], wrong].concat()).is_err(), "{wrong:?}");
         }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::drift::Drift;
 use crate::floor::Floor;
 use crate::measure::Measured;
+use crate::series::{Row, drifts};
 use crate::setup::{Scenario, Setup};
 
 /// A tick may take that long at its 99th percentile, in milliseconds; or a period, if that is less.
@@ -18,8 +20,11 @@ const MAX_STALENESS_TICKS: f64 = 2.0;
 /// all (a round, and as long again as his record may wait for room), and in either case for so many ticks of a round trip.
 const MAX_UNTOLD_S: [f64; 2] = [1.0, 2.0];
 const ROUND_TRIP_TICKS: f64 = 3.0;
-/// The least share of the snapshots due that must arrive.
+/// The least share of the snapshots due, and not lost on purpose, that must arrive; ...
 const MIN_SNAPSHOTS: f64 = 0.99;
+/// ... but for so many for each new address: until the client's next packet tells the server of it, until the client, which may
+/// look at its socket once a tick, has answered the server's question, and that twice, for a question may be lost.
+const SNAPSHOTS_PER_REBIND: f64 = 5.0;
 /// A thread that is awake in so much of the time, on a core or waiting for one, has no more to give.
 /// (Linux leaves real-time threads no more than 95 %.)
 const FULL: f64 = 0.94;
@@ -35,6 +40,9 @@ pub struct Figures {
     /// Microseconds of a core per player and tick, by the server's thread.
     threads: BTreeMap<String, f64>,
     broken: Vec<String>,
+    /// Of a soak.
+    rows: Vec<Row>,
+    drifts: Vec<Drift>,
     /// What ran out first.
     pub bottleneck: Bottleneck,
     /// Of a search for the most: what more broke at.
@@ -99,6 +107,8 @@ impl Figures {
             numbers: BTreeMap::new(),
             threads: BTreeMap::new(),
             broken: Vec::new(),
+            rows: measured.rows.clone(),
+            drifts: drifts(setup.scenario, &measured.rows),
             bottleneck: Bottleneck::None,
             limit: None,
         };
@@ -106,6 +116,7 @@ impl Figures {
         figures.traffic(measured);
         figures.times(measured);
         figures.seen_by_bots(&measured.summary);
+        figures.coming_and_going(measured);
         figures.judge(measured);
         figures
     }
@@ -209,6 +220,25 @@ impl Figures {
         self.set("input_margin_ticks_p1", field("input_margin_p1"));
     }
 
+    fn coming_and_going(&mut self, measured: &Measured) {
+        let field = |name: &str| measured.summary.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+        for name in ["leaves", "reconnects", "reconnects_failed", "rebinds", "rebinds_survived", "rebinds_lost"] {
+            self.set(name, field(name));
+        }
+        self.set("disconnects", measured.status.disconnects as f64);
+        self.set("roams", measured.status.roams as f64);
+        self.set("left_behind", measured.left_behind as f64);
+    }
+
+    /// The least share of the snapshots due that must arrive: not what was lost on purpose, nor what went to addresses that were
+    /// given up.
+    fn min_snapshots(&self) -> f64 {
+        let Setup { loss, rebind, tick_hz, .. } = &self.setup;
+        let rebinds_per_s = rebind / 100.0 / 60.0;
+        let to_nobody = rebinds_per_s * SNAPSHOTS_PER_REBIND / f64::from(*tick_hz);
+        MIN_SNAPSHOTS * (1.0 - loss / 100.0) * (1.0 - to_nobody)
+    }
+
     /// Which bounds broke, and why.
     fn judge(&mut self, measured: &Measured) {
         let max_tick_ms = MAX_TICK_MS.min(self.setup.period_ms());
@@ -217,19 +247,25 @@ impl Figures {
         let untold = |seconds: f64| seconds * f64::from(self.setup.tick_hz) + ROUND_TRIP_TICKS;
         let starved = self.get("untold_ticks_p99") > untold(MAX_UNTOLD_S[0])
             || self.get("untold_ticks_max") > untold(MAX_UNTOLD_S[1]);
+        // The bots' window is a little longer than the server's here, so that all of these are among theirs.
+        let unwanted = self.get("disconnects") > self.get("leaves");
         let bounds = [
             (self.get("players_connected") < players, "not all got in"),
-            (self.get("players_disconnected") > 0.0 || measured.status.disconnects > 0, "players were disconnected"),
+            (self.get("players_disconnected") > 0.0 || unwanted, "players were disconnected"),
+            (self.get("reconnects_failed") > 0.0, "somebody who came back was not let in at once"),
+            (self.get("rebinds_lost") > 0.0, "a connection did not go on at a new address"),
+            (self.get("left_behind") > 0.0, "the server kept connections or players that had left"),
             (self.get("tick_ms_p99") > max_tick_ms, "tick p99 above its bound"),
             (measured.status.skipped > 0, "ticks were skipped"),
             (!crowd && self.get("staleness_ticks_p99") > MAX_STALENESS_TICKS, "staleness p99 above 2 ticks"),
             (self.get("view_age_ticks_p99") > MAX_STALENESS_TICKS, "newest snapshot's age p99 above 2 ticks"),
             (crowd && starved, "somebody is starved"),
-            (self.get("snapshot_rate") < MIN_SNAPSHOTS, "snapshots are missing"),
+            (self.get("snapshot_rate") < self.min_snapshots(), "snapshots are missing"),
             (self.get("drops_server_socket") > 0.0, "the server's socket overflowed"),
             (self.get("drops_queues") + self.get("drops_send") > 0.0, "the server dropped datagrams"),
         ];
         self.broken = bounds.into_iter().filter(|(broken, _)| *broken).map(|(_, what)| what.to_owned()).collect();
+        self.broken.extend(self.drifts.iter().filter_map(Drift::broken));
         let bots_full = if self.broken.is_empty() { FULL } else { BOTS_LATE };
         let full = [self.get("server_thread_awake") >= FULL, self.get("bots_thread_awake") >= bots_full];
         self.bottleneck = match full.into() {
@@ -241,6 +277,21 @@ impl Figures {
             (false, false) if self.broken.is_empty() => Bottleneck::None,
             (false, false) => Bottleneck::Other,
         };
+    }
+
+    /// Of a soak: what happened in each few seconds.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Of a soak: whether anything grew.
+    pub fn drifts(&self) -> &[Drift] {
+        &self.drifts
+    }
+
+    /// Where the players were and what they did.
+    pub const fn scenario(&self) -> Scenario {
+        self.setup.scenario
     }
 
     /// The bounds that broke, in words; empty: all held.
@@ -285,7 +336,7 @@ impl Figures {
 
     /// As scripts read it.
     pub fn json(&self) -> Value {
-        let Setup { scenario, players, tick_hz, workers, full_bots, visible, .. } = &self.setup;
+        let Setup { scenario, players, tick_hz, workers, full_bots, visible, churn, rebind, loss, .. } = &self.setup;
         let mut object = serde_json::Map::new();
         object.insert("scenario".into(), json!(scenario.name()));
         object.insert("players".into(), json!(players));
@@ -293,6 +344,9 @@ impl Figures {
         object.insert("workers".into(), json!(workers));
         object.insert("full_bots".into(), json!(full_bots.min(players)));
         object.insert("visible".into(), json!(visible));
+        object.insert("churn_percent_per_minute".into(), json!(churn));
+        object.insert("rebind_percent_per_minute".into(), json!(rebind));
+        object.insert("loss_percent".into(), json!(loss));
         object.insert("bottleneck".into(), json!(self.bottleneck.name()));
         object.insert("held".into(), json!(self.broken.is_empty()));
         object.insert("broken".into(), json!(self.broken));
@@ -305,6 +359,11 @@ impl Figures {
         }
         let threads: BTreeMap<_, _> = self.threads.iter().map(|(name, us)| (name, (us * 1e4).round() / 1e4)).collect();
         object.insert("us_per_player_tick_by_thread".into(), json!(threads));
+        if self.setup.soak {
+            let drifts: BTreeMap<_, _> = self.drifts.iter().map(|drift| (drift.key, drift.json())).collect();
+            object.insert("series".into(), self.rows.iter().map(Row::json).collect());
+            object.insert("drift".into(), json!(drifts));
+        }
         Value::Object(object)
     }
 
@@ -346,6 +405,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 pub mod tests {
     use super::*;
     use crate::proc::Used;
+    use crate::series::tests::rows;
     use crate::setup::tests::setup;
 
     fn measured(busy: [f64; 2], staleness: f64) -> Measured {
@@ -372,6 +432,67 @@ pub mod tests {
         let figures = judged([0.5, 0.6], 1.2);
         assert_eq!((figures.broken().len(), figures.bottleneck), (0, Bottleneck::None));
         assert!((figures.get("rss_kb_per_player") - 15.0).abs() < 1e-9);
+    }
+
+    /// What is wrong with a run in which so many left, as many per cent of the datagrams were lost, and `change` happened.
+    fn of_churn(loss: f64, rebind: f64, change: impl FnOnce(&mut Measured)) -> String {
+        let mut measured = measured([0.5, 0.6], 1.2);
+        for (name, value) in [("leaves", 50), ("reconnects", 48), ("rebinds", 40), ("rebinds_survived", 40)] {
+            measured.summary[name] = json!(value);
+        }
+        measured.status.disconnects = 49;
+        change(&mut measured);
+        let setup = Setup { churn: 300.0, rebind, loss, ..setup(100, Scenario::Spread) };
+        Figures::new(&setup, &measured, None).broken().join(", ")
+    }
+
+    #[test]
+    fn who_leaves_on_purpose_was_not_disconnected_and_whoever_else_goes_was() {
+        assert_eq!(of_churn(0.0, 0.0, |_| {}), "");
+        assert_eq!(of_churn(0.0, 0.0, |run| run.status.disconnects = 51), "players were disconnected");
+        assert_eq!(of_churn(0.0, 0.0, |run| run.summary["disconnected"] = json!(1)), "players were disconnected");
+        let failed = of_churn(0.0, 0.0, |run| run.summary["reconnects_failed"] = json!(1));
+        assert_eq!(failed, "somebody who came back was not let in at once");
+        let stuck = of_churn(0.0, 0.0, |run| run.left_behind = 1);
+        assert_eq!(stuck, "the server kept connections or players that had left");
+        let lost = of_churn(0.0, 0.0, |run| run.summary["rebinds_lost"] = json!(1));
+        assert_eq!(lost, "a connection did not go on at a new address");
+        let mut quiet = measured([0.5, 0.6], 1.2);
+        quiet.status.disconnects = 1;
+        let figures = Figures::new(&setup(100, Scenario::Spread), &quiet, None);
+        assert_eq!(figures.broken(), ["players were disconnected"], "where nobody leaves, nobody may");
+    }
+
+    #[test]
+    fn what_is_lost_on_purpose_is_not_missing_and_what_else_is_lost_is() {
+        let of = |loss, rebind, rate: f64| of_churn(loss, rebind, |run| run.summary["snapshot_rate"] = json!(rate));
+        assert_eq!(of(5.0, 0.0, 0.945), "");
+        assert_eq!(of(5.0, 0.0, 0.935), "snapshots are missing");
+        assert_eq!(of(0.0, 0.0, 0.985), "snapshots are missing");
+        // Three times a minute a quarter of a second.
+        assert_eq!(of(0.0, 300.0, 0.985), "");
+        assert_eq!(of(0.0, 300.0, 0.97), "snapshots are missing");
+    }
+
+    #[test]
+    fn a_soak_in_which_memory_grows_does_not_hold_and_says_why() {
+        let soak = |leak_kb| {
+            let setup = Setup { soak: true, ..setup(100, Scenario::Spread) };
+            let measured = Measured { rows: rows(180, leak_kb), ..measured([0.5, 0.6], 1.2) };
+            Figures::new(&setup, &measured, None)
+        };
+        let json = soak(0.0).json();
+        assert_eq!((&json["held"], &json["drift"]["rss_kb"]["verdict"]), (&true.into(), &"steady".into()));
+        assert_eq!(json["series"].as_array().unwrap().len(), 180);
+        for key in ["tick_ms_p99", "staleness_ticks_p99", "us_per_player_tick"] {
+            let drift = &json["drift"][key];
+            let numbers = ["mean", "growth", "two_errors", "bound"];
+            assert!(numbers.iter().all(|name| drift[name].is_number()), "{key}: {drift}");
+        }
+        let leaks = soak(20.0);
+        assert_eq!((leaks.broken().len(), leaks.json()["held"].clone()), (1, false.into()));
+        assert!(leaks.broken()[0].starts_with("memory grew by 6"), "{:?}", leaks.broken());
+        assert!(judged([0.5, 0.6], 1.2).json()["series"].is_null(), "only a soak has a series");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The server's log: where it listens, whether it is ready, and its figures once a second.
+//! The server's log: where it listens, whether it is ready, and its figures once a second; and what the bots say meanwhile.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,15 +18,19 @@ pub enum Line {
     Times(Times),
 }
 
-/// Counters; each counts since the line before, but for the tick and the players.
+/// Counters; each counts since the line before, but for the tick, the players and the connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// The newest tick.
     pub tick: u64,
     /// Players in the world.
     pub players: u64,
+    /// Connections that there are.
+    pub connections: u64,
     /// Connections that ended.
     pub disconnects: u64,
+    /// Connections whose client changed its address.
+    pub roams: u64,
     /// Ticks that did not take place.
     pub skipped: u64,
     /// Datagrams received.
@@ -82,7 +86,9 @@ impl Status {
         Self {
             tick: field("tick"),
             players: field("players"),
+            connections: field("connections"),
             disconnects: field("disconnects"),
+            roams: field("roams"),
             skipped: field("skipped"),
             packets_in: field("packets_in"),
             packets_out: field("packets_out"),
@@ -95,11 +101,12 @@ impl Status {
         }
     }
 
-    /// Adds the counters of a later line, and takes its tick; of the players the fewest stay.
+    /// Adds the counters of a later line, and takes its tick and connections; of the players the fewest stay.
     pub fn add(&mut self, later: &Self) {
-        self.tick = later.tick;
+        (self.tick, self.connections) = (later.tick, later.connections);
         self.players = self.players.min(later.players);
         self.disconnects += later.disconnects;
+        self.roams += later.roams;
         self.skipped += later.skipped;
         self.packets_in += later.packets_in;
         self.packets_out += later.packets_out;
@@ -109,6 +116,28 @@ impl Status {
         self.snapshots_cut += later.snapshots_cut;
         self.queue_drops += later.queue_drops;
         self.send_drops += later.send_drops;
+    }
+}
+
+/// What the bots saw in some seconds of their window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    /// Age of what a client knows of others, in ticks: 99th percentile.
+    pub staleness_ticks_p99: f64,
+    /// Age of its newest snapshot, in ticks: 99th percentile.
+    pub view_age_ticks_p99: f64,
+}
+
+impl Seen {
+    /// What that line of the bots says, if it is one of `--every`.
+    pub fn parse(line: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        value.get("interval")?.as_u64()?;
+        let field = |name: &str| value.get(name).and_then(Value::as_f64);
+        Some(Self {
+            staleness_ticks_p99: field("staleness_ticks_p99")?,
+            view_age_ticks_p99: field("view_age_ticks_p99")?,
+        })
     }
 }
 
@@ -173,6 +202,9 @@ mod tests {
         assert_eq!((status.tick, status.players, status.bytes_out), (7, 3, 99));
         assert_eq!(Line::parse(r#"{"message":"something else"}"#), None);
         assert_eq!(Line::parse("no JSON"), None);
+        let line = r#"{"interval":3,"seconds":30.0,"staleness_ticks_p99":1.25,"view_age_ticks_p99":1.1}"#;
+        let seen = Seen { staleness_ticks_p99: 1.25, view_age_ticks_p99: 1.1 };
+        assert_eq!((Seen::parse(line), Seen::parse("   3 s  measuring  online 5")), (Some(seen), None));
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //! ticks, in a crowd that of their newest snapshots and nobody starved, nobody and nothing dropped. Right after each run a bare program moves the same datagrams on the same cores: the
 //! floor. CPU times are the kernel's for the server's threads (schedstat), which over loopback have the delivery to the
 //! client's socket in them, as the floor's have.
+//!
+//! With `--soak` the run is also a series of rows, and what grows in it breaks a bound; `--churn`, `--rebind` and `--loss` make the
+//! bots come and go, change their addresses and lose datagrams meanwhile.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("saturate reads Linux's /proc");
@@ -18,6 +21,7 @@ mod args;
 mod batch;
 mod climb;
 mod descriptors;
+mod drift;
 mod error;
 mod figures;
 mod floor;
@@ -28,6 +32,7 @@ mod proc;
 mod process;
 mod ramp;
 mod report;
+mod series;
 mod setup;
 mod stop;
 
@@ -40,6 +45,7 @@ use args::{Cli, Hidden, Run};
 use error::Error;
 use figures::Figures;
 use ramp::Ramp;
+use series::Row;
 use setup::Setup;
 use stop::Stop;
 
@@ -63,10 +69,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Run) -> Result<(), Error> {
+    args.agree();
     let stop = Stop::watch()?;
     args.check()?;
     // Minutes of measuring should not end with a file that cannot be written.
-    [&args.out, &args.plot].into_iter().flatten().try_for_each(|file| try_open(file))?;
+    let soak_plot = args.soak_plot();
+    [&args.out, &args.plot, &soak_plot].into_iter().flatten().try_for_each(|file| try_open(file))?;
     let mut runs = Vec::new();
     for setup in args.setups()? {
         let figures = match args.players {
@@ -77,6 +85,9 @@ fn run(args: &Run) -> Result<(), Error> {
     }
     if let Some(file) = &args.plot {
         write(file, &plot::chart(&runs))?;
+    }
+    if let Some(file) = &soak_plot {
+        write(file, &plot::soak(&runs))?;
     }
     let json = match runs.as_slice() {
         [(_, figures)] => figures.json(),
@@ -97,7 +108,8 @@ fn run(args: &Run) -> Result<(), Error> {
 fn repeat(args: &Run, setup: &Setup, stop: &Stop) -> Result<Figures, Error> {
     let mut all = Vec::new();
     for _ in 0..args.runs {
-        let measured = measure::measure(setup, stop)?;
+        let tell_row = |row: &Row| eprintln!("saturate: {}: {}", setup.scenario.name(), row.line());
+        let measured = measure::measure(setup, stop, &tell_row)?;
         let bare = Figures::new(setup, &measured, None);
         let floor = (!args.no_floor).then(|| floor::measure(setup, &bare, stop)).transpose()?;
         let figures = Figures::new(setup, &measured, floor.as_ref());
@@ -111,7 +123,7 @@ fn repeat(args: &Run, setup: &Setup, stop: &Stop) -> Result<Figures, Error> {
 fn climb(args: &Run, setup: &Setup, stop: &Stop) -> Result<Figures, Error> {
     let step = |players| {
         let step = Setup { players, seconds: setup.seconds.min(args::STEP_SECONDS), perf: None, ..setup.clone() };
-        let figures = Figures::new(&step, &measure::measure(&step, stop)?, None);
+        let figures = Figures::new(&step, &measure::measure(&step, stop, &|_| ())?, None);
         tell(&step, &figures);
         Ok(figures)
     };

@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::log::{Line, Status, Times};
+use crate::log::{Line, Seen, Status, Times};
 use crate::proc::{Core, UdpDrops, Usage, Used, rss_kb};
 use crate::process::{Process, Stream, after};
+use crate::series::{Row, row_seconds};
 use crate::setup::Setup;
 use crate::stop::Stop;
 use crate::{now, pause};
@@ -22,6 +23,8 @@ const READY: Duration = Duration::from_secs(30);
 const STATUS: Duration = Duration::from_secs(15);
 /// The bots' summary comes when all have left.
 const SUMMARY: Duration = Duration::from_secs(15);
+/// Longer than a server waits for a connection that says nothing: then it is over, too.
+const EMPTY: Duration = Duration::from_secs(15);
 /// Before its memory is measured, a server does what it does first.
 const WARM: Duration = Duration::from_millis(1200);
 
@@ -48,6 +51,10 @@ pub struct Measured {
     pub rss_kb: [u64; 2],
     /// What the bots say, from their own window.
     pub summary: Value,
+    /// Of a soak: what happened in each few seconds.
+    pub rows: Vec<Row>,
+    /// Where clients came and went: connections and players that the server had after all had left for good.
+    pub left_behind: u64,
 }
 
 /// A directory that is gone afterwards.
@@ -73,8 +80,8 @@ impl Drop for Workplace {
     }
 }
 
-/// Runs that load.
-pub fn measure(setup: &Setup, stop: &Stop) -> Result<Measured, Error> {
+/// Runs that load; `tell` is told each row of a soak at once.
+pub fn measure(setup: &Setup, stop: &Stop, tell: &dyn Fn(&Row)) -> Result<Measured, Error> {
     let place = Workplace::new()?;
     let config = place.write("server.toml", &setup.config())?;
     let (mut server, addr) = start_server(setup, &config, stop)?;
@@ -82,9 +89,12 @@ pub fn measure(setup: &Setup, stop: &Stop) -> Result<Measured, Error> {
     let before = rss_kb(server.pid()).map_err(Error::system("read the server's memory"))?;
     let mut bots = start_bots(setup, addr)?;
     gather(setup, &mut server, &mut bots, stop)?;
-    let mut measured = window(setup, addr, &mut server, &mut bots, stop)?;
+    let mut measured = window(setup, addr, &mut server, &mut bots, stop, tell)?;
     measured.rss_kb = [before, rss_kb(server.pid()).map_err(Error::system("read the server's memory"))?];
     measured.summary = finish(&mut bots, stop)?;
+    if setup.churn > 0.0 {
+        measured.left_behind = left_behind(&mut server, stop)?;
+    }
     server.interrupt();
     server.end();
     Ok(measured)
@@ -113,6 +123,14 @@ fn start_bots(setup: &Setup, addr: SocketAddr) -> Result<Process, Error> {
     command.args(["--behavior", setup.scenario.behavior(), "--seed", &setup.seed.to_string()]);
     command.args(["--settle", &setup.settle.to_string(), "--light", &setup.light().to_string()]);
     command.args(["--threads", &setup.bot_threads.to_string()]);
+    for (flag, percent) in [("--churn", setup.churn), ("--rebind", setup.rebind), ("--loss", setup.loss)] {
+        if percent > 0.0 {
+            command.args([flag, &percent.to_string()]);
+        }
+    }
+    if setup.soak {
+        command.args(["--every", &row_seconds(setup.seconds).to_string()]);
+    }
     // What is dear about thousands of bots is to find them in memory: glibc asks for large pages for it, if told to, but
     // not for what threads have of their own.
     command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1");
@@ -159,6 +177,51 @@ impl Mark {
     }
 }
 
+/// A row that is under way.
+struct Open {
+    server: Usage,
+    udp: UdpDrops,
+    tick: u64,
+    lines: u32,
+    status: Status,
+    times: Times,
+    seen: Option<Seen>,
+}
+
+impl Open {
+    fn new(server: Usage, udp: UdpDrops, status: &Status) -> Self {
+        let (tick, status) = (status.tick, Status { players: status.players, ..Status::default() });
+        Self { server, udp, tick, lines: 0, status, times: Times::default(), seen: None }
+    }
+
+    fn add(&mut self, second: &Second) {
+        self.lines += 1;
+        self.status.add(&second.status);
+        self.times.add(&second.times);
+        self.seen = second.seen.or(self.seen);
+    }
+
+    /// Ends it; the next one begins where it ends.
+    fn close(&mut self, setup: &Setup, addr: SocketAddr, pid: u32, from: std::time::Instant) -> std::io::Result<Row> {
+        let (at, server, udp) = (now(), Usage::of(pid)?, UdpDrops::look(addr)?);
+        let next = Self::new(server.clone(), udp, &self.status);
+        let open = std::mem::replace(self, next);
+        let ticks = open.status.tick.saturating_sub(open.tick).max(1) as f64;
+        let seen = |of: fn(&Seen) -> f64| open.seen.as_ref().map_or(f64::NAN, of);
+        Ok(Row {
+            at_s: at.duration_since(from).as_secs_f64(),
+            rss_kb: rss_kb(pid)? as f64,
+            tick_ms_p50: open.times.round.quantile_ms(0.5),
+            tick_ms_p99: open.times.round.quantile_ms(0.99),
+            us_per_player_tick: server.since(&open.server).cpu_us / ticks / f64::from(setup.players),
+            staleness_ticks_p99: seen(|seen| seen.staleness_ticks_p99),
+            view_age_ticks_p99: seen(|seen| seen.view_age_ticks_p99),
+            players: open.status.players,
+            drops: udp.since(&open.udp).here + open.status.queue_drops + open.status.send_drops,
+        })
+    }
+}
+
 /// From a status line to another: what is counted here and what the server counts are of the same time.
 fn window(
     setup: &Setup,
@@ -166,17 +229,26 @@ fn window(
     server: &mut Process,
     bots: &mut Process,
     stop: &Stop,
+    tell: &dyn Fn(&Row),
 ) -> Result<Measured, Error> {
     server.skim(Stream::Err)?;
-    let (first, _) = second(server, bots, stop)?;
+    let first = second(server, bots, stop)?.status;
     let from = Mark::now(setup, addr, server, bots)?;
     let _perf = setup.perf.as_deref().map(|file| sample(setup, file, server.pid())).transpose()?;
     let mut status = Status { players: first.players, ..Status::default() };
     let mut times = Times::default();
+    let mut open = Open::new(from.server.clone(), from.udp, &first);
+    let mut rows = Vec::new();
     loop {
-        let (line, histograms) = second(server, bots, stop)?;
-        status.add(&line);
-        times.add(&histograms);
+        let second = second(server, bots, stop)?;
+        status.add(&second.status);
+        times.add(&second.times);
+        open.add(&second);
+        if setup.soak && open.lines == row_seconds(setup.seconds) {
+            let row = open.close(setup, addr, server.pid(), from.at).map_err(Error::system("read /proc"))?;
+            tell(&row);
+            rows.push(row);
+        }
         // Lines are a second apart, but for how late they are.
         if from.at.elapsed().as_secs_f64() > setup.seconds - 0.5 {
             break;
@@ -193,23 +265,47 @@ fn window(
         bots: to.bots.since(&from.bots),
         busy: [server_core, bots_core],
         udp_drops: to.udp.since(&from.udp),
+        rows,
         ..Measured::default()
     })
 }
 
+/// A second of both.
+struct Second {
+    status: Status,
+    times: Times,
+    /// What the bots said since the last one, if they did.
+    seen: Option<Seen>,
+}
+
 /// The next status line, and the distributions that come with it.
-fn second(server: &mut Process, bots: &mut Process, stop: &Stop) -> Result<(Status, Times), Error> {
+fn second(server: &mut Process, bots: &mut Process, stop: &Stop) -> Result<Second, Error> {
     let mut status = None;
-    server
-        .wait_for(Stream::Err, "print a status line", STATUS, stop, |line| {
-            match Line::parse(line) {
-                Some(Line::Status(line)) => status = Some(line),
-                Some(Line::Times(times)) => return status.take().map(|status| (status, times)),
-                _ => {}
-            }
-            None
-        })
-        .and_then(|second| bots.skim(Stream::Err).map(|()| second))
+    let (status, times) = server.wait_for(Stream::Err, "print a status line", STATUS, stop, |line| {
+        match Line::parse(line) {
+            Some(Line::Status(line)) => status = Some(line),
+            Some(Line::Times(times)) => return status.take().map(|status| (status, times)),
+            _ => {}
+        }
+        None
+    })?;
+    Ok(Second { status, times, seen: bots.latest(Stream::Err, Seen::parse)? })
+}
+
+/// Connections and players that the server still has when all have left, and whoever left without a word has been given up.
+fn left_behind(server: &mut Process, stop: &Stop) -> Result<u64, Error> {
+    server.skim(Stream::Err)?;
+    let end = after(EMPTY);
+    loop {
+        let left =
+            server.wait_for(Stream::Err, "print a status line", STATUS, stop, |line| match Line::parse(line) {
+                Some(Line::Status(status)) => Some(status.connections.max(status.players)),
+                _ => None,
+            })?;
+        if left == 0 || now() >= end {
+            return Ok(left);
+        }
+    }
 }
 
 /// Lets perf(1) look at the server for as long as is measured, on the bots' core.

@@ -109,8 +109,16 @@ impl Process {
 
     /// Throws away what that stream has said; an error if the child is gone.
     pub fn skim(&mut self, stream: Stream) -> Result<(), Error> {
-        while self.line(stream, Duration::ZERO)?.is_some() {}
-        Ok(())
+        self.latest(stream, |_| None::<()>).map(drop)
+    }
+
+    /// Of all that the stream has said the latest of which `found` makes something; an error if the child is gone.
+    pub fn latest<T>(&mut self, stream: Stream, mut found: impl FnMut(&str) -> Option<T>) -> Result<Option<T>, Error> {
+        let mut latest = None;
+        while let Some(line) = self.line(stream, Duration::ZERO)? {
+            latest = found(&line).or(latest);
+        }
+        Ok(latest)
     }
 
     /// Asks it to end.
@@ -180,8 +188,9 @@ impl Lines {
     }
 
     fn keep(&mut self, line: &str) {
-        // What a server says every second explains nothing.
-        if line.contains("\"message\":\"status\"") || line.contains("\"message\":\"times\"") {
+        // What a server says every second, and what bots say of their intervals, explains nothing.
+        let regular = ["\"message\":\"status\"", "\"message\":\"times\"", "{\"interval\":"];
+        if regular.iter().any(|part| line.contains(part)) {
             return;
         }
         if self.tail.len() == TAIL {

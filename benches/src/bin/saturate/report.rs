@@ -1,9 +1,10 @@
 //! The table.
 
+use crate::drift::Drift;
 use crate::figures::Figures;
 
 /// A line of the table: name, figure, unit, digits.
-const LINES: [(&str, &str, &str, usize); 30] = [
+const LINES: [(&str, &str, &str, usize); 33] = [
     ("server, per player and tick", "us_per_player_tick", "µs", 2),
     ("  user", "user_us_per_player_tick", "µs", 2),
     ("  system", "system_us_per_player_tick", "µs", 2),
@@ -26,6 +27,9 @@ const LINES: [(&str, &str, &str, usize); 30] = [
     ("bytes in", "bytes_in_per_s", "/s", 0),
     ("bytes out", "bytes_out_per_s", "/s", 0),
     ("memory per player", "rss_kb_per_player", "KiB", 1),
+    ("came back", "reconnects", "", 0),
+    ("got a new address", "rebinds", "", 0),
+    ("  and went on", "rebinds_survived", "", 0),
     ("waits (voluntary switches)", "context_switches_voluntary_per_s", "/s", 0),
     ("involuntary switches", "context_switches_involuntary_per_s", "/s", 0),
     ("server's busiest thread", "server_thread_awake", "", 3),
@@ -57,6 +61,27 @@ pub fn table(runs: &[(String, Figures)]) -> String {
     }
     for (name, figures) in runs.iter().filter(|(_, figures)| !figures.broken().is_empty()) {
         text.push_str(&format!("\n{name}: {}", figures.broken().join(", ")));
+    }
+    for (name, figures) in runs.iter().filter(|(_, figures)| !figures.rows().is_empty()) {
+        text.push_str(&soak(name, figures));
+    }
+    text
+}
+
+/// How a soak went: a line for each measure.
+fn soak(name: &str, figures: &Figures) -> String {
+    let rows = figures.rows().len();
+    if figures.drifts().is_empty() {
+        return format!("\n\n{name}: {rows} rows are too few to tell whether anything grows");
+    }
+    let mut text =
+        format!("\n\n{:<34}{:>14}{:>14}{:>14}{:>14}", format!("{name}, {rows} rows"), "mean", "grew, %", "±, %", "");
+    for drift in figures.drifts() {
+        let Drift { name, unit, mean, .. } = drift;
+        let name = format!("{name}, {unit}");
+        let (growth, error) = (drift.growth * 100.0, drift.two_errors * 100.0);
+        let verdict = drift.verdict().name();
+        text.push_str(&format!("\n{name:<34}{mean:>14.2}{growth:>14.2}{error:>14.2}{verdict:>14}"));
     }
     text
 }

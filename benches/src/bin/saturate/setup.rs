@@ -62,6 +62,14 @@ pub struct Setup {
     pub seconds: f64,
     /// Seconds from the last one who joined to the first that is measured.
     pub settle: f64,
+    /// Per cent of the bots that leave and come back each minute.
+    pub churn: f64,
+    /// Per cent of the bots that get another port each minute.
+    pub rebind: f64,
+    /// Per cent of the datagrams that are lost each way.
+    pub loss: f64,
+    /// Take a series, and judge whether anything grows.
+    pub soak: bool,
     /// How many others each player sees, about; not in a crowd.
     pub visible: f64,
     /// How many bots decode what they get and predict; the others are light.
@@ -144,6 +152,10 @@ pub mod tests {
             tick_hz: 20,
             seconds: 2.0,
             settle: 1.0,
+            churn: 0.0,
+            rebind: 0.0,
+            loss: 0.0,
+            soak: false,
             visible: 30.0,
             full_bots: 200,
             workers: 1,
