@@ -9,6 +9,7 @@ pub mod input_buffer;
 pub mod load;
 mod places;
 pub mod replication;
+mod round;
 pub mod shard;
 pub mod view_time;
 pub mod zone;

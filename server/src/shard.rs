@@ -34,6 +34,7 @@ use crate::replication::{
     Aoi, DEFAULT_CROWD, DEFAULT_FOLLOW, Explained, Inconsistent, Priority, Relation, Replica, ReplicaStats,
     Replication, ReplicationConfig, Training,
 };
+use crate::round::Round;
 use crate::view_time::Seen;
 use crate::zone::{ToShard, ToZone};
 
@@ -178,9 +179,8 @@ pub struct Shard {
     endpoint: ServerEndpoint,
     /// By connection slot.
     sessions: Vec<Option<Box<Session>>>,
-    /// The place in the order of the next client to send to, and how many remain in this frame's round.
-    cursor: usize,
-    remaining: usize,
+    /// Whose turn it is in the newest frame's round, by the place in the order.
+    round: Round,
     /// Rounds begun.
     rounds: u32,
     to_zone: VecDeque<ToZone>,
@@ -224,8 +224,7 @@ impl Shard {
             config,
             endpoint,
             sessions: Vec::new(),
-            cursor: 0,
-            remaining: 0,
+            round: Round::default(),
             rounds: 0,
             to_zone: VecDeque::new(),
             watched: None,
@@ -294,8 +293,7 @@ impl Shard {
     pub fn handle_frame(&mut self, now: Time, frame: Arc<Frame>) {
         self.endpoint.set_tick(frame.tick);
         self.replication.handle_frame(frame);
-        // A round that was not finished goes on where it stopped, so that nobody is always last.
-        self.remaining = self.replication.order().len();
+        self.round.begin(self.replication.order().len());
         self.rounds = self.rounds.wrapping_add(1);
         self.handle_timeout(now);
     }
@@ -307,7 +305,11 @@ impl Shard {
                 let Some(session) = self.session_mut(conn) else { return };
                 let fresh = !core::mem::replace(&mut session.in_world, true);
                 self.players += u64::from(fresh);
+                let clients = self.replication.order().len();
                 self.replication.insert(conn.slot(), entity);
+                if self.replication.order().len() > clients {
+                    self.round.added(clients);
+                }
                 let welcome = Message::Welcome(Welcome {
                     entity: entity.raw(),
                     zone: self.config.zone,
@@ -394,12 +396,8 @@ impl Shard {
         if let Some(transmit) = self.endpoint.poll_transmit_control(now, out) {
             return Some(transmit);
         }
-        while self.remaining > 0 && !self.replication.order().is_empty() {
-            self.remaining -= 1;
-            let order = self.replication.order();
-            let at = self.cursor % order.len();
-            let client = order.get(at).copied().unwrap_or_default();
-            self.cursor = at + 1;
+        while let Some(at) = self.round.turn(self.replication.order().len()) {
+            let client = self.replication.order().get(at).copied().unwrap_or_default();
             self.expect_turns(at);
             // By its slot, since its place in the order changes: so nobody's turn is passed over.
             if !(self.rounds.wrapping_add(u32::from(client))).is_multiple_of(u32::from(self.pace.divisor.max(1))) {
@@ -631,6 +629,10 @@ impl Shard {
                     {
                         self.places.leave(&mut session.compact);
                         self.players -= u64::from(session.in_world);
+                        let order = self.replication.order();
+                        if let Some(at) = order.iter().position(|client| *client == conn.slot()) {
+                            self.round.removed(at, order.len());
+                        }
                         self.replication.remove(conn.slot());
                         self.to_zone.push_back(ToZone::Leave { conn });
                     }

@@ -9,6 +9,7 @@ use netcode::bits::BitWriter;
 use netcode::channel::{EVENT, INPUT, SESSION, SNAPSHOT};
 use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent};
 use netcode::crypto::{ClusterKey, CookieKey, Entropy as _, OsEntropy, Psk};
+use netcode::error::CloseReason;
 use netcode::input::write_inputs;
 use netcode::message::{Message, Welcome};
 use netcode::packet::{ConnId, MAX_DATAGRAM};
@@ -72,6 +73,7 @@ pub struct Player {
     /// Newest first.
     inputs: Vec<netcode::schema::State>,
     tick: u64,
+    gone: bool,
 }
 
 impl Player {
@@ -93,6 +95,7 @@ impl Player {
             offset_ms: i64::MIN,
             inputs: Vec::new(),
             tick: 0,
+            gone: false,
         }
     }
 
@@ -119,6 +122,20 @@ impl Player {
     /// Its path carries nothing until then.
     pub fn stall(&mut self, until: Time) {
         (self.up.blocked_until, self.down.blocked_until) = (until, until);
+    }
+
+    /// Whether it has left.
+    pub const fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// It leaves; the packet that says so.
+    fn leave(&mut self, now: Time) -> Vec<u8> {
+        self.gone = true;
+        self.endpoint.close(now, CloseReason::Requested);
+        let mut out = [0; MAX_DATAGRAM];
+        let len = self.endpoint.poll_transmit(now, &mut out).expect("a close");
+        out[..len].to_vec()
     }
 
     fn receive(&mut self, now: Time) {
@@ -187,6 +204,8 @@ pub struct Cluster {
     rng: Rng,
     /// Paths stall at times.
     pub stalls: bool,
+    /// In the next round, once so many datagrams have gone, a player's leaving arrives: how many, and which.
+    pub leaves: Option<(usize, usize)>,
     /// Inputs that came with the ack of a newer snapshot than any before.
     pub seen_with_its_packet: u64,
 }
@@ -209,6 +228,7 @@ impl Cluster {
             seen: Vec::new(),
             rng: Rng::new(7),
             stalls: false,
+            leaves: None,
             seen_with_its_packet: 0,
         }
     }
@@ -224,7 +244,7 @@ impl Cluster {
     fn step(&mut self, input: impl Fn(usize, u64, Time, &Player) -> Input) {
         self.now = self.now + Duration::from_millis(1);
         let now = self.now;
-        for (index, player) in self.players.iter_mut().enumerate() {
+        for (index, player) in self.players.iter_mut().enumerate().filter(|(_, player)| !player.gone) {
             player.receive(now);
             // Clients are not in step with the server, nor with each other.
             if (ms(now) + 7 * index as u64).is_multiple_of(TICK_MS) {
@@ -276,9 +296,16 @@ impl Cluster {
         }
         let mut out = [0; MAX_DATAGRAM];
         for shard in &mut self.shards {
+            let mut sent = 0;
             while let Some((to, len)) = shard.poll_transmit(now, &mut out) {
                 let std::net::SocketAddr::V4(to) = to else { panic!("the addresses are IPv4") };
                 self.players[usize::from(to.ip().octets()[3])].down.push(now, &out[..len]);
+                sent += 1;
+                if let Some((_, player)) = self.leaves.take_if(|(after, _)| *after == sent) {
+                    let mut close = self.players[player].leave(now);
+                    let from = ([10, 0, 1, player as u8], 5000).into();
+                    shard.handle_datagram(now, UNIX_MS, from, &mut close, &mut entropy());
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ mod player;
 mod process;
 mod recording;
 mod replication;
+mod rounds;
 mod running;
 mod schema;
 mod zone;
