@@ -239,7 +239,7 @@ mod tests {
         let chart = panels("soak", &["spread".into(), "idle".into()], &[panel("tick"), panel("zone & send")]);
         // Two parts of the first line, the second one empty, on each panel; and nothing that no viewer could place.
         assert_eq!((chart.matches("<polyline").count(), chart.contains("NaN")), (6, false));
-        assert!(chart.contains("zone &amp; send") && chart.matches(">1800<").count() == 2);
+        assert!(chart.contains("zone &amp; send") && chart.matches(">1500<").count() == 2);
         assert!(!panels("nothing", &[], &[]).contains("NaN"));
         assert!(!lines("nothing", "", &[]).contains("NaN") && !bars("nothing", "", "", &[], &[]).contains("NaN"));
     }

@@ -181,6 +181,7 @@ impl Mark {
 struct Open {
     server: Usage,
     udp: UdpDrops,
+    /// The tick that it began after.
     tick: u64,
     lines: u32,
     status: Status,
@@ -189,8 +190,9 @@ struct Open {
 }
 
 impl Open {
-    fn new(server: Usage, udp: UdpDrops, status: &Status) -> Self {
-        let (tick, status) = (status.tick, Status { players: status.players, ..Status::default() });
+    fn new(server: Usage, udp: UdpDrops, tick: u64) -> Self {
+        // Of the players the fewest are kept.
+        let status = Status { players: u64::MAX, ..Status::default() };
         Self { server, udp, tick, lines: 0, status, times: Times::default(), seen: None }
     }
 
@@ -204,7 +206,7 @@ impl Open {
     /// Ends it; the next one begins where it ends.
     fn close(&mut self, setup: &Setup, addr: SocketAddr, pid: u32, from: std::time::Instant) -> std::io::Result<Row> {
         let (at, server, udp) = (now(), Usage::of(pid)?, UdpDrops::look(addr)?);
-        let next = Self::new(server.clone(), udp, &self.status);
+        let next = Self::new(server.clone(), udp, self.status.tick);
         let open = std::mem::replace(self, next);
         let ticks = open.status.tick.saturating_sub(open.tick).max(1) as f64;
         let seen = |of: fn(&Seen) -> f64| open.seen.as_ref().map_or(f64::NAN, of);
@@ -237,7 +239,7 @@ fn window(
     let _perf = setup.perf.as_deref().map(|file| sample(setup, file, server.pid())).transpose()?;
     let mut status = Status { players: first.players, ..Status::default() };
     let mut times = Times::default();
-    let mut open = Open::new(from.server.clone(), from.udp, &first);
+    let mut open = Open::new(from.server.clone(), from.udp, first.tick);
     let mut rows = Vec::new();
     loop {
         let second = second(server, bots, stop)?;
