@@ -98,6 +98,9 @@ fn players_come_and_go_change_their_addresses_and_lose_datagrams_and_nobody_is_l
     ] {
         assert!((least..=most).contains(&number(name)), "{name}: {json}");
     }
+    for name in ["players_disconnected_by_cause", "players_failed_by_cause"] {
+        assert_eq!(json[name].as_object().map(|causes| causes.len()), Some(0), "{json}");
+    }
     let rows = json["series"].as_array().unwrap();
     assert!((9..=11).contains(&rows.len()), "{json}");
     for row in rows {

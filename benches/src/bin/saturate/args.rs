@@ -80,6 +80,7 @@ pub struct Run {
     pub rebind: f64,
     /// Per cent of the datagrams, 0 to 100, that are lost each way. So many fewer snapshots are due; the other bounds stay. At 1 %
     /// staleness p99 is that of who has just lost one snapshot, 2 ticks at most; from some 3 % on the loss alone breaks that.
+    /// Whole clients answer loss with up to three packets a tick, light ones do not.
     #[arg(long, value_name = "P", default_value = "0", value_parser = within::<0, 100>)]
     pub loss: f64,
     /// Take a series too, a row each 10 s (in a shorter run each thirtieth of it, at least 1 s), and judge whether memory grows by

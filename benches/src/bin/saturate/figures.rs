@@ -39,6 +39,8 @@ pub struct Figures {
     numbers: BTreeMap<&'static str, f64>,
     /// Microseconds of a core per player and tick, by the server's thread.
     threads: BTreeMap<String, f64>,
+    /// What the bots say of connections that ended unwanted and of attempts that failed: causes, and how many.
+    causes: [Value; 2],
     broken: Vec<String>,
     /// Of a soak.
     rows: Vec<Row>,
@@ -106,6 +108,7 @@ impl Figures {
             setup: setup.clone(),
             numbers: BTreeMap::new(),
             threads: BTreeMap::new(),
+            causes: ["disconnected_by_cause", "failed_by_cause"].map(|name| measured.summary[name].clone()),
             broken: Vec::new(),
             rows: measured.rows.clone(),
             drifts: drifts(setup.scenario, &measured.rows),
@@ -359,6 +362,9 @@ impl Figures {
         }
         let threads: BTreeMap<_, _> = self.threads.iter().map(|(name, us)| (name, (us * 1e4).round() / 1e4)).collect();
         object.insert("us_per_player_tick_by_thread".into(), json!(threads));
+        let [disconnected, failed] = &self.causes;
+        object.insert("players_disconnected_by_cause".into(), disconnected.clone());
+        object.insert("players_failed_by_cause".into(), failed.clone());
         if self.setup.soak {
             let drifts: BTreeMap<_, _> = self.drifts.iter().map(|drift| (drift.key, drift.json())).collect();
             object.insert("series".into(), self.rows.iter().map(Row::json).collect());
