@@ -19,7 +19,7 @@ use super::{ReplicaStats, Scratch};
 /// Outer radius divided by inner.
 const LEAVE_RATIO: f32 = 1.15;
 /// In a crowd the whole area is looked at after so many short looks at the nearest.
-const CROWD_LOOKS: u64 = 8;
+pub(super) const CROWD_LOOKS: u64 = 8;
 /// [`Aoi::crowd`] unless told otherwise.
 pub const DEFAULT_CROWD: u16 = 128;
 /// [`Aoi::follow`] unless told otherwise.
@@ -98,8 +98,8 @@ pub(super) fn refresh(replica: &mut Replica, look: &mut Look<'_>) {
     let [x, _, z] = look.frame.position_m(own_row);
     replica.looked = Some(look.frame.tick);
     let crowded = replica.crowded;
-    if !crowded || replica.whole_look_due(look.frame.tick, look.aoi) {
-        replica.looked_at_all = look.frame.tick;
+    replica.looks = replica.looks.wrapping_add(1);
+    if !crowded || replica.whole_look_due() {
         look_at_all(replica, look, [x, z]);
         if !crowded && replica.restless() > usize::from(look.aoi.crowd) {
             replica.crowded = true;

@@ -6,7 +6,7 @@ use netcode::prefetch::{Prefetch, Way};
 use netcode::snapshot::MAX_SLOTS;
 use sim::EntityId;
 
-use super::aoi::Aoi;
+use super::aoi::{Aoi, CROWD_LOOKS};
 use super::priority::Relation;
 use super::sent::{Carried, SentSnapshots};
 use super::stretch::Run;
@@ -232,9 +232,9 @@ pub struct Replica {
     pub(super) sent: SentSnapshots,
     /// The newest snapshot tick that the client acknowledged.
     pub(super) newest_acked: Option<u64>,
-    /// The tick of the last look at the area, and of the last at all of it.
+    /// The tick of the last look at the area, and how many there were.
     pub(super) looked: Option<u64>,
-    pub(super) looked_at_all: u64,
+    pub(super) looks: u64,
     /// Whether it knows so many that only the nearest are followed.
     pub(super) crowded: bool,
     /// How many are of kinds that lie still.
@@ -272,7 +272,7 @@ impl Replica {
             sent: SentSnapshots::default(),
             newest_acked: None,
             looked: None,
-            looked_at_all: 0,
+            looks: 0,
             crowded: false,
             still: 0,
             turn: 0,
@@ -383,8 +383,10 @@ impl Replica {
         (tick + stagger).is_multiple_of(aoi.refresh_ticks) || tick.saturating_sub(looked) >= aoi.refresh_ticks
     }
 
-    pub(super) fn whole_look_due(&self, tick: u64, aoi: &Aoi) -> bool {
-        self.more || tick.saturating_sub(self.looked_at_all) >= aoi.crowd_refresh_ticks()
+    /// Whether this look from within a crowd is one at the whole area. They are spread over the ticks as well, or all who came
+    /// into a crowd together would go on to look in the same ones.
+    pub(super) fn whole_look_due(&self) -> bool {
+        self.more || (self.looks + u64::from(self.own.index())).is_multiple_of(CROWD_LOOKS)
     }
 
     /// Gives an entity that is not known a slot. In a crowd one whose turn is the entity's own, the same for every
