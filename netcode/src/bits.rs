@@ -335,6 +335,15 @@ fn load(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
+/// The places of the bits that are set, from the lowest.
+pub(crate) fn numbers(mut bits: u16) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let at = bits.trailing_zeros();
+        bits &= bits.wrapping_sub(1);
+        (at < u16::BITS).then_some(at as usize)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,5 +448,12 @@ mod tests {
         let mut w = BitWriter::new(&mut buf);
         w.write(0, 5);
         w.write(0, 4);
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_bits() {
+        assert_eq!(numbers(0).count(), 0);
+        assert_eq!(numbers(1 << 15 | 1 | 1 << 3).collect::<Vec<_>>(), [0, 3, 15]);
+        assert_eq!(numbers(u16::MAX).count(), 16);
     }
 }

@@ -4,7 +4,7 @@
 //! sender rolls only when a packet of the current phase has been acknowledged, its peer is never two phases behind.
 //! The directions roll independently. Packet numbers go on across phases.
 
-use core::mem;
+use core::mem::{self, offset_of};
 use core::time::Duration;
 
 use crate::crypto::{Aead, CryptoError, PacketKey, Secret, TAG_BYTES};
@@ -28,22 +28,28 @@ impl Default for KeyLimits {
     }
 }
 
-/// The keys of the direction in which this end sends.
+/// The keys of the direction in which this end sends. The order in memory is that of use: what only a new key needs, what each
+/// packet out needs, what its ack needs as well.
 #[derive(Debug)]
+#[repr(C)]
 pub struct TxKeys {
     aead: Aead,
-    limits: KeyLimits,
     secret: Secret,
     key: PacketKey,
-    generation: u64,
+    limits: KeyLimits,
     /// When the phase began, and with which packet number.
     since: Time,
+    generation: u64,
     first_pn: u64,
     /// A packet of this phase has been acknowledged.
     confirmed: bool,
 }
 
 impl TxKeys {
+    /// Where what a packet out needs begins, and what its ack needs; both go to the end.
+    pub(crate) const HOT: usize = offset_of!(Self, key);
+    pub(crate) const ACKED: usize = offset_of!(Self, generation);
+
     /// Phase 0 of a connection that begins at `now` with packet number 0.
     #[must_use]
     pub fn new(aead: Aead, secret: Secret, limits: KeyLimits, now: Time) -> Self {
@@ -104,17 +110,18 @@ struct Next {
     key: Box<PacketKey>,
 }
 
-/// The keys of the direction in which this end receives.
+/// The keys of the direction in which this end receives. The order in memory is that of use.
 #[derive(Debug)]
+#[repr(C)]
 pub struct RxKeys {
-    aead: Aead,
-    secret: Secret,
-    current: PacketKey,
+    /// The phase before, and until when it is held.
+    previous: Option<(Box<PacketKey>, Time)>,
     generation: u64,
     /// The lowest packet number opened in the current phase: everything below it with the other bit is older.
     first_pn: u64,
-    /// The phase before, and until when it is held.
-    previous: Option<(Box<PacketKey>, Time)>,
+    current: PacketKey,
+    aead: Aead,
+    secret: Secret,
     /// Derived when a packet first asks for it and kept even if that was a forgery: a flood of packets with the other
     /// bit then costs one failed opening each, as any other forgery does, and no key derivation.
     next: Option<Next>,
@@ -128,6 +135,9 @@ enum Choice {
 }
 
 impl RxKeys {
+    /// Where what each packet needs ends; it begins with this struct.
+    pub(crate) const HOT: usize = offset_of!(Self, aead);
+
     /// Phase 0.
     #[must_use]
     pub fn new(aead: Aead, secret: Secret) -> Self {

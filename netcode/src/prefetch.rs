@@ -4,6 +4,8 @@
 //! of the caches. Whoever knows which clients come next can ask for theirs while it works on this one. The hint itself needs
 //! an instruction that safe code has no name for, so it comes in as an argument, and does nothing by default.
 
+use core::ops::Range;
+
 /// Asks the processor to bring memory near. It changes nothing that a program can see.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefetch(fn(*const u8, usize));
@@ -30,11 +32,10 @@ impl Prefetch {
         (self.0)(core::ptr::from_ref(value).cast(), size_of_val(value));
     }
 
-    /// Asks for everything from the beginning of one value to the end of another that lies behind it.
+    /// Asks for some bytes of a value, counted from its beginning.
     #[inline]
-    pub fn span<A, B>(self, first: &A, last: &B) {
-        let (from, to) = (core::ptr::from_ref(first).cast::<u8>(), core::ptr::from_ref(last).cast::<u8>());
-        (self.0)(from, (to.addr() + size_of::<B>()).saturating_sub(from.addr()));
+    pub fn part<T>(self, value: *const T, bytes: Range<usize>) {
+        (self.0)(value.cast::<u8>().wrapping_add(bytes.start), bytes.len());
     }
 }
 
@@ -64,11 +65,7 @@ mod tests {
         prefetch.of(&[0u8; 9][2..5]);
         Prefetch::NONE.of(&[0u8; 100]);
         assert_eq!(ASKED.load(Ordering::Relaxed), 72 + 3);
-        let row = [0u32; 10];
-        prefetch.span(&row[2], &row[4]);
-        assert_eq!(ASKED.load(Ordering::Relaxed), 72 + 3 + 12);
-        // In the wrong order it is nothing.
-        prefetch.span(&row[8], &row[4]);
+        prefetch.part(&[0u32; 10], 8..20);
         assert_eq!(ASKED.load(Ordering::Relaxed), 72 + 3 + 12);
     }
 }

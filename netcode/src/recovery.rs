@@ -3,6 +3,7 @@
 //! The ideas are RFC 9002's: a packet is lost once a packet sent [`PACKET_THRESHOLD`] later was
 //! acknowledged, or one sent later was and 9/8 of a round trip has passed; a probe timeout covers the tail.
 
+use core::mem::offset_of;
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -190,6 +191,9 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// Where what each packet needs ends; it begins with this struct.
+    pub(crate) const HOT: usize = offset_of!(Self, rtt.recent) + Samples::HEAD;
+
     /// Records packet `pn`, which was sent now; reports the packets that are given up for its sake.
     ///
     /// Numbers grow. One that was left out counts as settled; one that does not grow is ignored.
@@ -215,12 +219,6 @@ impl Recovery {
             self.counted_in_flight += 1;
         }
         self.sent.push_back(Sent { time: now, packet, fate: Fate::InFlight });
-    }
-
-    /// Where what each packet needs ends; it begins with this struct.
-    #[inline]
-    pub(crate) const fn last_hot(&self) -> &MinWindow {
-        &self.rtt.recent_min
     }
 
     /// Asks for what is found only now: the packets in flight, and the place of the next sample.

@@ -4,8 +4,11 @@
 //! a virtual time that advances by what it sent over its weight, and the one that is furthest behind is next. One that
 //! was idle starts at the level's own time: silence earns nothing.
 
+use core::mem::offset_of;
+
 use arrayvec::ArrayVec;
 
+use crate::bits;
 use crate::channel::MAX_CHANNELS;
 
 /// Levels of priority.
@@ -55,41 +58,46 @@ impl Lane {
     }
 }
 
-/// Shares the bytes of a connection among its channels.
+/// Shares the bytes of a connection among its channels. The order in memory is that of use.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Scheduler {
-    lanes: ArrayVec<Lane, MAX_CHANNELS>,
-    /// A channel has used bytes of this tick, or has a debt.
-    used: bool,
+    /// The channels that have used bytes of this tick, or have a debt, by bit.
+    used: u16,
     /// Virtual time of each level: where the channel that sent last stood.
     levels: [u64; PRIORITIES],
+    lanes: ArrayVec<Lane, MAX_CHANNELS>,
 }
 
+const _: () = assert!(MAX_CHANNELS <= u16::BITS as usize);
+
 impl Scheduler {
+    /// Where what each packet needs ends, the first channels being those of most packets; it begins with this struct.
+    pub(crate) const HOT: usize = offset_of!(Self, lanes) + 3 * size_of::<Lane>();
+
     /// Shares by channel number; more than [`MAX_CHANNELS`] are left out.
     #[must_use]
     pub fn new(shares: &[Share]) -> Self {
         let lane = |share: &Share| Lane { share: *share, used: 0, debt: 0, finish: 0 };
-        Self { lanes: shares.iter().map(lane).take(MAX_CHANNELS).collect(), used: false, levels: [0; PRIORITIES] }
+        Self { lanes: shares.iter().map(lane).take(MAX_CHANNELS).collect(), used: 0, levels: [0; PRIORITIES] }
     }
 
     /// Begins a tick: guarantees and limits start anew, less what a channel ran over its limit.
     pub fn new_tick(&mut self) {
-        if !core::mem::take(&mut self.used) {
-            return;
-        }
-        for lane in &mut self.lanes {
+        for number in bits::numbers(core::mem::take(&mut self.used)) {
+            let Some(lane) = self.lanes.get_mut(number) else { continue };
             let max = lane.share.max_bytes;
             lane.debt = if max == 0 { 0 } else { lane.used.saturating_add(lane.debt).saturating_sub(max) };
             lane.used = 0;
-            self.used |= lane.debt > 0;
+            self.used |= u16::from(lane.debt > 0) << number;
         }
     }
 
     /// The channel that writes next, of those that are ready (have something that fits); `None` when none may.
     #[must_use]
     pub fn pick(&self, ready: impl Fn(usize) -> bool) -> Option<usize> {
-        let may = |(number, lane): &(usize, &Lane)| lane.room() != Some(0) && ready(*number);
+        // Whoever has nothing is not looked at.
+        let may = |(number, lane): &(usize, &Lane)| ready(*number) && lane.room() != Some(0);
         let order = |(number, lane): &(usize, &Lane)| (!lane.is_guaranteed(), lane.level(), self.start(lane), *number);
         self.lanes.iter().enumerate().filter(may).min_by_key(order).map(|(number, _)| number)
     }
@@ -109,7 +117,7 @@ impl Scheduler {
         let (level, start) = (lane.level(), self.start(lane));
         let Some(lane) = self.lanes.get_mut(channel) else { return };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.used = true;
+        self.used |= 1 << channel;
         let used = lane.used.saturating_add(bytes);
         let beyond = used.saturating_sub(lane.used.max(lane.share.min_bytes));
         lane.used = used;

@@ -1,5 +1,7 @@
 //! Figures over the recent past, in constant memory: a minimum, percentiles, bytes per second, a share of losses.
 
+use core::mem::offset_of;
+
 use arrayvec::ArrayVec;
 
 use crate::prefetch::Prefetch;
@@ -93,10 +95,12 @@ impl Samples {
         }
     }
 
+    /// Where what says which place is next ends; it begins with this struct.
+    pub(crate) const HEAD: usize = offset_of!(Self, kept) + size_of::<u32>();
+
     /// Asks for the place of the next sample.
     #[inline]
     pub(crate) fn prefetch_next(&self, prefetch: Prefetch) {
-        prefetch.of(&self.next);
         if let Some(place) = self.kept.get(self.next) {
             prefetch.of(place);
         }

@@ -4,6 +4,7 @@
 //! asks a word of bits.
 
 use super::lane::Lane;
+use crate::bits::numbers;
 use crate::channel::{Channel, INPUT, Kind, MAX_CHANNELS, Table};
 use crate::prefetch::{Prefetch, Way};
 
@@ -130,15 +131,6 @@ impl Lanes {
     }
 }
 
-/// The places of the bits that are set.
-fn numbers(mut bits: u16) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        let at = bits.trailing_zeros();
-        bits &= bits.wrapping_sub(1);
-        (at < u16::BITS).then_some(at as usize)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,12 +156,5 @@ mod tests {
         // What arrives is no reason to send.
         lanes.taking(usize::from(INPUT)).unwrap();
         assert_eq!(lanes.stirred, 0);
-    }
-
-    #[test]
-    fn numbers_are_those_of_the_bits() {
-        assert_eq!(numbers(0).count(), 0);
-        assert_eq!(numbers(1 << 15 | 1 | 1 << 3).collect::<Vec<_>>(), [0, 3, 15]);
-        assert_eq!(numbers(u16::MAX).count(), 16);
     }
 }

@@ -13,7 +13,9 @@ mod settle;
 mod timers;
 mod transmit;
 
+use core::mem::offset_of;
 use core::net::SocketAddr;
+use core::ops::Range;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -165,21 +167,16 @@ struct Waiting {
 
 /// A connection whose keys are agreed.
 ///
-/// A server has thousands, and each packet finds its own out of the caches. So the order is that of use: what a packet out
-/// needs lies in a row from the first field on, what one in needs from `replay` on, and the rest behind.
+/// A server has thousands, and each packet finds its own out of the caches. So the order is that of use: what only a packet
+/// out needs, what both need, what only one in needs, and each of the three is in one piece.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Connection {
+    scheduler: Scheduler,
     tx: TxKeys,
-    mtu: Mtu,
     next_pn: u64,
     last_sent: Time,
-    /// When the scheduler's tick ends, and how long one is.
-    tick_ends: Time,
-    tick: Duration,
-    /// Bytes of the last snapshot, as a forecast of the next.
-    snapshot_bytes: usize,
-    outbound: Meter,
+    mtu: Mtu,
     replay: ReplayWindow,
     largest_at: Time,
     last_received: Time,
@@ -193,6 +190,12 @@ pub struct Connection {
     owed: Owed,
     traced_rate: u32,
     idle_timeout: Duration,
+    /// When the scheduler's tick ends, and how long one is.
+    tick_ends: Time,
+    tick: Duration,
+    /// Bytes of the last snapshot, as a forecast of the next.
+    snapshot_bytes: usize,
+    outbound: Meter,
     /// No short ping is sent before.
     next_short_ping: Time,
     /// A client's estimate of its server's time.
@@ -203,15 +206,26 @@ pub struct Connection {
     waiting: Waiting,
     rate: RateControl,
     recovery: Recovery,
-    rx: RxKeys,
     policer: Option<Policer>,
     inbound: Meter,
     /// Of the newest ack, until it is taken.
     ack_timing: Option<AckTiming>,
-    scheduler: Scheduler,
+    rx: RxKeys,
 }
 
+// The pieces lie one behind the other, within the struct.
+const _: () = assert!(Connection::SHARES.end <= Connection::OUT.start && Connection::OUT.start < Connection::IN.start);
+const _: () = assert!(Connection::COMMON_END <= Connection::IN_KEYS.start);
+const _: () = assert!(Connection::IN_KEYS.end <= size_of::<Connection>());
+
 impl Connection {
+    /// Where what each packet needs lies in this struct.
+    const SHARES: Range<usize> = 0..offset_of!(Self, scheduler) + Scheduler::HOT;
+    const OUT: Range<usize> = offset_of!(Self, tx) + TxKeys::HOT..Self::COMMON_END;
+    const IN: Range<usize> = offset_of!(Self, tx) + TxKeys::ACKED..Self::COMMON_END;
+    const IN_KEYS: Range<usize> = offset_of!(Self, policer)..offset_of!(Self, rx) + RxKeys::HOT;
+    const COMMON_END: usize = offset_of!(Self, recovery) + Recovery::HOT;
+
     /// A connection that was agreed on at `now`, with the lanes of `table`.
     #[must_use]
     pub fn new(parameters: Parameters, table: &Table, now: Time) -> Self {
@@ -260,14 +274,12 @@ impl Connection {
 
     /// Asks for what the next packet needs of this struct; it is not looked at.
     #[inline]
-    pub(crate) fn prefetch(&self, way: Way, prefetch: Prefetch) {
-        match way {
-            Way::Out => prefetch.span(&self.tx, self.recovery.last_hot()),
-            Way::In => {
-                prefetch.span(&self.replay, self.recovery.last_hot());
-                prefetch.span(&self.rx, &self.ack_timing);
-            }
-        }
+    pub(crate) fn prefetch(this: *const Self, way: Way, prefetch: Prefetch) {
+        let parts = match way {
+            Way::Out => [Self::SHARES, Self::OUT],
+            Way::In => [Self::IN, Self::IN_KEYS],
+        };
+        parts.into_iter().for_each(|part| prefetch.part(this, part));
     }
 
     /// Asks for what the next packet needs and is not in this struct.

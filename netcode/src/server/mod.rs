@@ -421,11 +421,10 @@ impl ServerEndpoint {
     /// for what it points to.
     #[inline]
     pub fn prefetch(&self, slot: u16, way: Way, itself: bool, prefetch: Prefetch) {
-        let Some(peer) = self.slots.at(slot) else { return };
         if itself {
-            peer.prefetch(way, prefetch);
+            self.slots.prefetch(slot, way, prefetch);
         } else {
-            peer.connection.prefetch_contents(way, prefetch);
+            self.slots.prefetch_contents(slot, way, prefetch);
         }
     }
 

@@ -1,6 +1,8 @@
 //! The connections of one worker, by slot: an array index, no hash.
 
+use core::mem::offset_of;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use arrayvec::ArrayVec;
@@ -28,32 +30,31 @@ pub(super) struct HalfOpen {
     pub(super) until: Time,
 }
 
-/// One client.
-#[repr(C)]
+/// One client. The order in memory is that of use, as the connection's is.
+#[repr(C, align(64))]
 pub(super) struct Peer {
     /// Where its packets go: where its ACCEPT went and a valid packet came from, or an address that answered a challenge.
     /// `None` until there is such a one.
     pub(super) address: Option<SocketAddr>,
-    /// Where every ACCEPT went; `None` when they went to several addresses.
-    pub(super) answered: Option<SocketAddr>,
     /// Watches a change of address, from the first packet from another one on.
     pub(super) path: Option<Box<PathWatch>>,
     pub(super) half_open: Option<Box<HalfOpen>>,
     /// Already in the queue of slots that want a packet.
     pub(super) queued: bool,
     pub(super) connection: Connection,
+    /// Where every ACCEPT went; `None` when they went to several addresses.
+    pub(super) answered: Option<SocketAddr>,
 }
+
+// Where a peer is, it begins where its place does, so that what it needs is known without a look at it.
+const _: () = assert!(size_of::<Option<Peer>>() == size_of::<Peer>());
 
 /// An address that no datagram comes from.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Peer {
-    /// Asks for what the next packet needs of this struct.
-    #[inline]
-    pub(super) fn prefetch(&self, way: Way, prefetch: Prefetch) {
-        prefetch.span(&self.address, &self.queued);
-        self.connection.prefetch(way, prefetch);
-    }
+    /// What each packet needs of this struct, beside the connection.
+    const HOT: Range<usize> = offset_of!(Self, address)..offset_of!(Self, connection);
 
     /// The ACCEPT goes here, too.
     pub(super) fn answer(&mut self, from: SocketAddr) {
@@ -137,25 +138,30 @@ impl Peer {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Slot {
     generation: u16,
-    peer: Option<Box<Peer>>,
+    taken: bool,
 }
 
-/// All slots, their timers packed apart so that scanning them is cheap.
+/// All slots. The clients lie in one stretch of memory, so that where one is follows from its number; what is asked of many at
+/// a time is apart from them and small.
 pub(super) struct Slots {
     worker: u8,
     capacity: u16,
     slots: Vec<Slot>,
     deadlines: Vec<Time>,
+    /// Never more than there was room for at first: what is not used of it the system has not given yet.
+    peers: Vec<Option<Peer>>,
     /// Freed slots, reused oldest first, so that ids repeat as late as possible.
     free: VecDeque<u16>,
     len: usize,
 }
 
 impl Slots {
-    pub(super) const fn new(worker: u8, capacity: u16) -> Self {
-        Self { worker, capacity, slots: Vec::new(), deadlines: Vec::new(), free: VecDeque::new(), len: 0 }
+    pub(super) fn new(worker: u8, capacity: u16) -> Self {
+        let peers = Vec::with_capacity(usize::from(capacity));
+        Self { worker, capacity, slots: Vec::new(), deadlines: Vec::new(), peers, free: VecDeque::new(), len: 0 }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -182,58 +188,74 @@ impl Slots {
     pub(super) fn insert(&mut self, conn: ConnId, peer: Peer, deadline: Time) {
         let at = usize::from(conn.slot());
         if at == self.slots.len() {
-            self.slots.push(Slot { generation: conn.generation(), peer: None });
+            self.slots.push(Slot { generation: conn.generation(), taken: false });
             self.deadlines.push(Time::NEVER);
+            self.peers.push(None);
         } else if self.free.front() == Some(&conn.slot()) {
             self.free.pop_front();
         }
-        if let Some(slot) = self.slots.get_mut(at) {
-            debug_assert!(slot.peer.is_none(), "the slot was vacant");
-            slot.peer = Some(Box::new(peer));
+        if let (Some(slot), Some(place)) = (self.slots.get_mut(at), self.peers.get_mut(at)) {
+            debug_assert!(!slot.taken, "the slot was vacant");
+            slot.taken = true;
+            *place = Some(peer);
             self.len += 1;
         }
         self.set_deadline(conn, deadline);
     }
 
     pub(super) fn free(&mut self, conn: ConnId) {
-        let Some(slot) = self.slots.get_mut(usize::from(conn.slot())) else { return };
-        if slot.generation != conn.generation() || slot.peer.take().is_none() {
+        let at = usize::from(conn.slot());
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        if slot.generation != conn.generation() || !core::mem::take(&mut slot.taken) {
             return;
         }
         slot.generation = (slot.generation + 1) % ConnId::GENERATIONS;
+        if let Some(place) = self.peers.get_mut(at) {
+            *place = None;
+        }
         self.len -= 1;
         self.free.push_back(conn.slot());
-        if let Some(deadline) = self.deadlines.get_mut(usize::from(conn.slot())) {
+        if let Some(deadline) = self.deadlines.get_mut(at) {
             *deadline = Time::NEVER;
         }
     }
 
+    /// The place of a connection in the tables, if it is there.
+    fn place(&self, conn: ConnId) -> Option<usize> {
+        let at = usize::from(conn.slot());
+        let slot = self.slots.get(at)?;
+        (slot.taken && conn.worker() == self.worker && conn.generation() == slot.generation).then_some(at)
+    }
+
     pub(super) fn get(&self, conn: ConnId) -> Option<&Peer> {
-        let slot = self.slots.get(usize::from(conn.slot()))?;
-        if conn.worker() != self.worker || conn.generation() != slot.generation {
-            return None;
-        }
-        slot.peer.as_deref()
+        self.peers.get(self.place(conn)?)?.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Peer> {
-        let slot = self.slots.get_mut(usize::from(conn.slot()))?;
-        if conn.worker() != self.worker || conn.generation() != slot.generation {
-            return None;
-        }
-        slot.peer.as_deref_mut()
+        let at = self.place(conn)?;
+        self.peers.get_mut(at)?.as_mut()
     }
 
-    /// Whoever is in a slot.
+    /// Asks for what the next packet needs of whoever is in a slot, who is not looked at.
     #[inline]
-    pub(super) fn at(&self, slot: u16) -> Option<&Peer> {
-        self.slots.get(usize::from(slot))?.peer.as_deref()
+    pub(super) fn prefetch(&self, slot: u16, way: Way, prefetch: Prefetch) {
+        let Some(place) = self.peers.get(usize::from(slot)) else { return };
+        let peer = core::ptr::from_ref(place).cast::<Peer>();
+        prefetch.part(peer, Peer::HOT);
+        Connection::prefetch(peer.wrapping_byte_add(offset_of!(Peer, connection)).cast(), way, prefetch);
+    }
+
+    /// Asks for what the next packet needs that whoever is in a slot points to.
+    #[inline]
+    pub(super) fn prefetch_contents(&self, slot: u16, way: Way, prefetch: Prefetch) {
+        if let Some(Some(peer)) = self.peers.get(usize::from(slot)) {
+            peer.connection.prefetch_contents(way, prefetch);
+        }
     }
 
     /// The id of the connection in a slot.
     pub(super) fn id_at(&self, slot: u16) -> Option<ConnId> {
-        let entry = self.slots.get(usize::from(slot))?;
-        entry.peer.as_ref()?;
+        let entry = self.slots.get(usize::from(slot)).filter(|entry| entry.taken)?;
         Some(ConnId::new(self.worker, slot, entry.generation))
     }
 
