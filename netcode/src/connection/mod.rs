@@ -52,6 +52,8 @@ pub const KEEPALIVE: Duration = Duration::from_secs(1);
 pub const MAX_ACK_DELAY: Duration = Duration::from_millis(60);
 /// So many packets that ask for an ack get it at once.
 pub const ACK_EVERY: u8 = 8;
+/// So many get it before any timer runs: an ack names 33 packets, and those of a burst that it does not name look lost.
+pub const ACK_SOON: u8 = 16;
 /// After so many authentic packets that break the protocol the connection is closed.
 pub const MAX_MALFORMED: u8 = 3;
 /// Short pings, by which a path that has shrunk is told from one that is dead, are at least so far apart.

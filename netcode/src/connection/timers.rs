@@ -1,7 +1,7 @@
 //! What a connection waits for.
 
 use super::lane::Lane;
-use super::{Connection, KEEPALIVE, MAX_ACK_DELAY, SHORT_PING_INTERVAL, State};
+use super::{ACK_SOON, Connection, KEEPALIVE, MAX_ACK_DELAY, SHORT_PING_INTERVAL, State};
 use crate::error::DisconnectReason;
 use crate::inbox::Inbox;
 use crate::packet::BASE_DATAGRAM;
@@ -31,6 +31,11 @@ impl Connection {
             State::Closing { next, .. } => next <= now,
             State::Closed => false,
         }
+    }
+
+    /// Whether an ack is due that soon would not name all packets that ask for it.
+    pub(crate) fn owes_soon(&self) -> bool {
+        self.owed.packets >= ACK_SOON && self.state == State::Open
     }
 
     /// Whether a message waits that the rate lets go and the scheduler would pick.

@@ -413,6 +413,10 @@ impl ServerEndpoint {
                 self.inbox.insert(place, conn, Record::Admitted(pending.claims));
             }
         }
+        if peer.connection.owes_soon() && !peer.queued && peer.address.is_some() {
+            peer.queued = true;
+            self.due.push_back(conn.slot());
+        }
         self.slots.reschedule(conn);
         received?.dropped.map_or(Ok(()), Err)
     }

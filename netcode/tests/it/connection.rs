@@ -5,6 +5,7 @@ use std::time::Duration;
 use netcode::Time;
 use netcode::channel::{Channel, INPUT, Kind, SESSION, SNAPSHOT, Table};
 use netcode::client::ClientConfig;
+use netcode::connection::ACK_SOON;
 use netcode::emulator::LinkConfig;
 use netcode::error::{CloseReason, DisconnectReason, SendError};
 use netcode::packet::{ConnId, MAX_DATAGRAM};
@@ -160,6 +161,27 @@ fn a_full_queue_is_an_error_to_the_caller_and_drops_nothing() {
     pair.run_for(SECOND);
     assert_eq!(pair.received(SESSION), messages);
     pair.say(b"room again");
+}
+
+#[test]
+fn a_burst_is_acknowledged_before_an_ack_would_no_longer_name_all_of_it() {
+    let mut pair = Pair::plain(9, MS);
+    pair.run_for(3 * SECOND);
+    let (now, from) = (pair.now, client_addr(0));
+    let (mut out, mut sent, mut acks) = ([0; MAX_DATAGRAM], 0, Vec::new());
+    for _ in 0..24 {
+        pair.clients[0].endpoint.send(now, SESSION, &[7; 600]).unwrap();
+        while let Some(len) = pair.clients[0].endpoint.poll_transmit(now, &mut out) {
+            pair.server.handle_datagram(now, pair.unix_ms(), from, &mut out[..len], &mut pair.entropy);
+            sent += 1;
+            // No timer runs in between.
+            while pair.server.poll_transmit_control(now, &mut out).is_some() {
+                acks.push(sent);
+            }
+        }
+    }
+    assert!((17..=32).contains(&sent), "{sent}");
+    assert_eq!(acks, [usize::from(ACK_SOON)]);
 }
 
 #[test]
