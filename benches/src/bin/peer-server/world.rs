@@ -20,6 +20,8 @@ const SOCKET_BYTES: usize = 4 << 20;
 /// So many packets before its turn a connection's state is asked for.
 const AHEAD: usize = 4;
 const PREFETCH: Prefetch = Prefetch::new(prefetch);
+/// After so many datagrams the engine is asked for what it wants to send for a reason of its own.
+const CONTROL_EVERY: usize = 16;
 /// How often the engine is polled while clients come in.
 const ACCEPT_POLL: u64 = 1_000_000;
 
@@ -83,8 +85,13 @@ impl World {
                 if let Some((from, datagram)) = self.receiver.datagram(at) {
                     self.endpoint.handle_datagram(now, unix_ms, from, datagram, &mut self.entropy);
                 }
+                // Who sends many gets its acks in between.
+                if at % CONTROL_EVERY == CONTROL_EVERY - 1 {
+                    self.write_control(now);
+                }
             }
             self.take_events(&mut sink);
+            self.flush();
             if count < BATCH {
                 break;
             }
@@ -127,6 +134,11 @@ impl World {
     }
 
     fn send_control(&mut self, now: Time) {
+        self.write_control(now);
+        self.flush();
+    }
+
+    fn write_control(&mut self, now: Time) {
         loop {
             let Some(slot) = self.sender.slot() else {
                 self.flush();
@@ -135,7 +147,6 @@ impl World {
             let Some((to, len)) = self.endpoint.poll_transmit_control(now, slot) else { break };
             self.sender.commit(to, len);
         }
-        self.flush();
     }
 
     /// The tick that packets name from now on.
