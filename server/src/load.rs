@@ -25,13 +25,15 @@ const PARTS: u32 = 256;
 /// a second.
 const WORSE_PER_S: u32 = 4;
 const BETTER_S: u32 = 2;
+/// A tick in which the rung below would not have been enough outweighs so many in which it would.
+const SETBACK: u32 = 4;
 /// A rung that was tried and held for so long is held to fit. What was put off comes first, so for a while it may take more.
 const TRIAL_S: u32 = 4;
-const LENIENT_S: u32 = 1;
+const LENIENT_S: u32 = 2;
 /// After a try that failed the next one comes twice as late; so late at the most, in seconds.
 const MAX_PATIENCE_S: u32 = 64;
 /// Where the load is below this share of what it was at the try that failed, in percent, the next one comes early again.
-const LESS: u32 = 85;
+const LESS: u32 = 75;
 
 /// The rungs: one in so many clients is sent a snapshot in a tick, and what a tick takes in percent.
 const LADDER: [Pace; 8] = [
@@ -96,7 +98,8 @@ pub struct Governor {
     /// Means in [`PARTS`] of a percent.
     step: u32,
     round: u32,
-    /// Ticks since the last change, and ticks in a row in which the rung below would have been enough, and might have been.
+    /// Ticks since the last change, and ticks in which the rung below would have been enough, and might have been; less
+    /// [`SETBACK`] for each in which not.
     since: u32,
     calm: u32,
     hopeful: u32,
@@ -164,8 +167,9 @@ impl Governor {
     fn come_back(&mut self) -> Option<Pace> {
         let lower = self.lower()?;
         let (at_most, at_least) = self.foreseen(self.pace_of(lower));
-        let in_a_row = |ticks: u32, share: u32| if share < LOW * PARTS { ticks + 1 } else { 0 };
-        (self.calm, self.hopeful) = (in_a_row(self.calm, at_most), in_a_row(self.hopeful, at_least));
+        let mostly =
+            |ticks: u32, share: u32| if share < LOW * PARTS { ticks + 1 } else { ticks.saturating_sub(SETBACK) };
+        (self.calm, self.hopeful) = (mostly(self.calm, at_most), mostly(self.hopeful, at_least));
         if self.calm >= self.rate_hz * BETTER_S {
             self.tried = None;
             return self.go_to(lower);
@@ -278,20 +282,15 @@ mod tests {
             let mut server = Server::new(LIMITS);
             (server.step, server.round) = (step, round);
             server.run(10);
-            let pace = server.governor.pace();
             server.changes.clear();
             server.ticks.clear();
             server.run(600);
-            assert_eq!(server.governor.pace(), pace);
             // But for what is tried, of which there was hope: in about 4, 8, 16, 32 s, and then once a minute.
-            let tries = server.changes.iter().filter(|tried| **tried != pace).count();
-            assert!(
-                server.changes.len() <= 2 * tries && tries <= 4 + 600 / 64,
-                "{step} % and {round} %: {tries} tries"
-            );
-            let there = server.ticks.get(&(pace.divisor, pace.dilation)).copied().unwrap_or_default();
-            assert!(there * 100 >= 600 * u32::from(RATE) * 98, "{step} % and {round} %: {:?}", server.ticks);
+            let tries = server.changes.len().div_ceil(2);
+            assert!(tries <= 5 + 600 / 64, "{step} % and {round} %: {tries} tries");
             assert!(tries == 0 || (91..=280).contains(&round) && step < 50, "{step} % and {round} %: no hope");
+            let there = server.ticks.values().max().copied().unwrap_or_default();
+            assert!(there * 100 >= 600 * u32::from(RATE) * 94, "{step} % and {round} %: {:?}", server.ticks);
         }
     }
 
@@ -316,7 +315,7 @@ mod tests {
         server.run(300);
         assert_eq!(server.governor.pace(), Pace { divisor: 2, ..Pace::FULL });
         assert!(server.governor.patience > 30 * u32::from(RATE));
-        server.round = 80;
+        server.round = 68;
         server.run(4);
         assert_eq!(server.governor.pace(), Pace::FULL);
     }

@@ -49,6 +49,9 @@ pub const PREFETCH_FAR: usize = 4;
 pub const PREFETCH_NEAR: usize = 2;
 /// How many clients of a worker may have the compact codec at a time by default.
 pub const DEFAULT_COMPACT_CLIENTS: u16 = 200;
+/// Where snapshots are shed, the area is looked at so many times less often at the most: into a crowd so many are let at each
+/// look, and who stood there for minutes until all are in would be worse off than by what is saved.
+const MOST_LOOKS_SHED: u8 = 2;
 /// Tables are pushed as long as fewer bytes than this wait to go to the client.
 const PUSH_BELOW_BYTES: u64 = 4096;
 
@@ -347,7 +350,8 @@ impl Shard {
     fn set_pace(&mut self, now: Time, pace: Pace, from: u64) {
         let stretched = pace.dilation != self.pace.dilation;
         self.pace = pace;
-        self.replication.set_refresh_ticks(self.config.aoi().refresh_ticks * u64::from(pace.divisor.max(1)));
+        let slower = u64::from(pace.divisor.clamp(1, MOST_LOOKS_SHED));
+        self.replication.set_refresh_ticks(self.config.aoi().refresh_ticks * slower);
         if stretched {
             self.pace_from = from;
             // The others are told with their welcome.
@@ -400,7 +404,8 @@ impl Shard {
             let client = self.replication.order().get(at).copied().unwrap_or_default();
             self.expect_turns(at);
             // By its slot, since its place in the order changes: so nobody's turn is passed over.
-            if !(self.rounds.wrapping_add(u32::from(client))).is_multiple_of(u32::from(self.pace.divisor.max(1))) {
+            let divisor = self.replication.divisor(client, self.pace.divisor);
+            if !(self.rounds.wrapping_add(u32::from(client))).is_multiple_of(divisor.into()) {
                 continue;
             }
             if let Some(transmit) = self.transmit_snapshot(now, usize::from(client), out) {

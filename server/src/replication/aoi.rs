@@ -25,7 +25,7 @@ pub const DEFAULT_CROWD: u16 = 128;
 /// [`Aoi::follow`] unless told otherwise.
 pub const DEFAULT_FOLLOW: u16 = 56;
 /// Where a turn has at least so many, the records that it shares save more than slots that lie far apart cost.
-const SHARED_A_TURN: u64 = 24;
+pub(super) const SHARED_A_TURN: u64 = 24;
 /// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
 const MAX_SPAWNING: usize = 128;
 

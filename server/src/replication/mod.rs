@@ -325,6 +325,14 @@ impl Replication {
         }
     }
 
+    /// In one of how many ticks a client is to be sent a snapshot, where it would be one of `divisor`: more often if it is in a
+    /// crowd that it would lose track of. 1, 2 or 4 if `divisor` is.
+    #[must_use]
+    pub fn divisor(&self, client: u16, divisor: u8) -> u8 {
+        let most = self.client(client).map_or(u64::MAX, |replica| replica.most_ticks(&self.aoi));
+        1 << u8::try_from(most).unwrap_or(u8::MAX).min(divisor).max(1).ilog2()
+    }
+
     /// Brings the entities that a client knows up to date with the area around its own, if it is time to.
     pub fn look(&mut self, client: u16) {
         let Self { ring, aoi, viewers, clients, crowded, scratch, stats, max_known, .. } = self;

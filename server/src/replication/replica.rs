@@ -3,10 +3,10 @@
 use core::ops::Range;
 
 use netcode::prefetch::{Prefetch, Way};
-use netcode::snapshot::MAX_SLOTS;
+use netcode::snapshot::{MAX_AGE, MAX_SLOTS};
 use sim::EntityId;
 
-use super::aoi::{Aoi, CROWD_LOOKS};
+use super::aoi::{Aoi, CROWD_LOOKS, SHARED_A_TURN};
 use super::priority::Relation;
 use super::sent::{Carried, SentSnapshots};
 use super::stretch::Run;
@@ -23,6 +23,10 @@ const LOW_SLOTS: u16 = 128;
 const NEAR_SLOTS: usize = 64;
 /// Those outside the area for whom there is room from the start: more seldom leave within a grace period.
 const OUTSIDE: usize = 16;
+
+/// The most turns in one snapshot, to a client in a crowd that is not served in every tick. Only the first is shared, and two
+/// large ones do not fit; what is cut is dear, and shared with nobody.
+const TURNS_AT_ONCE: u64 = 2;
 
 /// The most turns.
 pub(super) const MAX_TURNS: u64 = 256;
@@ -243,8 +247,6 @@ pub struct Replica {
     pub(super) turn: u64,
     /// The tick of the last snapshot, in a crowd.
     pub(super) served: u64,
-    /// How much of its budget the last snapshot took, in percent, as far as was known before it was packed.
-    pub(super) filled: u8,
     /// Who is followed in a crowd, in which slot, by ascending id.
     pub(super) near: Vec<(EntityId, u16)>,
     /// Who was not in the area at the last look at all of it, by ascending id, and the tick since.
@@ -277,7 +279,6 @@ impl Replica {
             still: 0,
             turn: 0,
             served: 0,
-            filled: 0,
             near: Vec::new(),
             outside: Vec::with_capacity(OUTSIDE),
             more: false,
@@ -453,6 +454,18 @@ impl Replica {
             return Some(high.start.max(len));
         }
         found
+    }
+
+    /// How many turns a snapshot may have.
+    pub(super) fn turns_at_once(&self, turns: u64) -> u64 {
+        if self.known() as u64 > SHARED_A_TURN * turns { 1 } else { TURNS_AT_ONCE }
+    }
+
+    /// The most ticks from one snapshot to the next. In a crowd all turns must come round before the last baseline is gone, or
+    /// everybody would have to be told whole each time: it would take more to be served more rarely.
+    pub(super) fn most_ticks(&self, aoi: &Aoi) -> u64 {
+        let turns = aoi.turn_ticks.max(1);
+        if self.crowded { (u64::from(MAX_AGE) * self.turns_at_once(turns) / turns).max(1) } else { u64::MAX }
     }
 
     /// In a crowd: those who have that turn are looked at when the next snapshot is written.

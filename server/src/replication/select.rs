@@ -18,10 +18,6 @@ use super::{Explained, ReplicaStats, ReplicationSchema, stale};
 
 /// Bits set aside for the gap before a record while it is not known which records stay; more than most take.
 const GAP_BITS: usize = 5;
-/// The most turns in one snapshot, to a client in a crowd that is not served in every tick: as long as snapshots take no
-/// more of the budget than this, in percent. What is cut is dear, and shared with nobody.
-const TURNS_AT_ONCE: u64 = 2;
-const ROOM_FOR_TURNS: u8 = 50;
 /// So many may wait besides those who are followed before turns wait too, however few are known.
 const LEAST_WAITING: usize = 32;
 /// A second age is named for more updates than this; for fewer it does not pay.
@@ -126,7 +122,6 @@ fn choose_beside(
         shared.clear();
         return None;
     }
-    replica.filled = percent(bits, choice.budget);
     stale::add(replica, choice, choice.budget - bits, candidates);
     Some(Chosen { ages, complete: false, cut: false })
 }
@@ -139,7 +134,6 @@ fn choose_all(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut V
     let room = choice.budget.saturating_sub(MAX_HEADER_BITS);
     let bits = add_ages(candidates, ages);
     let cut = bits > room || candidates.len() > usize::from(MAX_RECORDS);
-    replica.filled = percent(bits, room);
     if cut || choice.explained.is_some() {
         rank(replica, choice, candidates);
     }
@@ -157,22 +151,17 @@ fn choose_all(replica: &mut Replica, choice: &mut Choice<'_>, candidates: &mut V
     Chosen { ages, complete: !cut && !replica.crowded, cut }
 }
 
-fn percent(part: usize, whole: usize) -> u8 {
-    u8::try_from(part * 100 / whole.max(1)).unwrap_or(u8::MAX)
-}
-
 /// In a crowd: those who are not followed and have their turn are looked at: one turn for each tick since the last snapshot.
 /// Gives the first turn taken.
 fn take_turns(replica: &mut Replica, choice: &Choice<'_>) -> Option<u64> {
     let turns = choice.aoi.turn_ticks.max(1);
     let due = choice.frame.tick.saturating_sub(core::mem::replace(&mut replica.served, choice.frame.tick));
-    let at_once = if replica.filled <= ROOM_FOR_TURNS { TURNS_AT_ONCE } else { 1 };
     // Where not everybody fits within a round, it takes longer: whose turn it was waits, and the next ones come later.
     // Who is followed may wait all the time, and so may those of a party, who are followed beyond the nearest.
     let followed = replica.near.len().max(choice.aoi.follow.into());
     let most = followed + (replica.known() / turns as usize / 2).max(LEAST_WAITING);
     let mut taken = None;
-    for _ in 0..due.min(at_once) {
+    for _ in 0..due.min(replica.turns_at_once(turns)) {
         if replica.pending.len() > most {
             break;
         }
