@@ -1,15 +1,18 @@
 //! What a zone does when its time runs short: first its clients are sent fewer snapshots, then its time goes slower; and
 //! back when there is room again.
 //!
-//! A governor without a clock: [`Governor::on_tick`] is told which share of a tick's time the step and the round of
-//! snapshots took, and says when the [`Pace`] changes. Each change is one rung of a ladder, up or down. Up after a quarter
-//! of a second above [`HIGH`]; down after two seconds in which the rung below would have stayed under [`LOW`] whatever it
-//! costs: a step takes a greater share of a shorter tick, and half as many clients served twice as often take twice as long
-//! at most.
+//! A governor without a clock is told which share of a tick's time the step and the round of snapshots took, and says when
+//! the [`Pace`] changes. Each change is one rung of a ladder, up or down. Up after a quarter of a second above [`HIGH`]; down
+//! after two seconds in which the rung below would have stayed under [`LOW`] whatever it costs: a step takes a greater share
+//! of a shorter tick, and half as many clients served twice as often take twice as long at most.
 //!
 //! At most, but mostly less: who is served half as often has more to be told each time. What it does cost is found out by
-//! trying, where the present round would fit even so: if the rung below is too much within [`TRIAL_S`], the next try comes
+//! trying, where the present round would fit even so: if the rung below is too much within four seconds, the next try comes
 //! after twice as long. So what is shed comes back where it fits, and the two limits do not chase each other.
+
+mod regulator;
+
+pub use regulator::{Change, Regulator};
 
 /// Above this share of a tick's time, in percent, the pace goes down.
 pub const HIGH: u32 = 90;
@@ -91,7 +94,7 @@ pub struct Share {
 
 /// Watches the load and sets the pace.
 #[derive(Clone, Debug)]
-pub struct Governor {
+struct Governor {
     limits: Pace,
     rate_hz: u32,
     rung: usize,
@@ -112,8 +115,7 @@ pub struct Governor {
 
 impl Governor {
     /// At full pace; it never goes beyond `limits`.
-    #[must_use]
-    pub fn new(rate_hz: u16, limits: Pace) -> Self {
+    fn new(rate_hz: u16, limits: Pace) -> Self {
         let limits = limits.within(Pace { divisor: Pace::MAX_DIVISOR, dilation: Pace::MAX_DILATION });
         let limits = Pace { divisor: limits.divisor.max(1), dilation: limits.dilation.max(100) };
         let rate_hz = rate_hz.into();
@@ -133,14 +135,13 @@ impl Governor {
     }
 
     /// How fast the zone is to go.
-    #[must_use]
-    pub fn pace(&self) -> Pace {
+    fn pace(&self) -> Pace {
         self.pace_of(self.rung)
     }
 
     /// A tick is over, whose time was taken so far: of what ticks take at the present pace, even where they do not yet,
     /// since changes are told ahead. The new pace, where it changes.
-    pub fn on_tick(&mut self, share: Share) -> Option<Pace> {
+    fn on_tick(&mut self, share: Share) -> Option<Pace> {
         self.since += 1;
         let mean = |mean: u32, now: u32| (mean * (MEMORY - 1) + now.min(MOST) * PARTS) / MEMORY;
         (self.step, self.round) = (mean(self.step, share.step), mean(self.round, share.round));

@@ -1,5 +1,5 @@
-//! How long steps and rounds take, as the server's clock would find, and what the server makes of it: its own governor, and
-//! ticks that are as long as it says.
+//! How long steps and rounds take, as the server's clock would find, and what the server makes of it: its own regulator, and
+//! ticks that are as long as that says.
 //!
 //! Virtual time stands still while the server works, so a tick is never late here; what is shown is that it sheds, dilates,
 //! tells, and comes back.
@@ -7,19 +7,17 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use server::load::{Governor, Pace, Share};
+use server::load::{Change, Pace, Regulator, Share};
 
 use super::cluster::period;
 
-/// How long before it happens a change of the ticks' length is told, in parts of a second: as the server's zone thread does.
-const AHEAD_PER_S: u64 = 2;
 /// What an idle server takes.
 const IDLE: Share = Share { step: 10, round: 10 };
 
-/// The load, the governor, and the changes of the ticks' length that lie ahead.
+/// The load, what sees it, and the changes of the ticks' length that lie ahead.
 pub(super) struct Load {
     rate: u16,
-    governor: Governor,
+    regulator: Regulator,
     /// Of a tick at full pace, with a snapshot for everybody.
     whole: Share,
     percent: u16,
@@ -30,8 +28,9 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn new(rate: u16) -> Self {
         let limits = Pace { divisor: Pace::MAX_DIVISOR, dilation: Pace::MAX_DILATION };
-        let (governor, ahead) = (Governor::new(rate, limits), VecDeque::new());
-        Self { rate, governor, whole: IDLE, percent: Pace::FULL.dilation, ahead }
+        // Of a server of several workers the one with the longest rounds.
+        let (regulator, ahead) = (Regulator::new(rate, limits, 1), VecDeque::new());
+        Self { rate, regulator, whole: IDLE, percent: Pace::FULL.dilation, ahead }
     }
 
     pub(super) fn set(&mut self, whole: Share) {
@@ -39,7 +38,7 @@ impl Load {
     }
 
     pub(super) fn pace(&self) -> Pace {
-        self.governor.pace()
+        self.regulator.pace()
     }
 
     /// From that tick to the next one.
@@ -52,21 +51,15 @@ impl Load {
 
     /// That tick was made, and everybody served. What changes, and from which tick on.
     pub(super) fn on_tick(&mut self, tick: u64) -> Option<(Pace, u64)> {
-        let before = self.governor.pace();
-        let pace = self.governor.on_tick(self.share())?;
-        let from = tick + (u64::from(self.rate) / AHEAD_PER_S).max(1);
-        if pace.dilation != before.dilation {
+        let Share { step, round } = self.whole;
+        let [step, round] =
+            [step, round / u32::from(self.pace().divisor.max(1))].map(|percent| period(self.rate) * percent / 100);
+        let Change { pace, ahead, stretched } = self.regulator.on_tick(step, [Some(round)])?;
+        let from = tick + ahead;
+        if stretched {
             self.ahead.push_back((from, pace.dilation));
         }
         Some((pace, from))
-    }
-
-    /// How much of a tick at the present pace is taken.
-    fn share(&self) -> Share {
-        let Pace { divisor, dilation } = self.pace();
-        let of_tick = |share: u32| share * 100 / u32::from(dilation.max(1));
-        let Share { step, round } = self.whole;
-        Share { step: of_tick(step), round: of_tick(round / u32::from(divisor.max(1))) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use hdrhistogram::Histogram;
 use netcode::Time;
-use server::load::{Governor, Pace, Share};
+use server::load::{Change, Pace, Regulator};
 use server::zone::{MOST_REFUSED, RefusedPlayer, ToShard, Zone, ZoneStats};
 use tracing::warn;
 
@@ -17,9 +17,6 @@ use super::record::Recorder;
 use super::run::Ready;
 use super::schedule::Schedule;
 use super::worker::micros_histogram;
-
-/// How long before it happens a change of the ticks' length is told, in parts of a second.
-const PACE_AHEAD_PER_S: u16 = 2;
 
 /// What the zone's thread counts itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,9 +73,7 @@ pub struct ZoneThread {
     ready: Arc<Ready>,
     /// Answers that did not fit into a worker's queue, by worker.
     held: Vec<Patient<ToShard>>,
-    governor: Governor,
-    /// Ticks since each worker finished a round.
-    unfinished: Vec<u32>,
+    regulator: Regulator,
     counters: Counters,
     tick_us: Histogram<u64>,
     late_us: Histogram<u64>,
@@ -99,7 +94,7 @@ impl ZoneThread {
         let Recorded { zone, recorder } = recorded;
         let rate_hz = zone.world().config().rate_hz;
         let held = links.iter().map(|_| Patient::new()).collect();
-        let unfinished = vec![0; links.len()];
+        let regulator = Regulator::new(rate_hz, limits, links.len());
         let next_report = next_report(clock.now());
         Self {
             zone,
@@ -111,8 +106,7 @@ impl ZoneThread {
             stop,
             ready,
             held,
-            governor: Governor::new(rate_hz, limits),
-            unfinished,
+            regulator,
             counters: Counters::default(),
             tick_us: micros_histogram(),
             late_us: micros_histogram(),
@@ -169,22 +163,13 @@ impl ZoneThread {
 
     /// Sees how much of its time the tick took, and changes the pace where that is too much.
     fn govern(&mut self, schedule: &mut Schedule, step: Duration) {
-        let before = self.governor.pace();
-        // As long as ticks are to be, though the first of them is still ahead: a change is not judged before it holds.
-        let period_us = (u128::from(before.dilation) * 10_000 / u128::from(self.rate_hz)).max(1);
-        let percent = |micros: u128| u32::try_from(micros * 100 / period_us).unwrap_or(u32::MAX);
-        let mut round = 0;
-        for (link, unfinished) in self.links.iter().zip(&mut self.unfinished) {
+        let rounds = self.links.iter().map(|link| {
             let taken = link.round_us.swap(0, Ordering::Relaxed);
-            // Who has not finished the round of the last frame has taken a tick for it at the least.
-            *unfinished = if taken > 0 { 0 } else { unfinished.saturating_add(1) };
-            round = round.max(if taken > 0 { percent(taken.into()) } else { unfinished.saturating_mul(100) });
-        }
-        let Some(pace) = self.governor.on_tick(Share { step: percent(step.as_micros()), round }) else { return };
+            (taken > 0).then(|| Duration::from_micros(taken.into()))
+        });
+        let Some(Change { pace, ahead, stretched }) = self.regulator.on_tick(step, rounds) else { return };
         self.counters.pace_changes += 1;
-        // Ahead of time, so that clients know when it happens.
-        let ahead = u64::from(self.rate_hz / PACE_AHEAD_PER_S).max(1);
-        if pace.dilation != before.dilation {
+        if stretched {
             schedule.stretch_in(ahead, pace.dilation);
         }
         let from = self.zone.tick() + ahead;
@@ -241,7 +226,7 @@ impl ZoneThread {
             counters: self.counters,
             zone: *self.zone.stats(),
             most_refused: self.zone.most_refused(),
-            pace: self.governor.pace(),
+            pace: self.regulator.pace(),
             tick_us,
             late_us,
         });
