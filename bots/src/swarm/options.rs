@@ -45,7 +45,7 @@ pub struct SquadOptions {
     pub settle: Duration,
     /// The rules that the clients play by; a server with others is left.
     pub book: Arc<Rulebook>,
-    /// Keep what happens on the first client's first connection, for [`Squad::poll_trace`].
+    /// Keep what happens on the first client's first connection, for [`Squad::poll_trace`](super::Squad::poll_trace).
     pub trace: bool,
 }
 
