@@ -11,15 +11,17 @@ use sim::Frame;
 
 use super::ReplicationSchema;
 
-/// Ages with a place of their own for each entity; two that differ by this displace each other.
+/// Ages with a place of their own for each entity; two that differ by this displace each other. In a crowd whose turns come
+/// round slowly clients want old and young ones in the same tick, and all of them have a place.
 const WAYS: usize = 32;
+const CROWD_WAYS: usize = 64;
 /// The most bytes of one string: of [`netcode::schema::MAX_FIELDS`] fields of 32 bits, their prefixes and groups, or of
 /// what comes before them in a spawn.
 const MAX_BYTES: usize = 96;
 /// The age under which spawns have their place.
 const SPAWN: u8 = 0;
 
-const _: () = assert!(WAYS.is_power_of_two() && WAYS <= MAX_AGE as usize + 1);
+const _: () = assert!(WAYS.is_power_of_two() && CROWD_WAYS == MAX_AGE as usize + 1);
 
 /// Where a string is, and what else is known of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,8 +48,9 @@ pub(super) struct Packed {
 pub(super) struct Memo {
     /// By age and then by row: clients mostly want the same age of many rows.
     entries: Vec<Entry>,
-    /// Rows that each age has places for.
+    /// Rows that each age has places for, and ages.
     rows: usize,
+    ways: usize,
     words: Vec<u64>,
     stamp: u32,
     pub hits: u64,
@@ -65,24 +68,26 @@ pub(super) struct Change<'a> {
 }
 
 impl Memo {
-    /// A new frame of so many entities: what was made for others is forgotten.
-    pub fn start(&mut self, rows: usize) {
+    /// A new frame of so many entities: what was made for others is forgotten. `crowd`: some client is in one.
+    pub fn start(&mut self, rows: usize, crowd: bool) {
         self.words.clear();
         self.stamp = self.stamp.wrapping_add(1);
         if self.stamp == 0 {
             self.entries.fill(Entry::default());
             self.stamp = 1;
         }
-        if self.rows < rows {
-            self.rows = rows;
+        // Places once taken stay: crowds come again.
+        let ways = if crowd { CROWD_WAYS } else { WAYS };
+        if self.rows < rows || self.ways < ways {
+            (self.rows, self.ways) = (self.rows.max(rows), self.ways.max(ways));
             self.entries.clear();
-            self.entries.resize(rows * WAYS, Entry::default());
+            self.entries.resize(self.rows * self.ways, Entry::default());
         }
     }
 
     #[inline]
     fn place(&self, row: u32, age: u8) -> usize {
-        usize::from(age) % WAYS * self.rows + row as usize
+        (usize::from(age) & (self.ways.wrapping_sub(1))) * self.rows + row as usize
     }
 
     /// The string of an update against a baseline so old, if it was made already.

@@ -215,7 +215,7 @@ impl Replication {
         if newest.is_some_and(|newest| frame.tick <= newest) {
             return;
         }
-        self.memo.start(frame.len());
+        self.memo.start(frame.len(), self.crowded > 0);
         self.stretches.start();
         if newest.is_none_or(|newest| newest == frame.prev) {
             self.push_turns(&frame);
