@@ -230,8 +230,10 @@ def check_block_cancels(t: vectors.Tally, name: str, session: Echo, rng: random.
     heard.clear()
     sender = session.up.block_senders[zw.BLOCK_CHANNEL]
     receiver = session.up.block_receivers[zw.BLOCK_CHANNEL]
-    session.tell(zw.BLOCK_CHANNEL, rng.randbytes(1 << 18))
+    # So long that it is not over on a machine that stalls for a moment.
+    session.tell(zw.BLOCK_CHANNEL, rng.randbytes(1 << 21))
     play([session], 0.02)
+    t.check(f"{name}: a block under way is cancelled", not sender.done, "done" if sender.done else "going on")
     sender.cancel()
     after = rng.randbytes(5000)
     session.tell(zw.BLOCK_CHANNEL, after)
