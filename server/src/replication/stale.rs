@@ -1,6 +1,6 @@
 //! In a crowd: those of whom a client has a state from so long ago that no frame is left to be its baseline.
 //!
-//! They can only be told whole, which takes five times the bits. Were they told in their turn, as all others, snapshots would
+//! They can only be told whole, which takes several times the bits. Were they told in their turn, as all others, snapshots would
 //! be cut and turns take so long that others became stale as well: who is served rarely for a few seconds would never
 //! recover. So they wait beside, and whole states are what is left room for behind the turns of the others. Each that was
 //! told is a cheap update from then on.
