@@ -49,6 +49,12 @@ pub(super) struct Peer {
 // Where a peer is, it begins where its place does, so that what it needs is known without a look at it.
 const _: () = assert!(size_of::<Option<Peer>>() == size_of::<Peer>());
 
+/// How many slots must be free before the oldest of them is used again, as long as there are fresh ones.
+///
+/// So an id comes back after at least this many connections ended times [`ConnId::GENERATIONS`]; and where clients come and go,
+/// no more memory is touched than by as many as there are at a time.
+const REUSE_AFTER: usize = 64;
+
 /// An address that no datagram comes from.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -153,7 +159,7 @@ pub(super) struct Slots {
     deadlines: Vec<Time>,
     /// Never more than there was room for at first: what is not used of it the system has not given yet.
     peers: Vec<Option<Peer>>,
-    /// Freed slots, reused oldest first, so that ids repeat as late as possible.
+    /// Freed slots, oldest first.
     free: VecDeque<u16>,
     len: usize,
 }
@@ -175,8 +181,7 @@ impl Slots {
     /// The id that the next connection will have; `None` when every slot is taken.
     pub(super) fn vacancy(&self) -> Option<ConnId> {
         let used = self.capacity_used();
-        // Fresh slots first, for the same reason that free ones queue.
-        if used < self.capacity {
+        if used < self.capacity && self.free.len() < REUSE_AFTER {
             return Some(ConnId::new(self.worker, used, 0));
         }
         let slot = *self.free.front()?;

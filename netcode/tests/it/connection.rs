@@ -375,6 +375,26 @@ fn slots_are_reused_under_new_ids_and_old_ids_are_refused() {
 }
 
 #[test]
+fn clients_that_come_and_go_leave_most_slots_untouched() {
+    let mut config = server_config();
+    config.max_connections = 1000;
+    let mut pair = Pair::new(1, config);
+    let mut ids: Vec<ConnId> = Vec::new();
+    for round in 0..200 {
+        let bundle = pair.bundle(&claims());
+        assert_eq!(pair.outcome(&bundle), None);
+        let conn = pair.live[0];
+        assert!(!ids.contains(&conn));
+        ids.push(conn);
+        pair.clients[round].endpoint.close(pair.now, CloseReason::Requested);
+        pair.run_for(SECOND);
+        assert_eq!(pair.server.connections(), 0);
+    }
+    let used = ids.iter().map(|id| id.slot()).max();
+    assert_eq!(used, Some(63), "one at a time, and 64 wait before the first is used again");
+}
+
+#[test]
 fn seventy_thousand_packets_each_way_pass_the_wrap_of_their_numbers() {
     let mut pair = Pair::plain(1, MS);
     let conn = pair.live[0];
