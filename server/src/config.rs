@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub network: Network,
     /// Where the threads run.
     pub threads: Threads,
+    /// How memory is asked for.
+    pub memory: Memory,
     /// The simulated world.
     pub world: World,
     /// How fights are judged.
@@ -81,6 +83,14 @@ pub struct Threads {
     pub zone_core: Option<u32>,
     /// The cores of the workers, one after the other and from the first again; none: wherever the system puts them.
     pub worker_cores: Vec<u32>,
+}
+
+/// How memory is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Whether the system is asked for large pages.
+    pub huge_pages: bool,
 }
 
 /// The simulated world.
@@ -570,6 +580,12 @@ impl Default for Network {
 
 /// With a half extent of 256 m and sight of 50 m, 1,000 players have about 30 others in sight
 /// (`1000 * pi * 50^2 / 512^2`).
+impl Default for Memory {
+    fn default() -> Self {
+        Self { huge_pages: true }
+    }
+}
+
 impl Default for World {
     fn default() -> Self {
         Self {

@@ -41,6 +41,9 @@ fn serve(flags: &Run) -> Result<(), RunError> {
     let mut config = flags.config.as_deref().map_or_else(|| Ok(ServerConfig::default()), read_config)?;
     flags.apply(&mut config);
     config.check()?;
+    if config.memory.huge_pages {
+        io::memory::ask_for_huge_pages();
+    }
     let _lines = logging::start(&config.log);
     run::run(&config, flags.explain().as_ref())
 }

@@ -56,7 +56,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         key: "network.workers",
-        about: "Reactor threads, each with its own socket on the same port. One carries about 1,000 players.",
+        about: "Reactor threads, each with its own socket on the same port. One carries some 3,000 players at 20 Hz; see docs/capacity.md.",
         unit: "threads",
         rule: Range(1, 8, |c| c.network.workers.into()),
     },
@@ -117,6 +117,14 @@ pub const KEYS: &[Key] = &[
                 At most as many as there are workers. Empty: wherever the system puts them.",
         unit: "",
         rule: Text("a list of numbers of cores that this process may use", |c| format!("{:?}", c.threads.worker_cores)),
+    },
+    Key {
+        key: "memory.huge_pages",
+        about: "Ask the system for large pages: 7 to 10 % less CPU time, some 1 KiB more for each player. For that the server \
+                starts itself anew with GLIBC_TUNABLES set, unless that is set already. It takes effect with glibc, where \
+                /sys/kernel/mm/transparent_hugepage/enabled says madvise or always.",
+        unit: "",
+        rule: Text("true or false", |c| c.memory.huge_pages.to_string()),
     },
     Key {
         key: "world.zone",

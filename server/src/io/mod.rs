@@ -19,6 +19,7 @@ pub mod http;
 pub mod intake;
 pub mod link;
 pub mod logging;
+pub mod memory;
 pub mod record;
 pub mod replay;
 pub mod run;

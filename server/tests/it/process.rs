@@ -30,6 +30,18 @@ fn it_becomes_healthy_and_a_signal_ends_it_with_0() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn the_allocator_is_told_of_large_pages_unless_the_configuration_or_the_environment_says_otherwise() {
+    const NAME: &str = "GLIBC_TUNABLES";
+    let small = scratch_file("small-pages.toml", "[memory]\nhuge_pages = false\n");
+    let by_default = Running::start(&[]).variable(NAME);
+    assert!(by_default.is_some_and(|value| value.contains("glibc.malloc.hugetlb=1")));
+    assert_eq!(Running::start(&["--config", small.to_str().unwrap()]).variable(NAME), None);
+    let own = "glibc.malloc.tcache_count=5";
+    assert_eq!(Running::start_with(&[], &[(NAME, own)]).variable(NAME).as_deref(), Some(own));
+}
+
+#[test]
 fn the_status_line_comes_every_second_with_numbers() {
     let running = Running::start(&[]);
     let (first, second) = (running.wait_for("status"), running.wait_for("status"));

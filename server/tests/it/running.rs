@@ -35,6 +35,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut all = vec![
             "--listen",
             "127.0.0.1:0",
@@ -48,7 +53,7 @@ impl Running {
             "5",
         ];
         all.extend(args);
-        let mut child = server(&all).spawn().unwrap();
+        let mut child = server(&all).envs(environment.iter().copied()).spawn().unwrap();
         let lines = json_lines(&mut child);
         let mut running = Self { child, lines, udp: SocketAddr::from(([0, 0, 0, 0], 0)), http: String::new() };
         let starting = running.wait_for("starting");
@@ -77,6 +82,14 @@ impl Running {
         let request = agent().post(format!("{}/v1/dev/token", self.http)).content_type(content_type);
         let mut response = request.send(body).unwrap();
         (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    /// A variable of the environment that it runs in.
+    #[cfg(target_os = "linux")]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let environment = std::fs::read(format!("/proc/{}/environ", self.child.id())).unwrap();
+        let mut variables = environment.split(|byte| *byte == 0).filter_map(|variable| str::from_utf8(variable).ok());
+        variables.find_map(|variable| variable.strip_prefix(name)?.strip_prefix('=')).map(str::to_string)
     }
 
     pub fn signal(&self, signal: i32) {
