@@ -47,6 +47,8 @@ const MAX_TO_ZONE: usize = 65_536;
 pub const PREFETCH_FAR: usize = 4;
 /// So many before, what that points to.
 pub const PREFETCH_NEAR: usize = 2;
+/// And the one whose known entities it wants, in a crowd.
+pub const PREFETCH_NEXT: usize = 1;
 /// How many clients of a worker may have the compact codec at a time by default.
 pub const DEFAULT_COMPACT_CLIENTS: u16 = 200;
 /// Where snapshots are shed, the area is looked at so many times less often at the most: into a crowd so many are let at each
@@ -251,16 +253,20 @@ impl Shard {
     }
 
     /// Makes ready for [`handle_datagram`](Self::handle_datagram) with this datagram, which is `ahead` datagrams off: call it
-    /// at [`PREFETCH_FAR`] and again at [`PREFETCH_NEAR`].
+    /// at [`PREFETCH_FAR`], [`PREFETCH_NEAR`] and [`PREFETCH_NEXT`].
     #[inline]
     pub fn expect_datagram(&self, datagram: &[u8], ahead: usize) {
         if let Some(conn) = conn_of(datagram) {
-            self.prefetch_client(conn.slot(), Way::In, ahead >= PREFETCH_FAR);
+            self.prefetch_client(conn.slot(), Way::In, ahead);
         }
     }
 
     #[inline]
-    fn prefetch_client(&self, slot: u16, way: Way, itself: bool) {
+    fn prefetch_client(&self, slot: u16, way: Way, ahead: usize) {
+        if ahead <= PREFETCH_NEXT {
+            return self.replication.prefetch_known(slot, way, self.prefetch);
+        }
+        let itself = ahead >= PREFETCH_FAR;
         self.endpoint.prefetch(slot, way, itself, self.prefetch);
         self.replication.prefetch(slot, way, itself, self.prefetch);
         if let Some(Some(session)) = self.sessions.get(usize::from(slot)).filter(|_| itself) {
@@ -272,9 +278,9 @@ impl Shard {
     #[inline]
     fn expect_turns(&self, at: usize) {
         let order = self.replication.order();
-        for (ahead, itself) in [(PREFETCH_FAR, true), (PREFETCH_NEAR, false)] {
+        for ahead in [PREFETCH_FAR, PREFETCH_NEAR, PREFETCH_NEXT] {
             if let Some(client) = order.get((at + ahead) % order.len().max(1)) {
-                self.prefetch_client(*client, Way::Out, itself);
+                self.prefetch_client(*client, Way::Out, ahead);
             }
         }
     }

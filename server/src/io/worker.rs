@@ -16,7 +16,7 @@ use netcode::Time;
 use netcode::crypto::OsEntropy;
 use netcode::packet::worker_of;
 use netcode::prefetch::Prefetch;
-use server::shard::{PREFETCH_FAR, PREFETCH_NEAR, Shard, ShardStats};
+use server::shard::{PREFETCH_FAR, PREFETCH_NEAR, PREFETCH_NEXT, Shard, ShardStats};
 use server::zone::ToZone;
 
 use super::batch::{self, BATCH, Blocked, Flushed, Receiver, Sender};
@@ -30,6 +30,8 @@ use super::run::Ready;
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
 /// Datagrams taken per turn, about (a system call's worth more or less): a third of a millisecond of work.
+/// So many datagrams before its own what a client's packet needs is asked for, step by step.
+const AHEAD: [usize; 3] = [PREFETCH_FAR, PREFETCH_NEAR, PREFETCH_NEXT];
 const RECEIVES_PER_TURN: usize = 2 * BATCH;
 /// A datagram that the kernel does not take for so long is dropped: its snapshot is stale.
 const SEND_PATIENCE: Duration = Duration::from_millis(100);
@@ -299,11 +301,11 @@ impl Worker {
                 0
             });
             self.readable = count == BATCH;
-            (0..PREFETCH_FAR).for_each(|i| self.expect(i, PREFETCH_FAR));
-            (0..PREFETCH_NEAR).for_each(|i| self.expect(i, PREFETCH_NEAR));
+            for ahead in AHEAD {
+                (0..ahead).for_each(|i| self.expect(i, ahead));
+            }
             for i in 0..count {
-                self.expect(i + PREFETCH_FAR, PREFETCH_FAR);
-                self.expect(i + PREFETCH_NEAR, PREFETCH_NEAR);
+                AHEAD.into_iter().for_each(|ahead| self.expect(i + ahead, ahead));
                 self.handle_received(now, unix_ms, i);
             }
         }

@@ -213,6 +213,7 @@ fn admit(replica: &mut Replica, look: &mut Look<'_>) {
 
 /// Out of the crowd: everybody is followed again, and looked at once, since nobody said what they did meanwhile.
 fn follow_all(replica: &mut Replica, look: &mut Look<'_>) {
+    replica.settle_all();
     let Replica { order, slots, pending, near, .. } = replica;
     for (id, slot) in order.iter() {
         pending.insert(*slot);

@@ -88,7 +88,8 @@ impl Replica {
     pub fn held(&self) -> impl Iterator<Item = Held> + '_ {
         self.order.iter().filter_map(|(id, slot)| {
             let known = self.slots.get(usize::from(*slot)).filter(|known| known.phase == Phase::Known)?;
-            let (acked, settled) = (self.epoch + u64::from(known.acked), !self.pending.contains(*slot));
+            let acked = self.epoch + u64::from(known.acked);
+            let settled = !self.pending.contains(*slot) && !self.in_flight(*slot);
             Some(Held { id: *id, slot: *slot, acked, settled, followed: known.followed })
         })
     }
@@ -126,7 +127,8 @@ impl Replication {
             return Err(Inconsistent::Following { client, slot });
         }
         let newest = self.ring.newest();
-        if newest.is_some_and(|frame| needs_record(frame, replica, known)) && !replica.pending.contains(slot) {
+        let looked_at = || replica.pending.contains(slot) || replica.crowded && replica.in_flight(slot);
+        if newest.is_some_and(|frame| needs_record(frame, replica, known)) && !looked_at() {
             return Err(Inconsistent::Forgotten { client, slot });
         }
         Ok(())

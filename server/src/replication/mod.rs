@@ -319,9 +319,33 @@ impl Replication {
             Some(client) if itself => prefetch.of(client),
             Some(Some(replica)) => {
                 let looks = self.newest().is_some_and(|frame| replica.look_due(frame.tick, &self.aoi));
-                replica.prefetch_contents(way, looks, prefetch);
+                replica.prefetch_contents(way, self.aoi.turn_ticks, looks, prefetch);
             }
             _ => {}
+        }
+    }
+
+    /// Asks for what the next packet of a client needs of those it knows, if it is in a crowd, where they are far apart: when what
+    /// it points to is there.
+    #[inline]
+    pub fn prefetch_known(&self, client: u16, way: Way, prefetch: Prefetch) {
+        if self.crowded > 0
+            && let Some(replica) = self.client(client).filter(|replica| replica.crowded)
+        {
+            replica.prefetch_known(way, prefetch);
+            if way == Way::Out {
+                self.prefetch_own(replica, prefetch);
+            }
+        }
+    }
+
+    /// Its own state and its baseline.
+    fn prefetch_own(&self, replica: &Replica, prefetch: Prefetch) {
+        let base = replica.newest_acked.and_then(|acked| self.ring.at(acked));
+        for frame in self.newest().into_iter().chain(base) {
+            if let Some(row) = frame.row(replica.own) {
+                prefetch.of(frame.state(row));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! One client's replication state: what it knows, what it has acknowledged, what waits.
 
 use core::ops::Range;
+use std::collections::VecDeque;
 
 use netcode::prefetch::{Prefetch, Way};
 use netcode::snapshot::{MAX_AGE, MAX_SLOTS};
@@ -21,6 +22,8 @@ const LOW_SLOTS: u16 = 128;
 
 /// So many slots are worth to be asked for ahead.
 const NEAR_SLOTS: usize = 64;
+/// The same of those whose turn it is, in a crowd.
+const TURN_SLOTS: usize = 128;
 /// Those outside the area for whom there is room from the start: more seldom leave within a grace period.
 const OUTSIDE: usize = 16;
 
@@ -105,6 +108,14 @@ impl Known {
     }
 }
 
+/// Slots that carry a state of that tick, which the client acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    start: u16,
+    end: u16,
+    stamp: u32,
+}
+
 /// Where a newcomer gets its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -161,6 +172,19 @@ impl SlotSet {
         words_of(slots).find_map(|(at, mask)| {
             let word = self.word(at) & mask;
             (word != 0).then(|| (at * 64) as u16 + word.trailing_zeros() as u16)
+        })
+    }
+
+    /// All slots, ascending.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..self.words()).flat_map(|at| {
+            let mut word = self.word(at);
+            core::iter::from_fn(move || {
+                let slot = (word != 0).then(|| (at * 64) as u16 + word.trailing_zeros() as u16)?;
+                word &= word - 1;
+                Some(slot)
+            })
         })
     }
 
@@ -247,6 +271,10 @@ pub struct Replica {
     pub(super) turn: u64,
     /// The tick of the last snapshot, in a crowd.
     pub(super) served: u64,
+    /// In a crowd: what snapshots up to that tick said of those who are followed was looked at once more.
+    retold: u64,
+    /// In a crowd: runs of slots that were acknowledged, oldest first, of which the slots do not know yet.
+    late: VecDeque<Late>,
     /// Who is followed in a crowd, in which slot, by ascending id.
     pub(super) near: Vec<(EntityId, u16)>,
     /// Who was not in the area at the last look at all of it, by ascending id, and the tick since.
@@ -279,6 +307,8 @@ impl Replica {
             still: 0,
             turn: 0,
             served: 0,
+            retold: 0,
+            late: VecDeque::new(),
             near: Vec::new(),
             outside: Vec::with_capacity(OUTSIDE),
             more: false,
@@ -348,16 +378,23 @@ impl Replica {
             + self.order.capacity() * size_of::<(EntityId, u16)>()
             + self.pending.bytes()
             + self.stale.bytes()
+            + self.late.capacity() * size_of::<Late>()
             + self.near.capacity() * size_of::<(EntityId, u16)>()
             + self.outside.capacity() * size_of::<(EntityId, u32)>()
             + self.sent.bytes()
     }
 
-    /// Asks for what is not in this struct: who is known, and what is on its way. Of a crowd only the first. `looks`: the area
-    /// is looked at before a packet goes out.
+    /// Asks for what is not in this struct: who is known, and what is on its way. Of a crowd, of `turns` turns, those whose turn
+    /// is next. `looks`: the area is looked at before a packet goes out.
     #[inline]
-    pub(super) fn prefetch_contents(&self, way: Way, looks: bool, prefetch: Prefetch) {
-        prefetch.of(self.slots.get(..NEAR_SLOTS).unwrap_or(&self.slots));
+    pub(super) fn prefetch_contents(&self, way: Way, turns: u64, looks: bool, prefetch: Prefetch) {
+        if !self.crowded {
+            prefetch.of(self.slots.get(..NEAR_SLOTS).unwrap_or(&self.slots));
+        } else if way == Way::Out {
+            let [_, turn] = slots_of_turn(self.turn, turns);
+            let end = usize::from(turn.end).min(self.slots.len()).min(usize::from(turn.start) + TURN_SLOTS);
+            prefetch.of(self.slots.get(usize::from(turn.start)..end).unwrap_or_default());
+        }
         match way {
             Way::In => self.sent.prefetch_oldest(prefetch),
             Way::Out => {
@@ -367,6 +404,19 @@ impl Replica {
                     prefetch.of(self.order.get(..NEAR_SLOTS).unwrap_or(&self.order));
                 }
             }
+        }
+    }
+
+    /// Asks for what is known of those who are pending, or in the snapshot that is acknowledged next.
+    pub(super) fn prefetch_known(&self, way: Way, prefetch: Prefetch) {
+        let ask = |slot: u16| {
+            if let Some(known) = self.slots.get(usize::from(slot)) {
+                prefetch.of(known);
+            }
+        };
+        match way {
+            Way::In => self.sent.oldest().for_each(|carried| ask(carried.slots().start)),
+            Way::Out => self.pending.iter().for_each(ask),
         }
     }
 
@@ -469,12 +519,62 @@ impl Replica {
     }
 
     /// In a crowd: those who have that turn are looked at when the next snapshot is written.
-    pub(super) fn pend_turn(&mut self, turn: u64, turns: u64) {
+    pub(super) fn pend_turn(&mut self, turn: u64, turns: u64, tick: u64) {
+        let [low, high] = slots_of_turn(turn, turns);
+        // Runs come round as they were sent; whatever comes too late for that waits no longer.
+        let overdue = u64::from(self.stamp(tick)).saturating_sub(turns);
+        while let Some(late) = self.late.front().copied()
+            && (high.contains(&late.start) || u64::from(late.stamp) < overdue)
+        {
+            self.late.pop_front();
+            self.settle(late);
+        }
         let Self { slots, pending, vacant, .. } = self;
         let len = slots.len() as u16;
-        for turn in slots_of_turn(turn, turns) {
+        for turn in [low, high] {
             pending.insert_range(turn.start.min(len)..turn.end.min(len), vacant);
         }
+    }
+
+    /// The slots of a run learn what the client acknowledged.
+    fn settle(&mut self, late: Late) {
+        if let Some(run) = self.slots.get_mut(usize::from(late.start)..usize::from(late.end)) {
+            run.iter_mut().for_each(|known| known.on_acked(late.stamp));
+        }
+    }
+
+    /// All slots learn what the client acknowledged.
+    pub(super) fn settle_all(&mut self) {
+        while let Some(late) = self.late.pop_front() {
+            self.settle(late);
+        }
+    }
+
+    /// In a crowd: what was said of those who are followed in snapshots that are still in flight after so many ticks is said
+    /// again. Before that it is waited for, and behind it as for all others: until the packet is known to be lost.
+    pub(super) fn retell(&mut self, tick: u64, after: u64) {
+        let up_to = tick.saturating_sub(after);
+        let Self { sent, slots, pending, epoch, retold, .. } = self;
+        sent.visit_in_flight(*retold + 1..=up_to, |tick, carried| {
+            let slot = carried.slots().start;
+            let stamp = tick.saturating_sub(*epoch);
+            if let Some(known) = slots.get(usize::from(slot))
+                && known.followed
+                && u64::from(known.sent) == stamp
+            {
+                pending.insert(slot);
+            }
+        });
+        *retold = up_to.max(*retold);
+    }
+
+    /// Whether the newest record of a slot is on its way to the client.
+    pub(super) fn in_flight(&self, slot: u16) -> bool {
+        let sent = self.slots.get(usize::from(slot)).map_or(NEVER, |known| known.sent);
+        let mut found = false;
+        let tick = self.epoch + u64::from(sent);
+        self.sent.visit_in_flight(tick..=tick, |_, carried| found |= carried.slots().contains(&slot));
+        found
     }
 
     /// What a client shares with others waits until it is sent.
@@ -526,10 +626,11 @@ impl Replica {
             let slots = run.slots();
             let Some(of_run) = self.slots.get_mut(usize::from(slots.start)..usize::from(slots.end)) else { continue };
             of_run.iter_mut().for_each(|known| known.sent = now);
-            // Who is followed, and who is gone, is sent until it is acknowledged. Others have had their turn; if the packet
-            // is lost, they are looked at again.
+            // Who is followed, and who is gone, is sent until it is acknowledged; in a crowd who is followed only after a
+            // while (`retell`), but for its own. Others have had their turn; if the packet is lost, they are looked at again.
             match of_run {
-                [known] if known.followed || known.phase == Phase::Despawning => {}
+                [known] if known.phase == Phase::Despawning || known.id == self.own => {}
+                [known] if known.followed && !self.crowded => {}
                 [_] => self.pending.remove(slots.start),
                 _ => self.pending.remove_range(slots),
             }
@@ -544,8 +645,11 @@ impl Replica {
             let (stamp, slots) = (self.stamp(tick), carried.slots());
             if carried.is_despawn() {
                 self.on_despawn_acked(slots.start, stamp, &mut left);
-            } else if let Some(run) = self.slots.get_mut(usize::from(slots.start)..usize::from(slots.end)) {
-                run.iter_mut().for_each(|known| known.on_acked(stamp));
+            } else if self.crowded && slots.len() > 1 {
+                // They are far away in memory, and not needed before their turn, when they are read anyway.
+                self.late.push_back(Late { start: slots.start, end: slots.end, stamp });
+            } else {
+                self.settle(Late { start: slots.start, end: slots.end, stamp });
             }
         });
         self.sent = sent;

@@ -24,6 +24,8 @@ const LEAST_WAITING: usize = 32;
 const LEAST_SECOND: u16 = 8;
 /// The nearest of a crowd go first as long as they take no more of the budget than this, in percent.
 const NEAREST_PERCENT: usize = 60;
+/// In a crowd what was said of who is followed is said again after this part of a second, and not before two ticks.
+const RETELLS_A_S: u16 = 10;
 /// A prime: by so many places a cut begins elsewhere than in the tick before.
 const PLACES_APART: u64 = 61;
 
@@ -85,6 +87,9 @@ pub(super) fn choose(
 ) -> Chosen {
     shared.clear();
     let turn = if replica.crowded { take_turns(replica, choice) } else { None };
+    if replica.crowded {
+        replica.retell(choice.frame.tick, u64::from((choice.schema.rate / RETELLS_A_S).max(2)));
+    }
     // Shared records are in the fast codec, and have no terms of their own to explain.
     if let Some(turn) = turn.filter(|_| !replica.compact && choice.explained.is_none()) {
         let first = common_age(replica, choice).unwrap_or(0);
@@ -166,7 +171,7 @@ fn take_turns(replica: &mut Replica, choice: &Choice<'_>) -> Option<u64> {
             break;
         }
         taken = taken.or(Some(replica.turn));
-        replica.pend_turn(replica.turn, turns);
+        replica.pend_turn(replica.turn, turns, choice.frame.tick);
         replica.turn = (replica.turn + 1) % turns;
     }
     taken
@@ -274,16 +279,8 @@ fn common_age(replica: &Replica, choice: &Choice<'_>) -> Option<u8> {
 /// also decides something would wait for one after the other.
 fn gather(replica: &Replica, gathered: &mut Vec<(u16, Known)>) {
     gathered.clear();
-    for at in 0..replica.pending.words() {
-        let mut word = replica.pending.word(at);
-        while word != 0 {
-            let slot = (at * 64) as u16 + word.trailing_zeros() as u16;
-            word &= word - 1;
-            if let Some(known) = replica.slots.get(usize::from(slot)) {
-                gathered.push((slot, *known));
-            }
-        }
-    }
+    let known = |slot: u16| replica.slots.get(usize::from(slot)).map(|known| (slot, *known));
+    gathered.extend(replica.pending.iter().filter_map(known));
 }
 
 pub(super) fn age_of(frame: &Frame, tick: u64) -> Option<u8> {

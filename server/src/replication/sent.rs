@@ -1,6 +1,6 @@
 //! What each snapshot in flight carried.
 
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 use std::collections::VecDeque;
 
 use netcode::prefetch::Prefetch;
@@ -78,6 +78,24 @@ impl SentSnapshots {
             self.records.drain(start..start + count);
         }
         Some(tick)
+    }
+
+    /// Visits what the snapshots of those ticks carried that are still in flight, with their ticks.
+    pub(super) fn visit_in_flight(&self, ticks: RangeInclusive<u64>, mut visit: impl FnMut(u64, Carried)) {
+        let mut start = 0;
+        for snapshot in &self.snapshots {
+            let count = usize::from(snapshot.records);
+            if ticks.contains(&snapshot.tick) {
+                self.records.range(start..start + count).for_each(|carried| visit(snapshot.tick, *carried));
+            }
+            start += count;
+        }
+    }
+
+    /// What the oldest one carried.
+    pub(super) fn oldest(&self) -> impl Iterator<Item = Carried> + '_ {
+        let count = self.snapshots.front().map_or(0, |snapshot| usize::from(snapshot.records));
+        self.records.iter().take(count).copied()
     }
 
     /// Asks for the oldest ones, which are settled next.

@@ -91,6 +91,41 @@ fn in_a_crowd_the_nearest_are_told_at_once_and_everybody_has_a_turn() {
     assert!(stats.cut < 5 && stats.updates < stats.snapshots * 20, "{stats:?}");
 }
 
+/// Updates in ten seconds in a crowd, and how often one of the nearest had waited for one tick, and for more, to be told of.
+fn of_a_crowd(path: Path) -> (u64, usize, usize) {
+    let mut scene = Scene::new(3, 60, 16, &crowded());
+    let client = scene.join(0, 1100, path);
+    for _ in 0..40 {
+        scene.step();
+    }
+    assert!(scene.replication.client(client).unwrap().crowded());
+    let before = scene.replication.stats().updates;
+    let (mut one, mut more) = (0, 0);
+    for _ in 0..200 {
+        scene.step();
+        let mut nearest = Vec::new();
+        let [x, _, z] = scene.frame.position_m(scene.frame.row(scene.players[0]).unwrap());
+        scene.frame.nearest([x, z], 100.0, 3, &mut nearest);
+        let is_near = |id: EntityId| nearest.iter().any(|one| scene.frame.id(one.row() as usize) == id);
+        for (_, age) in scene.outdated(client).filter(|(id, _)| is_near(*id)) {
+            one += usize::from(age == 1);
+            more += usize::from(age > 1);
+        }
+    }
+    (scene.replication.stats().updates - before, one, more)
+}
+
+#[test]
+fn in_a_crowd_what_is_on_its_way_is_told_again_after_two_ticks_and_not_before() {
+    let at = |delay, loss| of_a_crowd(Path { delay, loss, spurious: 0.0 });
+    let (soon, later) = (at(1, 0.0), at(2, 0.0));
+    // Its own entity is in every snapshot until it is acknowledged, nobody else.
+    assert!(later.0 <= soon.0 + 200, "{soon:?} {later:?}");
+    // That a packet is lost is known after six ticks: nobody waits for that.
+    let (_, one, more) = at(6, 0.1);
+    assert!(one > 10 && more * 4 < one, "{one} {more}");
+}
+
 /// What is copied for many is what each of them needs: the scene compares every view with the truth in every tick.
 #[test]
 fn in_a_crowd_that_shares_its_turns_views_are_the_truth_whoever_comes_late_loses_packets_or_has_little_room() {
