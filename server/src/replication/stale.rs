@@ -7,6 +7,8 @@
 
 use netcode::snapshot::MAX_GAP_BITS;
 
+use super::Explained;
+use super::priority::Terms;
 use super::replica::{Known, Phase, Replica};
 use super::select::{Candidate, Choice, What, common, course, update};
 
@@ -39,6 +41,11 @@ pub(super) fn add(replica: &mut Replica, choice: &mut Choice<'_>, room: usize, c
         replica.stale.remove(slot);
         replica.stale_from = slot + 1;
         candidates.push(Candidate::new(slot, bits, what));
+        if let Some(explained) = choice.explained.as_deref_mut() {
+            // It took what others left, and was weighed against nobody.
+            let (tick, terms) = (choice.frame.tick, Terms::default());
+            explained.push(Explained { tick, id: known.id, slot, terms, bits: bits as u16, sent: true });
+        }
     }
     if candidates.len() > before {
         candidates.sort_unstable_by_key(|candidate| candidate.slot);

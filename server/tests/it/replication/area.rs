@@ -1,6 +1,6 @@
 //! Who is known: near, tied, or in a crowd.
 
-use server::replication::{Aoi, MAX_RELATIONS, Relation, ReplicationConfig};
+use server::replication::{Aoi, MAX_RELATIONS, Relation, ReplicaStats, ReplicationConfig};
 use sim::EntityId;
 
 use super::scene::{Motion, PERFECT, Path, RATE, Scene, config};
@@ -91,7 +91,7 @@ fn in_a_crowd_the_nearest_are_told_at_once_and_everybody_has_a_turn() {
     assert!(stats.cut < 5 && stats.updates < stats.snapshots * 20, "{stats:?}");
 }
 
-/// Updates in ten seconds in a crowd, and how often one of the nearest had waited for one tick, and for more, to be told of.
+/// Updates in half a minute in a crowd, and how often one of the nearest had waited for one tick, and for more, to be told of.
 fn of_a_crowd(path: Path) -> (u64, usize, usize) {
     let mut scene = Scene::new(3, 60, 16, &crowded());
     let client = scene.join(0, 1100, path);
@@ -101,11 +101,11 @@ fn of_a_crowd(path: Path) -> (u64, usize, usize) {
     assert!(scene.replication.client(client).unwrap().crowded());
     let before = scene.replication.stats().updates;
     let (mut one, mut more) = (0, 0);
-    for _ in 0..200 {
+    for _ in 0..600 {
         scene.step();
         let mut nearest = Vec::new();
         let [x, _, z] = scene.frame.position_m(scene.frame.row(scene.players[0]).unwrap());
-        scene.frame.nearest([x, z], 100.0, 3, &mut nearest);
+        scene.frame.nearest([x, z], 100.0, 4, &mut nearest);
         let is_near = |id: EntityId| nearest.iter().any(|one| scene.frame.id(one.row() as usize) == id);
         for (_, age) in scene.outdated(client).filter(|(id, _)| is_near(*id)) {
             one += usize::from(age == 1);
@@ -120,10 +120,10 @@ fn in_a_crowd_what_is_on_its_way_is_told_again_after_two_ticks_and_not_before() 
     let at = |delay, loss| of_a_crowd(Path { delay, loss, spurious: 0.0 });
     let (soon, later) = (at(1, 0.0), at(2, 0.0));
     // Its own entity is in every snapshot until it is acknowledged, nobody else.
-    assert!(later.0 <= soon.0 + 200, "{soon:?} {later:?}");
+    assert!(later.0 <= soon.0 + 600, "{soon:?} {later:?}");
     // That a packet is lost is known after six ticks: nobody waits for that.
-    let (_, one, more) = at(6, 0.1);
-    assert!(one > 10 && more * 4 < one, "{one} {more}");
+    let (_, one, more) = at(6, 0.2);
+    assert!(one > 10 && more < one, "{one} {more}");
 }
 
 /// What is copied for many is what each of them needs: the scene compares every view with the truth in every tick.
@@ -194,29 +194,37 @@ fn a_crowd_that_was_hardly_served_is_well_again_though_it_is_served_half_as_ofte
     scene.motion = Motion::Dance;
     // There is room for one turn and those who are followed, as for 2,000 in what a datagram holds.
     let client = scene.join(0, 285, PERFECT);
-    let mut run = |ticks: u64, every: u64| {
+    let run = |scene: &mut Scene, ticks: u64, every: u64| {
         let before = scene.replication.stats();
-        let mut latest = 0;
+        let (mut latest, mut explained) = (0, 0);
         for tick in 0..ticks {
             scene.move_on();
             scene.replication.handle_frame(scene.frame.clone());
             if tick.is_multiple_of(every) {
                 scene.serve(client);
+                explained += scene.replication.explained().iter().filter(|entry| entry.sent).count() as u64;
             }
             scene.note_waits();
             latest = latest.max(scene.outdated(client).map(|(_, waits)| waits).max().unwrap_or(0));
         }
         let after = scene.replication.stats();
+        let records = |stats: ReplicaStats| stats.updates + stats.spawns + stats.despawns;
+        assert!([0, records(after) - records(before)].contains(&explained), "all is explained, or nothing");
         (after.cut - before.cut, after.refreshes - before.refreshes, latest)
     };
-    run(300, 1);
-    let (cut, refreshes, latest) = run(100, 1);
+    run(&mut scene, 300, 1);
+    let (cut, refreshes, latest) = run(&mut scene, 100, 1);
     assert!((cut, refreshes) == (0, 0) && latest <= aoi.turn_ticks, "{cut} cut, {refreshes} refreshed, {latest} ticks");
     // All that it had is too old by then.
-    let (_, refreshes, _) = run(300, 10);
+    let (_, refreshes, _) = run(&mut scene, 300, 10);
     assert!(refreshes > 150, "{refreshes}");
-    run(600, 2);
-    let (cut, refreshes, latest) = run(200, 2);
+    // Who is told whole, from what is left of the room, is explained as well.
+    scene.replication.watch(Some(client));
+    let (_, refreshes, _) = run(&mut scene, 30, 2);
+    assert!(refreshes > 10, "{refreshes}");
+    scene.replication.watch(None);
+    run(&mut scene, 570, 2);
+    let (cut, refreshes, latest) = run(&mut scene, 200, 2);
     assert!(cut < 20 && refreshes < 5, "{cut} cut, {refreshes} refreshed");
     assert!(latest <= 2 * aoi.turn_ticks + 4, "{latest} ticks");
     // A third as often it would lose track of all again.
