@@ -13,12 +13,16 @@ use std::process::Command;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const TUNABLES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1");
 
+/// Says that this was done. Where a program has more rights than its user, the other variable does not reach it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const ANEW: &str = "ZONEWIRE_STARTED_ANEW";
+
 /// Starts this process anew, as the same process, so that its allocator asks for large pages. Returns where that is not
 /// possible or was done before, or where the allocator is told something else already.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn ask_for_huge_pages() {
     let (name, value) = TUNABLES;
-    if std::env::var_os(name).is_some() {
+    if [name, ANEW].into_iter().any(|name| std::env::var_os(name).is_some()) {
         return;
     }
     let mut arguments = std::env::args_os();
@@ -28,7 +32,7 @@ pub fn ask_for_huge_pages() {
         anew.arg0(called);
     }
     // It returns only if it failed; then all goes on with small pages.
-    let _ = anew.args(arguments).env(name, value).exec();
+    let _ = anew.args(arguments).env(name, value).env(ANEW, "1").exec();
 }
 
 /// Another allocator, which nobody can tell.

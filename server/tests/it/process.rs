@@ -39,6 +39,8 @@ fn the_allocator_is_told_of_large_pages_unless_the_configuration_or_the_environm
     assert_eq!(Running::start(&["--config", small.to_str().unwrap()]).variable(NAME), None);
     let own = "glibc.malloc.tcache_count=5";
     assert_eq!(Running::start_with(&[], &[(NAME, own)]).variable(NAME).as_deref(), Some(own));
+    // As of a program with rights of its own, which is not shown the variable: it must not start anew for ever.
+    assert_eq!(Running::start_with(&[], &[("ZONEWIRE_STARTED_ANEW", "1")]).variable(NAME), None);
 }
 
 #[test]
