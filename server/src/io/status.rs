@@ -180,6 +180,7 @@ fn line(zone: &ZoneReport, workers: &[&WorkerReport], now: &Counts, told: &Count
         tick_us = values(&zone.tick_us),
         send_us = values(&send_us),
         round_us = values(&round_us),
+        late_us = values(&zone.newly_late_us),
         "times"
     );
 }

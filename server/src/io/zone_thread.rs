@@ -51,6 +51,8 @@ pub struct ZoneReport {
     pub tick_us: Histogram<u64>,
     /// From when a tick was due to its beginning, in µs: of all ticks since the start, or no thousandth could be told.
     pub late_us: Histogram<u64>,
+    /// Of these, those since the report before.
+    pub newly_late_us: Histogram<u64>,
 }
 
 /// A zone, and where its log goes, if it has one.
@@ -77,6 +79,7 @@ pub struct ZoneThread {
     counters: Counters,
     tick_us: Histogram<u64>,
     late_us: Histogram<u64>,
+    newly_late_us: Histogram<u64>,
     next_report: Time,
 }
 
@@ -110,6 +113,7 @@ impl ZoneThread {
             counters: Counters::default(),
             tick_us: micros_histogram(),
             late_us: micros_histogram(),
+            newly_late_us: micros_histogram(),
             next_report,
         }
     }
@@ -124,6 +128,7 @@ impl ZoneThread {
             let begun = self.clock.now();
             let late = begun.saturating_since(schedule.due());
             self.late_us.saturating_record(late.as_micros() as u64);
+            self.newly_late_us.saturating_record(late.as_micros() as u64);
             self.counters.late += u64::from(late > quarter);
             self.tick(schedule.due());
             let ended = self.clock.now();
@@ -219,6 +224,7 @@ impl ZoneThread {
         }
         self.next_report = next_report(now);
         let tick_us = std::mem::replace(&mut self.tick_us, micros_histogram());
+        let newly_late_us = std::mem::replace(&mut self.newly_late_us, micros_histogram());
         let late_us = self.late_us.clone();
         self.reports.publish(ZoneReport {
             tick: self.zone.tick(),
@@ -229,6 +235,7 @@ impl ZoneThread {
             pace: self.regulator.pace(),
             tick_us,
             late_us,
+            newly_late_us,
         });
     }
 }

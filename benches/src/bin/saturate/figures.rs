@@ -202,6 +202,8 @@ impl Figures {
         self.set("zone_ms_p99", times.tick.quantile_ms(0.99));
         self.set("send_ms_p50", times.send.quantile_ms(0.5));
         self.set("send_ms_p99", times.send.quantile_ms(0.99));
+        self.set("late_ms_p99", times.late.quantile_ms(0.99));
+        self.set("late_ms_p999", times.late.quantile_ms(0.999));
     }
 
     fn seen_by_bots(&mut self, summary: &Value) {

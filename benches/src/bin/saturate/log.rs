@@ -60,6 +60,8 @@ pub struct Times {
     pub send: Values,
     /// From when a tick was due to the last datagram of its frame.
     pub round: Values,
+    /// From when a tick was due to its beginning.
+    pub late: Values,
 }
 
 /// How often each value was seen.
@@ -144,7 +146,7 @@ impl Seen {
 impl Times {
     fn parse(line: &Value) -> Self {
         let field = |name: &str| Values::parse(line.get(name).and_then(Value::as_str).unwrap_or(""));
-        Self { tick: field("tick_us"), send: field("send_us"), round: field("round_us") }
+        Self { tick: field("tick_us"), send: field("send_us"), round: field("round_us"), late: field("late_us") }
     }
 
     /// Adds those of another second.
@@ -152,6 +154,7 @@ impl Times {
         self.tick.add(&other.tick);
         self.send.add(&other.send);
         self.round.add(&other.round);
+        self.late.add(&other.late);
     }
 }
 

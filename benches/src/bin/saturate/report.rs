@@ -4,7 +4,7 @@ use crate::drift::Drift;
 use crate::figures::Figures;
 
 /// A line of the table: name, figure, unit, digits.
-const LINES: [(&str, &str, &str, usize); 33] = [
+const LINES: [(&str, &str, &str, usize); 34] = [
     ("server, per player and tick", "us_per_player_tick", "µs", 2),
     ("  user", "user_us_per_player_tick", "µs", 2),
     ("  system", "system_us_per_player_tick", "µs", 2),
@@ -15,6 +15,7 @@ const LINES: [(&str, &str, &str, usize); 33] = [
     ("tick max", "tick_ms_max", "ms", 2),
     ("  zone p99", "zone_ms_p99", "ms", 2),
     ("  send p99", "send_ms_p99", "ms", 2),
+    ("  begun late p99.9", "late_ms_p999", "ms", 2),
     ("staleness p99", "staleness_ticks_p99", "ticks", 2),
     ("newest snapshot's age p99", "view_age_ticks_p99", "ticks", 2),
     ("shown as not any more p99", "untold_ticks_p99", "ticks", 0),
