@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bots::behavior::Behavior;
 use bots::scenario::{self, Scenario};
+use bots::swarm::MAX_LIGHT_EVERY;
 use bots::transfer;
 use clap::{Parser, Subcommand, ValueEnum};
 use netcode::emulator::LinkConfig;
@@ -70,6 +71,12 @@ pub struct SwarmArgs {
     /// neither decode nor predict; they see nothing, and only the others say how they are served.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     light: f64,
+    /// A light client takes its turn once in so many ticks, 1 to 4, others in other ticks: it reads all that has come since, and
+    /// answers with one packet that has the inputs of as many ticks and the one before; they are that much farther ahead. Such
+    /// clients cost less, so that more of a machine is left for the server; but they send fewer packets than players do, and the
+    /// server hears later what has come.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_LIGHT_EVERY)))]
+    light_every: u16,
     /// How the clients play.
     #[arg(long, value_enum, default_value_t = BehaviorArg::Wander)]
     behavior: BehaviorArg,
@@ -314,6 +321,7 @@ impl SwarmArgs {
             rebind: self.rebind,
             every: self.every,
             light: self.light,
+            light_every: self.light_every,
             behavior: self.behavior.into(),
             link,
             threads: self.threads.into(),

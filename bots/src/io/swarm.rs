@@ -60,6 +60,8 @@ pub struct SwarmOptions {
     pub every: Option<f64>,
     /// The share of light clients.
     pub light: f64,
+    /// Ticks from one's turn to its next.
+    pub light_every: u16,
     pub behavior: Behavior,
     pub link: Option<LinkConfig>,
     pub threads: usize,
@@ -215,6 +217,7 @@ fn squad_options(options: &SwarmOptions, book: &Arc<Rulebook>, at: usize, thread
         clients: options.clients / threads + usize::from(at < options.clients % threads),
         behavior: options.behavior,
         light: options.light,
+        light_every: options.light_every,
         link: options.link,
         handshakes: (HANDSHAKES / threads).max(1),
         seed: Rng::new(options.seed).fork(&format!("squad {at}")).seed(),

@@ -8,6 +8,10 @@
 //!
 //! Its inputs are a fixed time ahead of the newest tick that it heard of, once per tick and with the one before: what a
 //! whole client comes to on a good path. (On one that loses datagrams a whole client sends up to three packets a tick.)
+//!
+//! Its turn may also come once in several ticks, for servers with more cores than are left for who plays on them: then it
+//! reads those ticks' snapshots at once, and one packet acknowledges them and has the inputs of as many ticks, and the one
+//! before, which are that much farther ahead. The server then gets fewer datagrams, and hears later what has come.
 
 use core::time::Duration;
 
@@ -18,7 +22,7 @@ use netcode::client::{ClientConfig, ClientEndpoint, ClientEvent, ClientState};
 use netcode::crypto::Ephemeral;
 use netcode::error::{CloseReason, ConnectError, DisconnectReason};
 use netcode::features::Features;
-use netcode::input::{max_input_bits, write_inputs};
+use netcode::input::{MAX_INPUTS, max_input_bits, write_inputs};
 use netcode::message::{MAX_MESSAGE_BYTES, Message};
 use netcode::packet::ConnId;
 use netcode::rng::Rng;
@@ -31,23 +35,27 @@ use sim::schema::SCHEMA;
 use crate::behavior::eyes::Blind;
 use crate::behavior::{Behavior, Pilot};
 
-/// How far an input is ahead of the tick that the server is in.
-const AHEAD_TICKS: u64 = 2;
+/// How far the newest input is ahead of the tick that the server is in, beside the ticks until the next turn.
+const AHEAD_TICKS: u64 = 1;
 /// An input whose tick is farther than this from where it should be jumps there.
 const MAX_DRIFT: u64 = 1;
-/// Inputs of a packet: the newest, and the one before.
-const INPUTS: usize = 2;
-const INPUT_BYTES: usize = max_input_bits(&SCHEMA, INPUTS).div_ceil(8);
+/// The most ticks from a turn to the next: a server that hears nothing for longer doubts the path.
+pub(super) const MAX_EVERY: u16 = 4;
+/// Inputs of a packet at the most: those of a turn, and the one before.
+const INPUTS: usize = MAX_EVERY as usize + 1;
+const INPUT_BYTES: usize = input_bytes(INPUTS);
+const _: () = assert!(INPUTS <= MAX_INPUTS);
 /// One that fights cannot see whether it has a shot: it pulls the trigger in every so many ticks, ...
 const FIRE_EVERY: u64 = 4;
 /// ... having seen the others so long ago, in 1/32 ticks, ...
 const VIEW: u16 = 3 * 32;
 /// ... and reloads in every so many.
 const RELOAD_EVERY: u64 = 101;
-/// In every so many ticks its socket is read until nothing is left, and not just until a snapshot has come; and it sends
-/// until nothing is left, and not just until it has sent a packet of no more bytes than one with inputs and
+/// In every so many turns its socket is read until nothing is left, and not just until a snapshot has come for each tick;
+/// and it sends until nothing is left, and not just until it has sent a packet of no more bytes than one with inputs and
 /// acknowledgements has.
 const DRAIN_EVERY: u64 = 4;
+/// That many, where a packet has the inputs of a tick, and the one before.
 const SMALL_PACKET: usize = 100;
 /// How often one whose socket is read at its turns looks at it before it plays.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -65,12 +73,17 @@ pub(super) struct Light {
     by_turns: bool,
     /// When its socket is next looked at before it plays.
     look: Time,
-    /// This turn's snapshot has come, and nothing else is expected.
+    /// Snapshots that have come since the last turn.
+    fresh: u64,
+    /// This turn's snapshots have come, and nothing else is expected.
     sated: bool,
     /// It may have something to send. Whatever comes is answered together with the next input: that is soon enough for
     /// acknowledgements, and asking costs.
     may_send: bool,
     period: Duration,
+    /// Ticks from a turn to the next.
+    every: u64,
+    /// The newest first.
     inputs: [State; INPUTS],
     tick: u64,
     parts: Parts,
@@ -83,8 +96,9 @@ pub(super) struct Light {
 }
 
 impl Light {
-    /// Starts an attempt. `rng` decides when within a tick its inputs go; `by_turns`: its socket is read when it is due,
-    /// and at no other time.
+    /// Starts an attempt. `rng` decides when within the ticks of a turn its inputs go; `by_turns`: its socket is read when
+    /// it is due, and at no other time; `every`: ticks from a turn to the next, 1 to [`MAX_EVERY`].
+    #[expect(clippy::too_many_arguments, reason = "what all clients have in common, and what this one is")]
     pub(super) fn connect(
         bundle: &ConnectBundle,
         ephemeral: Ephemeral,
@@ -92,6 +106,7 @@ impl Light {
         behavior: Behavior,
         rng: Rng,
         by_turns: bool,
+        every: u16,
         now: Time,
     ) -> Result<Self, ConnectError> {
         let features = Features(Features::ALL.0 & !Features::CLOCK.0);
@@ -104,9 +119,11 @@ impl Light {
             next: Time::NEVER,
             by_turns,
             look: now + LOOK_EVERY,
+            fresh: 0,
             sated: false,
             may_send: true,
             period: Duration::ZERO,
+            every: every.clamp(1, MAX_EVERY).into(),
             inputs: [State::default(); INPUTS],
             tick: 0,
             parts: Parts::default(),
@@ -130,12 +147,12 @@ impl Light {
     pub(super) fn handle_timeout(&mut self, now: Time, pilot: &mut Pilot) {
         self.endpoint.handle_timeout(now);
         self.pump(now);
-        self.sated = false;
+        (self.fresh, self.sated) = (0, false);
         self.look = now + LOOK_EVERY;
         if self.next <= now {
-            self.send_input(now, pilot);
+            self.send_inputs(now, pilot);
             // From when it was due, so that it stays where it is within a tick; not all that was missed at once.
-            self.next = (self.next + self.period).max(now);
+            self.next = (self.next + self.turn()).max(now);
             self.may_send = true;
         }
     }
@@ -147,6 +164,11 @@ impl Light {
         }
         let look = if self.by_turns && self.ended.is_none() { self.look } else { Time::NEVER };
         self.endpoint.poll_timeout().unwrap_or(Time::NEVER).min(look)
+    }
+
+    /// The time from a turn to the next.
+    fn turn(&self) -> Duration {
+        self.period * self.every as u32
     }
 
     /// Whether its socket is read at its turns, and in this one it wants another datagram. A snapshot comes with each tick,
@@ -161,13 +183,17 @@ impl Light {
         }
         let sent = self.endpoint.poll_transmit(now, out);
         // A small packet had all in it that there was.
-        self.may_send = sent.is_some_and(|len| !self.plays() || len > SMALL_PACKET || self.drains());
+        self.may_send = sent.is_some_and(|len| !self.plays() || len > self.small_packet() || self.drains());
         sent
     }
 
-    /// Whether nothing is taken as read in this tick.
+    const fn small_packet(&self) -> usize {
+        SMALL_PACKET - input_bytes(2) + input_bytes(self.every as usize + 1)
+    }
+
+    /// Whether nothing is taken as read in this turn.
     const fn drains(&self) -> bool {
-        self.tick.is_multiple_of(DRAIN_EVERY)
+        (self.tick / self.every).is_multiple_of(DRAIN_EVERY)
     }
 
     const fn plays(&self) -> bool {
@@ -199,14 +225,17 @@ impl Light {
                 ClientEvent::Message { channel: SNAPSHOT, tick: Some(tick), .. } => {
                     self.snapshots += 1;
                     if self.heard.is_none() {
-                        // Each at another time within a tick.
-                        let micros = self.rng.below(self.period.as_micros() as u64 + 1);
+                        // Each at another time within a tick, and in another tick.
+                        let micros = self.rng.below(self.turn().as_micros() as u64 + 1);
                         self.next = now + Duration::from_micros(micros);
                     }
                     if self.heard.is_none_or(|(newest, _)| tick > newest) {
                         self.heard = Some((tick, now));
-                        self.sated = !self.drains();
                     }
+                    self.fresh += 1;
+                    // Who comes a tick late finds more.
+                    let late = now >= self.next + self.period;
+                    self.sated = self.fresh >= self.every && !late && !self.drains();
                 }
                 ClientEvent::Message { channel: SESSION, bytes, .. } => {
                     if let Ok(Message::Tables { version, part, last, .. }) = Message::decode(bytes)
@@ -230,31 +259,47 @@ impl Light {
         }
     }
 
-    fn send_input(&mut self, now: Time, pilot: &mut Pilot) {
+    /// The inputs of the ticks until the next turn.
+    fn send_inputs(&mut self, now: Time, pilot: &mut Pilot) {
         let Some((heard, at)) = self.heard else { return };
         let since = now.saturating_since(at).as_micros() / self.period.as_micros().max(1);
-        let wanted = heard.saturating_add(since as u64).saturating_add(AHEAD_TICKS);
-        let next = self.tick.saturating_add(1);
+        let wanted = heard.saturating_add(since as u64).saturating_add(AHEAD_TICKS + self.every);
+        let next = self.tick.saturating_add(self.every);
         let jumps = next.abs_diff(wanted) > MAX_DRIFT;
         self.tick = if jumps { wanted } else { next };
-        let mut input = pilot.next(self.rate, &Blind);
-        if self.fights && self.tick.is_multiple_of(FIRE_EVERY) {
-            input = Input { buttons: input.buttons | FIRE, view: VIEW, ..input };
-        } else if self.fights && self.tick.is_multiple_of(RELOAD_EVERY) {
-            input.buttons |= RELOAD;
+        for before in (0..self.every).rev() {
+            let input = self.input(self.tick.saturating_sub(before), pilot);
+            self.inputs.rotate_right(1);
+            if let Some(newest) = self.inputs.first_mut() {
+                *newest = input.to_state();
+            }
         }
-        let [newest, before] = &mut self.inputs;
-        *before = *newest;
-        *newest = input.to_state();
         let mut message = [0; INPUT_BYTES];
         let mut w = BitWriter::new(&mut message);
         // After a jump the one before is of another tick.
-        write_inputs(&mut w, &SCHEMA, self.inputs.get(..if jumps { 1 } else { INPUTS }).unwrap_or_default());
+        let count = self.every as usize + usize::from(!jumps);
+        write_inputs(&mut w, &SCHEMA, self.inputs.get(..count).unwrap_or_default());
         let len = w.finish();
         self.endpoint.set_tick(self.tick);
         // On this channel a newer message replaces one that still waits.
         let _ = self.endpoint.send(now, INPUT, message.get(..len).unwrap_or_default());
     }
+
+    /// The input of that tick, as `pilot` wants it.
+    fn input(&self, tick: u64, pilot: &mut Pilot) -> Input {
+        let mut input = pilot.next(self.rate, &Blind);
+        if self.fights && tick.is_multiple_of(FIRE_EVERY) {
+            input = Input { buttons: input.buttons | FIRE, view: VIEW, ..input };
+        } else if self.fights && tick.is_multiple_of(RELOAD_EVERY) {
+            input.buttons |= RELOAD;
+        }
+        input
+    }
+}
+
+/// What a message of so many inputs takes at the most.
+const fn input_bytes(inputs: usize) -> usize {
+    max_input_bits(&SCHEMA, inputs).div_ceil(8)
 }
 
 /// Which parts of the compact codec's tables have come.

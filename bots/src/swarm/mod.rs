@@ -33,7 +33,7 @@ mod timers;
 mod witnesses;
 
 pub use interval::Interval;
-pub use options::{AWAY, Progress, SquadOptions};
+pub use options::{AWAY, MAX_LIGHT_EVERY, Progress, SquadOptions};
 pub use squad::Squad;
 pub use summary::Summary;
 pub use tally::Tally;

@@ -13,12 +13,14 @@ use netcode::token::ConnectBundle;
 use sim::game::Rulebook;
 
 use super::bot::{Link, Player};
-use super::light::Light;
+use super::light::{Light, MAX_EVERY};
 use crate::behavior::Behavior;
 
 /// How long a client that leaves by [`SquadOptions::churn`] is away before it connects anew; and how long one whose attempt to
 /// come back failed waits for the next.
 pub const AWAY: Duration = Duration::from_secs(1);
+/// The most of [`SquadOptions::light_every`].
+pub const MAX_LIGHT_EVERY: u16 = MAX_EVERY;
 
 /// What a squad is made of.
 #[derive(Clone, Debug)]
@@ -29,6 +31,9 @@ pub struct SquadOptions {
     pub behavior: Behavior,
     /// The share of them, 0 to 1, that is light: does all that a server sees, and neither decodes nor predicts.
     pub light: f64,
+    /// Ticks from a light client's turn to its next, 1 to [`MAX_LIGHT_EVERY`]: it then reads what has come, and sends one
+    /// packet, which has the inputs of so many ticks.
+    pub light_every: u16,
     /// The network to emulate in each direction between each client and its socket.
     pub link: Option<LinkConfig>,
     /// Handshakes under way at a time, at least 1.
@@ -74,8 +79,8 @@ impl SquadOptions {
         let patience = self.connect_timeout;
         if !self.is_whole(index) {
             let rng = Rng::new(self.seed).fork(&format!("light {index}"));
-            let light =
-                Light::connect(bundle, ephemeral, patience, self.behavior, rng, self.reads_by_turns(index), now)?;
+            let (by_turns, every) = (self.reads_by_turns(index), self.light_every);
+            let light = Light::connect(bundle, ephemeral, patience, self.behavior, rng, by_turns, every, now)?;
             return Ok(Player::Light(Box::new(light)));
         }
         let config = Config { handshake_timeout: patience, book: Arc::clone(&self.book), ..Config::default() };

@@ -164,6 +164,7 @@ fn options(behavior: Behavior, link: Option<LinkConfig>) -> SquadOptions {
         clients: 20,
         behavior,
         light: 0.0,
+        light_every: 1,
         link,
         handshakes: 8,
         seed: 1,
