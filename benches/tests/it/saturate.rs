@@ -17,9 +17,12 @@ use serde_json::Value;
 const SATURATE: &str = env!("CARGO_BIN_EXE_saturate");
 
 fn saturate(args: &[&str]) -> Output {
-    // Machines with one core have it for both.
-    let other = if thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) { "1" } else { "0" };
-    Command::new(SATURATE).args(args).args(["--bots-core", other]).output().unwrap()
+    Command::new(SATURATE).args(args).args(["--bots-core", other_core()]).output().unwrap()
+}
+
+/// Machines with one core have it for both.
+fn other_core() -> &'static str {
+    if thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) { "1" } else { "0" }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -63,6 +66,30 @@ fn twenty_players_are_measured_and_every_figure_of_the_contract_is_there() {
     // The floor moved as much as the server.
     let ratio = number("floor_packets_out_per_s") / number("packets_out_per_s");
     assert!((0.7..1.4).contains(&ratio), "{ratio}: {json}");
+}
+
+#[test]
+fn a_server_of_two_workers_shares_its_cores_with_bots_that_take_their_turn_in_every_fourth_tick() {
+    let _alone = crate::alone();
+    if !has_programs() {
+        return;
+    }
+    let mut args =
+        vec!["--players", "40", "--seconds", "2", "--settle", "1", "--full-bots", "4", "--json", "--no-floor"];
+    let cores = format!("0,{}", other_core());
+    args.extend(["--workers", "2", "--server-core", &cores, "--bots-core", "0", "--bot-threads", "2"]);
+    args.extend(["--light-every", "4"]);
+    let output = saturate(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    let number = |name: &str| json[name].as_f64().unwrap_or_else(|| panic!("{name}: {json}"));
+    assert_eq!((number("players_connected"), number("light_every")), (40.0, 4.0), "{json}");
+    assert_eq!(json["bots_share_a_core"], true, "{json}");
+    // Of 4 whole ones 80 to 240 a second, of 36 light ones 180.
+    assert!((200.0..500.0).contains(&number("packets_in_per_s")), "{json}");
+    for thread in ["worker-0", "worker-1"] {
+        assert!(json["us_per_player_tick_by_thread"][thread].as_f64() > Some(0.0), "{json}");
+    }
 }
 
 #[test]

@@ -32,6 +32,8 @@ fn a_wrong_command_line_exits_with_2() {
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--loss", "101"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "0"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--light", "1.1"],
+        &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--light-every", "0"],
+        &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--light-every", "5"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--settle", "0"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--churn", "601"],
         &["swarm", "--server", "127.0.0.1:1", "--clients", "1", "--seconds", "1", "--rebind", "-1"],

@@ -61,6 +61,10 @@ struct Pair {
     waiting: Vec<VecDeque<Vec<u8>>>,
     /// Of each client's socket; what goes to another one is lost.
     ports: Vec<u16>,
+    /// When each client sent a datagram, in milliseconds.
+    sent: Vec<Vec<u64>>,
+    /// The clients do nothing.
+    stopped: bool,
     /// Clients that got another port are not served any more, as by a server that does not know the protocol's roaming.
     stubborn: bool,
 }
@@ -94,6 +98,8 @@ impl Pair {
             by_turns: false,
             waiting: vec![VecDeque::new(); 20],
             ports: vec![5000; 20],
+            sent: vec![Vec::new(); 20],
+            stopped: false,
             stubborn: false,
         }
     }
@@ -108,28 +114,9 @@ impl Pair {
     fn step(&mut self) {
         self.now = self.now + Duration::from_millis(1);
         let now = self.now;
-        while let Some(index) = self.squad.poll_join() {
-            self.ports[index] += 1;
-            self.squad.join(now, &token(), entropy().ephemeral().unwrap()).unwrap();
-        }
-        while let Some(index) = self.squad.poll_rebind(now) {
-            self.ports[index] += if self.stubborn { 10_000 } else { 1 };
-            self.waiting[index].clear();
-        }
-        while let Some(index) = self.squad.poll_due(now) {
-            while self.squad.reads_on(index)
-                && let Some(mut datagram) = self.waiting[index].pop_front()
-            {
-                self.squad.handle_datagram(now, index, &mut datagram);
-            }
-            self.squad.run_due(now, index);
-        }
         let mut out = [0; MAX_DATAGRAM];
-        while let Some((index, len)) = self.squad.poll_transmit(now, &mut out) {
-            if self.ports[index] < 10_000 {
-                let from = address(index, self.ports[index]);
-                self.shard.handle_datagram(now, UNIX_MS, from, &mut out[..len], &mut entropy());
-            }
+        if !self.stopped {
+            self.step_clients(now, &mut out);
         }
         self.shard.handle_timeout(now);
         while let Some(message) = self.shard.poll_zone() {
@@ -153,6 +140,32 @@ impl Pair {
                 self.waiting[index].push_back(out[..len].to_vec());
             } else {
                 self.squad.handle_datagram(now, index, &mut out[..len]);
+            }
+        }
+    }
+
+    fn step_clients(&mut self, now: Time, out: &mut [u8; MAX_DATAGRAM]) {
+        while let Some(index) = self.squad.poll_join() {
+            self.ports[index] += 1;
+            self.squad.join(now, &token(), entropy().ephemeral().unwrap()).unwrap();
+        }
+        while let Some(index) = self.squad.poll_rebind(now) {
+            self.ports[index] += if self.stubborn { 10_000 } else { 1 };
+            self.waiting[index].clear();
+        }
+        while let Some(index) = self.squad.poll_due(now) {
+            while self.squad.reads_on(index)
+                && let Some(mut datagram) = self.waiting[index].pop_front()
+            {
+                self.squad.handle_datagram(now, index, &mut datagram);
+            }
+            self.squad.run_due(now, index);
+        }
+        while let Some((index, len)) = self.squad.poll_transmit(now, out) {
+            self.sent[index].push(now.as_micros() / 1000);
+            if self.ports[index] < 10_000 {
+                let from = address(index, self.ports[index]);
+                self.shard.handle_datagram(now, UNIX_MS, from, &mut out[..len], &mut entropy());
             }
         }
     }
@@ -417,6 +430,59 @@ fn a_client_whose_socket_is_read_at_its_turns_plays_as_one_that_gets_everything_
     let ((missed, up), (missed_by_turns, up_by_turns)) = (run(false), run(true));
     assert!(missed_by_turns <= missed + 20 * 5, "{missed_by_turns} instead of {missed} ticks without an input");
     assert!((0.95..1.05).contains(&(up_by_turns / up)), "{up_by_turns} instead of {up} bytes a second");
+}
+
+#[test]
+fn light_clients_whose_turn_comes_once_in_some_ticks_have_an_input_for_each_tick_and_stay() {
+    for light_every in [1, 2, 3, 4] {
+        let mut pair = Pair::new(SquadOptions { light: 1.0, light_every, ..options(Behavior::Wander, None) });
+        pair.by_turns = true;
+        pair.run(5);
+        let (before, begun) = (*pair.zone.stats(), pair.now.as_micros() / 1000);
+        pair.sent.iter_mut().for_each(Vec::clear);
+        pair.squad.begin_window(pair.now);
+        pair.run(24);
+        let after = *pair.zone.stats();
+        assert_eq!(after.inputs_repeated + after.inputs_neutral, before.inputs_repeated + before.inputs_neutral);
+        assert_eq!((after.inputs_late, after.inputs_ahead), (before.inputs_late, before.inputs_ahead));
+        // 480 ticks.
+        let turns = 480 / usize::from(light_every);
+        for sent in &pair.sent {
+            assert!((turns..turns + turns / 20 + 2).contains(&sent.len()), "{} for {turns} turns", sent.len());
+        }
+        // In each tick some of the twenty have their turn, and no more than twice as many as there should be.
+        for tick in 0..u64::from(light_every) {
+            let within = |at: &u64| (at - begun) / 50 % u64::from(light_every) == tick;
+            let sent = pair.sent.iter().flatten().filter(|at| within(at)).count() / turns;
+            let even = 20 / usize::from(light_every);
+            assert!((1..=2 * even).contains(&sent), "{sent} of 20 in tick {tick} of {light_every}");
+        }
+        pair.squad.end_window(pair.now);
+        let summary = Summary::new(20, 24.0, 0.0, pair.squad.tally());
+        assert!(summary.is_fine() && summary.online_at_end == 20, "{light_every}: {summary}");
+        assert!(summary.snapshot_rate > 0.98, "{light_every}: {summary}");
+    }
+}
+
+#[test]
+fn a_light_client_that_comes_late_to_its_turn_reads_on_until_it_knows_the_newest_tick() {
+    let mut pair = Pair::new(SquadOptions { light: 1.0, light_every: 2, ..options(Behavior::Wander, None) });
+    pair.by_turns = true;
+    pair.run(5);
+    // The clients' machine stops for 0.4 s; the server goes on.
+    pair.stopped = true;
+    for _ in 0..400 {
+        pair.step();
+    }
+    pair.stopped = false;
+    for _ in 0..100 {
+        pair.step();
+    }
+    let before = *pair.zone.stats();
+    pair.run(2);
+    let after = *pair.zone.stats();
+    let missed = after.inputs_repeated + after.inputs_neutral - before.inputs_repeated - before.inputs_neutral;
+    assert_eq!(missed, 0, "of 20 clients in 40 ticks");
 }
 
 #[test]

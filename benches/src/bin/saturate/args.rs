@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bots::swarm::MAX_LIGHT_EVERY;
 use clap::{Args, Parser, Subcommand};
 
 use crate::descriptors;
@@ -99,6 +100,11 @@ pub struct Run {
     /// open, acknowledge and send as many inputs, and no more.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
     pub full_bots: u16,
+    /// Light bots take their turn once in so many ticks, 1 to 4: they read all that has come, and answer with one packet that has
+    /// the inputs of as many ticks; see bots swarm --help. Such bots leave more of a machine to the server, as where it shares
+    /// their core; they also send fewer packets, so that figures compare only with others of the same N.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_LIGHT_EVERY)))]
+    pub light_every: u16,
     /// Reactor threads of the server, 1 to 8.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
     pub workers: u16,
@@ -108,9 +114,11 @@ pub struct Run {
     /// The core of the server, all its threads; or several, for several workers.
     #[arg(long, value_name = "CORE", value_delimiter = ',', default_value = "0")]
     pub server_core: Vec<usize>,
-    /// The core of the bots.
-    #[arg(long, value_name = "CORE", default_value_t = 1)]
-    pub bots_core: usize,
+    /// The core of the bots; or several. If one of them is the server's as well, the bots run under chrt(1) in the system's idle
+    /// class: they get what the server leaves, and no worker waits for them. Real-time schedulers end there, too: what else runs on
+    /// the machine then has more of its cores than they.
+    #[arg(long, value_name = "CORE", value_delimiter = ',', default_value = "1")]
+    pub bots_core: Vec<usize>,
     /// Where the server listens: a loopback address; port 0 = one that is free.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = loopback)]
     pub listen: SocketAddr,
@@ -181,7 +189,9 @@ impl Run {
         for core in &self.server_core {
             check_core("--server-core", *core)?;
         }
-        check_core("--bots-core", self.bots_core)?;
+        for core in &self.bots_core {
+            check_core("--bots-core", *core)?;
+        }
         let players = match self.players {
             Players::Number(players) => players,
             Players::Max => self.most(),
@@ -215,10 +225,11 @@ impl Run {
             soak: self.soak,
             visible: self.visible,
             full_bots: self.full_bots,
+            light_every: self.light_every,
             workers: self.workers,
             bot_threads: self.bot_threads,
             server_cores: self.server_core.clone(),
-            bots_core: self.bots_core,
+            bots_cores: self.bots_core.clone(),
             listen: self.listen,
             server: server.clone(),
             bots: bots.clone(),
@@ -274,6 +285,8 @@ mod tests {
             &["--seconds", "0"],
             &["--listen", "192.0.2.1:7777"],
             &["--workers", "9"],
+            &["--light-every", "0"],
+            &["--light-every", "5"],
             &["--churn", "601"],
             &["--rebind", "-1"],
             &["--loss", "101"],

@@ -341,13 +341,16 @@ impl Figures {
 
     /// As scripts read it.
     pub fn json(&self) -> Value {
-        let Setup { scenario, players, tick_hz, workers, full_bots, visible, churn, rebind, loss, .. } = &self.setup;
+        let Setup { scenario, players, tick_hz, workers, full_bots, light_every, visible, churn, rebind, loss, .. } =
+            &self.setup;
         let mut object = serde_json::Map::new();
         object.insert("scenario".into(), json!(scenario.name()));
         object.insert("players".into(), json!(players));
         object.insert("tick_hz".into(), json!(tick_hz));
         object.insert("workers".into(), json!(workers));
         object.insert("full_bots".into(), json!(full_bots.min(players)));
+        object.insert("light_every".into(), json!(light_every));
+        object.insert("bots_share_a_core".into(), json!(self.setup.shares_core()));
         object.insert("visible".into(), json!(visible));
         object.insert("churn_percent_per_minute".into(), json!(churn));
         object.insert("rebind_percent_per_minute".into(), json!(rebind));
@@ -378,7 +381,9 @@ impl Figures {
     /// How much of the server's core strangers took, 0 to 1: what makes every figure doubtful.
     pub fn disturbance(&self) -> f64 {
         let cores = self.setup.server_cores.len() as f64;
-        (self.get("server_core_busy") - self.get("server_cores_used") / cores).max(0.0)
+        // Bots that share its cores are no strangers.
+        let bots = if self.setup.shares_core() { self.get("bots_cores_used") } else { 0.0 };
+        (self.get("server_core_busy") - (self.get("server_cores_used") + bots) / cores).max(0.0)
     }
 
     /// One line for the progress on standard error.
@@ -537,6 +542,8 @@ pub mod tests {
         let figures = Figures::new(&setup(100, Scenario::Spread), &run, None);
         assert_eq!(figures.bottleneck, Bottleneck::None);
         assert!((figures.disturbance() - 0.7).abs() < 1e-9);
+        let shared = Setup { bots_cores: vec![0], ..setup(100, Scenario::Spread) };
+        assert!((Figures::new(&shared, &run, None).disturbance() - 0.4).abs() < 1e-9, "the bots are ours");
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub fn measure(setup: &Setup, run: &Figures, stop: &Stop) -> Result<Floor, Error
         server.wait_for(Stream::Out, "say where it listens", PATIENCE, stop, |line| line.parse().ok())?;
     let mut command = load.command("floor-pump")?;
     command.args(["--server", &addr.to_string()]);
-    let mut pump = Process::start("the floor's clients", command, &[setup.bots_core])?;
+    let mut pump = Process::start("the floor's clients", setup.for_bots(command), &setup.bots_cores)?;
     let mut second = |server: &mut Process| {
         pump.skim(Stream::Err)?;
         server.wait_for(Stream::Out, "count", PATIENCE, stop, Counts::parse)

@@ -1,7 +1,7 @@
 //! How many players a core holds, and what each costs beside the floor: the kernel's and the cipher's bill for the same
 //! datagrams.
 //!
-//! Starts the real server on one core and bots on another, as processes of their own; lets everybody join and settle; then
+//! Starts the real server on one core and bots on another, or where there are too few on the same ones, as processes of their own; lets everybody join and settle; then
 //! measures. With `--players max` it looks for the most that hold: the 99th percentile of a tick (from when it was due to
 //! the last datagram of its frame) within 50 ms and within its period, that of what clients know (staleness) within 2
 //! ticks, in a crowd that of their newest snapshots and nobody starved, nobody and nothing dropped. Right after each run a bare program moves the same datagrams on the same cores: the

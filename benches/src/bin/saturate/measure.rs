@@ -122,7 +122,7 @@ fn start_bots(setup: &Setup, addr: SocketAddr) -> Result<Process, Error> {
     command.args(["--clients", &setup.players.to_string(), "--seconds", &seconds.to_string(), "--json"]);
     command.args(["--behavior", setup.scenario.behavior(), "--seed", &setup.seed.to_string()]);
     command.args(["--settle", &setup.settle.to_string(), "--light", &setup.light().to_string()]);
-    command.args(["--threads", &setup.bot_threads.to_string()]);
+    command.args(["--threads", &setup.bot_threads.to_string(), "--light-every", &setup.light_every.to_string()]);
     for (flag, percent) in [("--churn", setup.churn), ("--rebind", setup.rebind), ("--loss", setup.loss)] {
         if percent > 0.0 {
             command.args([flag, &percent.to_string()]);
@@ -134,7 +134,7 @@ fn start_bots(setup: &Setup, addr: SocketAddr) -> Result<Process, Error> {
     // What is dear about thousands of bots is to find them in memory: glibc asks for large pages for it, if told to, but
     // not for what threads have of their own.
     command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1");
-    Process::start("the bots", command, &[setup.bots_core])
+    Process::start("the bots", setup.for_bots(command), &setup.bots_cores)
 }
 
 /// Until the bots say that all are in and settled.
@@ -169,7 +169,7 @@ impl Mark {
                 at: now(),
                 server: Usage::of(server.pid())?,
                 bots: Usage::of(bots.pid())?,
-                cores: [Core::look(&setup.server_cores)?, Core::look(&[setup.bots_core])?],
+                cores: [Core::look(&setup.server_cores)?, Core::look(&setup.bots_cores)?],
                 udp: UdpDrops::look(addr)?,
             })
         };
@@ -316,7 +316,7 @@ fn sample(setup: &Setup, file: &Path, pid: u32) -> Result<Process, Error> {
     command.args(["record", "--quiet", "--freq", "499", "--call-graph", "dwarf,8192"]);
     command.arg("--output").arg(file).args(["--pid", &pid.to_string()]);
     command.args(["--", "sleep", &setup.seconds.to_string()]);
-    Process::start("perf", command, &[setup.bots_core])
+    Process::start("perf", command, &setup.bots_cores)
 }
 
 /// Ends the bots: what they have to say.

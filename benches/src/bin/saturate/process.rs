@@ -54,6 +54,16 @@ pub fn check_core(flag: &'static str, core: usize) -> Result<(), Error> {
     Err(Error::Core { flag, core, allowed: all.join(", ") })
 }
 
+/// The command in the system's idle class: it runs where and when nobody else wants to, and gives way at once. A low priority
+/// would not do: for a core where such a process runs the system looks as for any other that is busy, so that the workers of a
+/// server gather on another, and wait there for each other.
+pub fn idle(command: &Command) -> Command {
+    let mut idle = Command::new("chrt");
+    idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
+    idle.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    idle
+}
+
 impl Process {
     /// Starts it on those cores, with all threads that it will have: a child inherits the cores of the thread that starts it.
     pub fn start(who: &'static str, mut command: Command, cores: &[usize]) -> Result<Self, Error> {

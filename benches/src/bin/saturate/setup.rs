@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use benches::rig::RigConfig;
 use clap::ValueEnum;
 use sim::MapConfig;
+
+use crate::process::idle;
 
 /// Where the players are and what they do; as in the bench `replicate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,6 +77,8 @@ pub struct Setup {
     pub visible: f64,
     /// How many bots decode what they get and predict; the others are light.
     pub full_bots: u16,
+    /// Ticks from a light one's turn to its next.
+    pub light_every: u16,
     /// Worker threads of the server.
     pub workers: u16,
     /// Threads of the bots.
@@ -81,7 +86,7 @@ pub struct Setup {
     /// Where the server runs, all its threads.
     pub server_cores: Vec<usize>,
     /// Where the bots run.
-    pub bots_core: usize,
+    pub bots_cores: Vec<usize>,
     /// Where the server listens; port 0 = one that is free.
     pub listen: SocketAddr,
     /// The server's program.
@@ -132,6 +137,16 @@ impl Setup {
         1.0 - f64::from(self.full_bots.min(self.players)) / f64::from(self.players.max(1))
     }
 
+    /// Whether bots and server share a core.
+    pub fn shares_core(&self) -> bool {
+        self.server_cores.iter().any(|core| self.bots_cores.contains(core))
+    }
+
+    /// What starts bots: where they share a core with the server, so that they get what it leaves.
+    pub fn for_bots(&self, command: Command) -> Command {
+        if self.shares_core() { idle(&command) } else { command }
+    }
+
     /// A tick's time in milliseconds.
     pub fn period_ms(&self) -> f64 {
         1000.0 / f64::from(self.tick_hz)
@@ -158,10 +173,11 @@ pub mod tests {
             soak: false,
             visible: 30.0,
             full_bots: 200,
+            light_every: 1,
             workers: 1,
             bot_threads: 1,
             server_cores: vec![0],
-            bots_core: 1,
+            bots_cores: vec![1],
             listen: "127.0.0.1:0".parse().unwrap(),
             server: PathBuf::from("server"),
             bots: PathBuf::from("bots"),
@@ -190,6 +206,23 @@ pub mod tests {
         };
         // Less of a small map lies around its edge.
         assert!((0.95..1.2).contains(&(area(8000) / area(1000) / 8.0)));
+    }
+
+    #[test]
+    fn bots_give_way_to_a_server_only_where_they_share_a_core_with_it() {
+        let program = |server_cores: &[usize], bots_cores: &[usize]| {
+            let (server_cores, bots_cores) = (server_cores.to_vec(), bots_cores.to_vec());
+            let setup = Setup { server_cores, bots_cores, ..setup(100, Scenario::Spread) };
+            let mut command = Command::new("bots");
+            command.arg("swarm").env("KEY", "value");
+            let command = setup.for_bots(command);
+            assert_eq!(command.get_args().last(), Some("swarm".as_ref()));
+            assert_eq!(command.get_envs().next(), Some(("KEY".as_ref(), Some("value".as_ref()))));
+            command.get_program().to_owned()
+        };
+        assert_eq!(program(&[0], &[1]), "bots");
+        assert_eq!(program(&[0, 1], &[1]), "chrt");
+        assert_eq!(program(&[0], &[1, 0]), "chrt");
     }
 
     #[test]
