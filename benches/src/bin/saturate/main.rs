@@ -1,12 +1,13 @@
 //! How many players a core holds, and what each costs beside the floor: the kernel's and the cipher's bill for the same
 //! datagrams.
 //!
-//! Starts the real server on one core and bots on another, or where there are too few on the same ones, as processes of their own; lets everybody join and settle; then
-//! measures. With `--players max` it looks for the most that hold: the 99th percentile of a tick (from when it was due to
-//! the last datagram of its frame) within 50 ms and within its period, that of what clients know (staleness) within 2
-//! ticks, in a crowd that of their newest snapshots and nobody starved, nobody and nothing dropped. Right after each run a bare program moves the same datagrams on the same cores: the
-//! floor. CPU times are the kernel's for the server's threads (schedstat), which over loopback have the delivery to the
-//! client's socket in them, as the floor's have.
+//! Starts the real server on one core and bots on another (or, for several workers where there are too few, on the same
+//! ones), as processes of their own; lets everybody join and settle; then measures. With `--players max` it looks for the
+//! most that hold: the 99th percentile of a tick (from when it was due to the last datagram of its frame) within 50 ms and
+//! within its period, that of what clients know (staleness) within 2 ticks, in a crowd that of their newest snapshots and
+//! nobody starved, nobody and nothing dropped. Right after each run a bare program moves the same datagrams on the same
+//! cores: the floor. CPU times are the kernel's for the server's threads (schedstat), which over loopback have the delivery
+//! to the client's socket in them, as the floor's have.
 //!
 //! With `--soak` the run is also a series of rows, and what grows in it breaks a bound; `--churn`, `--rebind` and `--loss` make the
 //! bots come and go, change their addresses and lose datagrams meanwhile.
