@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use sim::World;
 use sim::game::Rulebook;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
 use super::error::RunError;
@@ -27,7 +27,7 @@ use super::record::{self, Recorder, Writing};
 use super::status::{Board, Status};
 use super::worker::{self, Parts, Worker};
 use super::zone_thread::{Recorded, ZoneThread};
-use super::{cores, setup, sockets};
+use super::{batch, cores, setup, sockets};
 
 /// The status line is printed this long after the threads report.
 const STATUS_DELAY: Duration = Duration::from_millis(200);
@@ -205,6 +205,9 @@ impl Running {
         let (core, limits) = (config.threads.zone_core, config.slowest());
         let run = move || {
             cores::stay_on(core)?;
+            if let Err(error) = batch::be_prompt() {
+                debug!(%error, "the zone's thread waits for its turn like any other: ticks may begin some milliseconds late");
+            }
             let recorded = Recorded { zone, recorder };
             ZoneThread::new(recorded, limits, links_of_zone, zone_reports, clock, stop_zone, ready).run();
             Ok(())
