@@ -139,7 +139,7 @@ impl Figures {
     }
 
     fn costs(&mut self, measured: &Measured, floor: Option<&Floor>) {
-        let Measured { server, bots, busy, rss_kb, ticks, .. } = measured;
+        let Measured { server, bots, busy, stolen, rss_kb, ticks, .. } = measured;
         let players = f64::from(self.setup.players);
         let each = players * *ticks as f64;
         let us = ratio(server.cpu_us, each);
@@ -159,6 +159,8 @@ impl Figures {
         let [server_awake, bots_awake] = [server, bots].map(|used| ratio(used.awake_us / 1e6, measured.seconds));
         self.set("server_core_busy", busy[0]);
         self.set("bots_core_busy", busy[1]);
+        self.set("server_core_stolen", stolen[0]);
+        self.set("bots_core_stolen", stolen[1]);
         self.set("server_cores_used", server_used);
         self.set("bots_cores_used", bots_used);
         self.set("server_thread_awake", server_awake);

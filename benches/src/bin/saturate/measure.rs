@@ -45,6 +45,8 @@ pub struct Measured {
     pub bots: Used,
     /// How busy the server's cores were on average, and the bots', 0 to 1.
     pub busy: [f64; 2],
+    /// The share of their time that the host of a virtual machine took.
+    pub stolen: [f64; 2],
     /// Datagrams that found a socket's buffer full: the server's, anybody's.
     pub udp_drops: UdpDrops,
     /// The server's memory before the first one joined, and with everybody in, in KiB.
@@ -266,6 +268,7 @@ fn window(
         server: to.server.since(&from.server),
         bots: to.bots.since(&from.bots),
         busy: [server_core, bots_core],
+        stolen: [0, 1].map(|at: usize| to.cores[at].stolen_since(&from.cores[at])),
         udp_drops: to.udp.since(&from.udp),
         rows,
         ..Measured::default()

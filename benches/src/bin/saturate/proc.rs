@@ -116,6 +116,7 @@ pub fn rss_kb(pid: u32) -> io::Result<u64> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Core {
     idle: u64,
+    stolen: u64,
     all: u64,
 }
 
@@ -123,7 +124,11 @@ impl Core {
     /// Looks at those cores, which count as one.
     pub fn look(cores: &[usize]) -> io::Result<Self> {
         let stat = fs::read_to_string("/proc/stat")?;
-        let add = |sum: Self, core: Self| Self { idle: sum.idle + core.idle, all: sum.all + core.all };
+        let add = |sum: Self, core: Self| Self {
+            idle: sum.idle + core.idle,
+            stolen: sum.stolen + core.stolen,
+            all: sum.all + core.all,
+        };
         Ok(cores.iter().map(|core| Self::parse(&stat, *core)).fold(Self::default(), add))
     }
 
@@ -134,13 +139,19 @@ impl Core {
         if all == 0 { 0.0 } else { 1.0 - idle as f64 / all as f64 }
     }
 
+    /// How much of the time since `before` a virtual core was not there, because its host did something else, 0 to 1.
+    pub fn stolen_since(&self, before: &Self) -> f64 {
+        let all = self.all.saturating_sub(before.all);
+        if all == 0 { 0.0 } else { self.stolen.saturating_sub(before.stolen) as f64 / all as f64 }
+    }
+
     fn parse(stat: &str, core: usize) -> Self {
         let prefix = format!("cpu{core} ");
         let line = stat.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or("");
         // user nice system idle iowait irq softirq steal; guests are in user already.
         let fields: Vec<u64> = line.split_whitespace().take(8).filter_map(|field| field.parse().ok()).collect();
         let idle = fields.iter().skip(3).take(2).sum();
-        Self { idle, all: fields.iter().sum() }
+        Self { idle, stolen: fields.get(7).copied().unwrap_or(0), all: fields.iter().sum() }
     }
 }
 
@@ -213,6 +224,8 @@ mod tests {
         let before = Core::parse("cpu  1 1\ncpu1 10 0 10 70 10 0 0 0 5 0\n", 1);
         let after = Core::parse("cpu1 40 0 20 115 15 0 10 0 5 0\n", 1);
         assert!((after.busy_since(&before) - 0.5).abs() < 1e-9);
+        let after = Core::parse("cpu1 40 0 20 115 15 0 0 10 5 0\n", 1);
+        assert!((after.stolen_since(&before) - 0.1).abs() < 1e-9);
         assert!(Core::default().busy_since(&Core::default()).abs() < 1e-9);
     }
 

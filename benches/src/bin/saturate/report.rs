@@ -4,7 +4,7 @@ use crate::drift::Drift;
 use crate::figures::Figures;
 
 /// A line of the table: name, figure, unit, digits.
-const LINES: [(&str, &str, &str, usize); 34] = [
+const LINES: [(&str, &str, &str, usize); 35] = [
     ("server, per player and tick", "us_per_player_tick", "µs", 2),
     ("  user", "user_us_per_player_tick", "µs", 2),
     ("  system", "system_us_per_player_tick", "µs", 2),
@@ -37,6 +37,7 @@ const LINES: [(&str, &str, &str, usize); 34] = [
     ("bots' busiest thread", "bots_thread_awake", "", 3),
     ("server's core, used by it", "server_cores_used", "", 3),
     ("server's core, busy", "server_core_busy", "", 3),
+    ("  not there (the host's)", "server_core_stolen", "", 3),
     ("bots' core, used by them", "bots_cores_used", "", 3),
     ("bots' core, busy", "bots_core_busy", "", 3),
 ];
