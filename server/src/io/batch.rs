@@ -8,7 +8,7 @@
     target_os = "linux",
     expect(
         unsafe_code,
-        reason = "recvmmsg, sendmmsg and some socket options have no safe wrapper among our dependencies"
+        reason = "recvmmsg, sendmmsg, some socket options, prefetching and a thread's slice have no safe wrapper among our dependencies"
     )
 )]
 
