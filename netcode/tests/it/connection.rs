@@ -11,6 +11,7 @@ use netcode::error::{CloseReason, DisconnectReason, SendError};
 use netcode::packet::{ConnId, MAX_DATAGRAM};
 use netcode::server::ServerConfig;
 use netcode::stats::Drop;
+use netcode::token::TokenClaims;
 use proptest::prelude::*;
 
 use crate::lab::{ORDERED, STATE};
@@ -380,14 +381,18 @@ fn clients_that_come_and_go_leave_most_slots_untouched() {
     config.max_connections = 1000;
     let mut pair = Pair::new(1, config);
     let mut ids: Vec<ConnId> = Vec::new();
-    for round in 0..200 {
-        let bundle = pair.bundle(&claims());
+    for round in 0..100 {
+        // By then the token of the first round has expired.
+        let late = round as u64 * 2_000;
+        let fresh =
+            TokenClaims { issued_ms: claims().issued_ms + late, expires_ms: claims().expires_ms + late, ..claims() };
+        let bundle = pair.bundle(&fresh);
         assert_eq!(pair.outcome(&bundle), None);
         let conn = pair.live[0];
         assert!(!ids.contains(&conn));
         ids.push(conn);
         pair.clients[round].endpoint.close(pair.now, CloseReason::Requested);
-        pair.run_for(SECOND);
+        pair.run_for(100 * MS);
         assert_eq!(pair.server.connections(), 0);
     }
     let used = ids.iter().map(|id| id.slot()).max();
