@@ -86,7 +86,7 @@ pub struct Threads {
 }
 
 /// How memory is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
     /// Whether the system is asked for large pages.
@@ -580,12 +580,6 @@ impl Default for Network {
 
 /// With a half extent of 256 m and sight of 50 m, 1,000 players have about 30 others in sight
 /// (`1000 * pi * 50^2 / 512^2`).
-impl Default for Memory {
-    fn default() -> Self {
-        Self { huge_pages: true }
-    }
-}
-
 impl Default for World {
     fn default() -> Self {
         Self {

@@ -42,7 +42,7 @@ fn serve(flags: &Run) -> Result<(), RunError> {
     flags.apply(&mut config);
     config.check()?;
     if config.memory.huge_pages {
-        io::memory::ask_for_huge_pages();
+        io::memory::ask_for_huge_pages(flags.config.as_deref());
     }
     let _lines = logging::start(&config.log);
     run::run(&config, flags.explain().as_ref())

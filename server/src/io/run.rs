@@ -27,7 +27,7 @@ use super::record::{self, Recorder, Writing};
 use super::status::{Board, Status};
 use super::worker::{self, Parts, Worker};
 use super::zone_thread::{Recorded, ZoneThread};
-use super::{batch, cores, setup, sockets};
+use super::{batch, cores, memory, setup, sockets};
 
 /// The status line is printed this long after the threads report.
 const STATUS_DELAY: Duration = Duration::from_millis(200);
@@ -84,6 +84,7 @@ pub fn run(config: &ServerConfig, explain: Option<&Explain>) -> Result<(), RunEr
         workers = udp.len(),
         rate_hz = config.world.tick_rate_hz,
         seed = config.world.seed,
+        huge_pages = memory::has_huge_pages(),
         "starting"
     );
     let running = Running::start(config, explain, &keys, udp, clock, &shown, &tell)?;

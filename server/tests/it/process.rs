@@ -31,16 +31,26 @@ fn it_becomes_healthy_and_a_signal_ends_it_with_0() {
 
 #[test]
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn the_allocator_is_told_of_large_pages_unless_the_configuration_or_the_environment_says_otherwise() {
+fn the_allocator_is_told_of_large_pages_if_the_configuration_says_so_and_the_environment_nothing_else() {
     const NAME: &str = "GLIBC_TUNABLES";
-    let small = scratch_file("small-pages.toml", "[memory]\nhuge_pages = false\n");
-    let by_default = Running::start(&[]).variable(NAME);
-    assert!(by_default.is_some_and(|value| value.contains("glibc.malloc.hugetlb=1")));
-    assert_eq!(Running::start(&["--config", small.to_str().unwrap()]).variable(NAME), None);
+    let large = scratch_file("large-pages.toml", "[memory]\nhuge_pages = true\n");
+    let config = ["--config", large.to_str().unwrap()];
+    let told = Running::start(&config).variable(NAME);
+    assert!(told.is_some_and(|value| value.contains("glibc.malloc.hugetlb=1")));
+    assert_eq!(Running::start(&[]).variable(NAME), None);
     let own = "glibc.malloc.tcache_count=5";
-    assert_eq!(Running::start_with(&[], &[(NAME, own)]).variable(NAME).as_deref(), Some(own));
+    assert_eq!(Running::start_with(&config, &[(NAME, own)]).variable(NAME).as_deref(), Some(own));
     // As of a program with rights of its own, which is not shown the variable: it must not start anew for ever.
-    assert_eq!(Running::start_with(&[], &[("ZONEWIRE_STARTED_ANEW", "1")]).variable(NAME), None);
+    assert_eq!(Running::start_with(&config, &[("ZONEWIRE_STARTED_ANEW", "1")]).variable(NAME), None);
+}
+
+/// It started anew, read an empty pipe, and served with the defaults: on another port, and with development tokens.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_configuration_that_came_through_a_pipe_holds() {
+    let text = "[world]\nseed = 4711\n[memory]\nhuge_pages = true\n";
+    let running = Running::start_reading(&["--config", "/dev/stdin"], text);
+    assert_eq!(running.starting["seed"], 4711);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Starts the real server and talks to it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -31,6 +31,8 @@ pub struct Running {
     pub udp: SocketAddr,
     /// Its HTTP endpoint, `http://IP:PORT`.
     pub http: String,
+    /// What it said first.
+    pub starting: Value,
 }
 
 impl Running {
@@ -40,23 +42,23 @@ impl Running {
 
     /// With these variables in its environment.
     pub fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut all = vec![
-            "--listen",
-            "127.0.0.1:0",
-            "--http",
-            "127.0.0.1:0",
-            "--log-format",
-            "json",
-            "--npcs",
-            "5",
-            "--boxes",
-            "5",
-        ];
-        all.extend(args);
-        let mut child = server(&all).envs(environment.iter().copied()).spawn().unwrap();
+        let mut command = server(&with_basics(args));
+        Self::of(command.envs(environment.iter().copied()).spawn().unwrap())
+    }
+
+    /// With that on standard input.
+    pub fn start_reading(args: &[&str], input: &str) -> Self {
+        let mut child = server(&with_basics(args)).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Self::of(child)
+    }
+
+    fn of(mut child: Child) -> Self {
         let lines = json_lines(&mut child);
-        let mut running = Self { child, lines, udp: SocketAddr::from(([0, 0, 0, 0], 0)), http: String::new() };
-        let starting = running.wait_for("starting");
+        let udp = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut running = Self { child, lines, udp, http: String::new(), starting: Value::Null };
+        running.starting = running.wait_for("starting");
+        let starting = &running.starting;
         running.udp = starting["listen"].as_str().unwrap().parse().unwrap();
         running.http = format!("http://{}", starting["http"].as_str().unwrap());
         running.wait_for("ready");
@@ -108,6 +110,13 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Those arguments behind what all tests want.
+fn with_basics<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let basics =
+        ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json", "--npcs", "5", "--boxes", "5"];
+    basics.into_iter().chain(args.iter().copied()).collect()
 }
 
 /// A running server whose log nobody reads; killed when the test is over.

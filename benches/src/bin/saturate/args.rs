@@ -122,6 +122,9 @@ pub struct Run {
     /// Where the server listens: a loopback address; port 0 = one that is free.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = loopback)]
     pub listen: SocketAddr,
+    /// Let the server ask for large pages (`memory.huge_pages`): less CPU time, more memory.
+    #[arg(long)]
+    pub huge_pages: bool,
     /// The server's program. Default: `server` beside this one.
     #[arg(long, value_name = "PATH")]
     pub server: Option<PathBuf>,
@@ -223,6 +226,7 @@ impl Run {
             rebind: self.rebind,
             loss: self.loss,
             soak: self.soak,
+            huge_pages: self.huge_pages,
             visible: self.visible,
             full_bots: self.full_bots,
             light_every: self.light_every,
@@ -243,7 +247,8 @@ impl Run {
 /// The program that was named, or the one of that name beside this one.
 fn program(flag: &'static str, named: Option<&Path>, name: &'static str) -> Result<PathBuf, Error> {
     let path = match named {
-        Some(path) => path.to_owned(),
+        // Without a slash it would be looked for elsewhere.
+        Some(path) => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
         None => std::env::current_exe().map_err(Error::system("find this program"))?.with_file_name(name),
     };
     if path.is_file() { Ok(path) } else { Err(Error::Missing { flag, path, package: name }) }

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Error {
     /// A program that is to be run is not there.
-    #[error("{flag} {}: there is no such program; build it (cargo build --release -p {package}) or name another", path.display())]
+    #[error("{flag} {}: there is no such program; build it (cargo build --profile dist -p {package}) or name another", path.display())]
     Missing {
         /// What names it on the command line.
         flag: &'static str,

@@ -352,6 +352,7 @@ impl Figures {
         object.insert("workers".into(), json!(workers));
         object.insert("full_bots".into(), json!(full_bots.min(players)));
         object.insert("light_every".into(), json!(light_every));
+        object.insert("huge_pages".into(), json!(self.setup.huge_pages));
         object.insert("bots_share_a_core".into(), json!(self.setup.shares_core()));
         object.insert("visible".into(), json!(visible));
         object.insert("churn_percent_per_minute".into(), json!(churn));

@@ -72,15 +72,20 @@ fn main() -> ExitCode {
 fn run(args: &Run) -> Result<(), Error> {
     args.agree();
     let stop = Stop::watch()?;
+    // A signal often reaches the children as well: that one of them ended is not the reason then.
+    measure_all(args, &stop).map_err(|error| if stop.is_set() { Error::Interrupted } else { error })
+}
+
+fn measure_all(args: &Run, stop: &Stop) -> Result<(), Error> {
     args.check()?;
     // Minutes of measuring should not end with a file that cannot be written.
     let soak_plot = args.soak_plot();
-    [&args.out, &args.plot, &soak_plot].into_iter().flatten().try_for_each(|file| try_open(file))?;
+    [&args.out, &args.plot, &soak_plot, &args.perf].into_iter().flatten().try_for_each(|file| try_open(file))?;
     let mut runs = Vec::new();
     for setup in args.setups()? {
         let figures = match args.players {
-            args::Players::Number(_) => repeat(args, &setup, &stop)?,
-            args::Players::Max => climb(args, &setup, &stop)?,
+            args::Players::Number(_) => repeat(args, &setup, stop)?,
+            args::Players::Max => climb(args, &setup, stop)?,
         };
         runs.push((setup.scenario.name().to_owned(), figures));
     }

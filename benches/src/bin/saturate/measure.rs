@@ -105,6 +105,8 @@ pub fn measure(setup: &Setup, stop: &Stop, tell: &dyn Fn(&Row)) -> Result<Measur
 fn start_server(setup: &Setup, config: &Path, stop: &Stop) -> Result<(Process, SocketAddr), Error> {
     let mut command = Command::new(&setup.server);
     command.arg("--config").arg(config);
+    // What the allocator does is the configuration's, not that of whoever measures.
+    command.env_remove("GLIBC_TUNABLES");
     let mut server = Process::start("the server", command, &setup.server_cores)?;
     let addr = server.wait_for(Stream::Err, "say where it listens", READY, stop, |line| match Line::parse(line) {
         Some(Line::Starting(addr)) => Some(addr),

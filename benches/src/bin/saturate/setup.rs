@@ -73,6 +73,8 @@ pub struct Setup {
     pub loss: f64,
     /// Take a series, and judge whether anything grows.
     pub soak: bool,
+    /// Whether the server asks for large pages.
+    pub huge_pages: bool,
     /// How many others each player sees, about; not in a crowd.
     pub visible: f64,
     /// How many bots decode what they get and predict; the others are light.
@@ -118,13 +120,14 @@ impl Setup {
             let world = rig.world();
             (world.map.half_extent_m, world.spawn_half_extent_m, world.map.boxes)
         };
-        let max_players = players + SPARE;
+        let (max_players, huge_pages) = (players + SPARE, self.huge_pages);
         format!(
             "[network]\nlisten = \"{listen}\"\nworkers = {workers}\n\
              [world]\ntick_rate_hz = {tick_hz}\nseed = {seed}\nhalf_extent_m = {half_extent}\n\
              spawn_half_extent_m = {spawn}\nboxes = {boxes}\ngates = 0\nramps = 0\nnpcs = 0\nmax_players = {max_players}\n\
              [replication]\naoi_radius_m = {AOI_RADIUS_M}\n\
              [access]\ndev_tokens = true\n\
+             [memory]\nhuge_pages = {huge_pages}\n\
              # All bots come from one network, and all at once.\n\
              [load]\ncookie_above_per_s = 100000\nhandshakes_per_s = 100000\nprefix_per_s = 1000000\n\
              prefix_burst = 1000000\nprefix_cookie_per_s = 1000000\nprefix_cookie_burst = 1000000\n\
@@ -171,6 +174,7 @@ pub mod tests {
             rebind: 0.0,
             loss: 0.0,
             soak: false,
+            huge_pages: false,
             visible: 30.0,
             full_bots: 200,
             light_every: 1,
