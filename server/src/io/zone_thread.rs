@@ -127,7 +127,6 @@ impl ZoneThread {
             self.clock.sleep_until(schedule.due());
             let begun = self.clock.now();
             let late = begun.saturating_since(schedule.due());
-            self.late_us.saturating_record(late.as_micros() as u64);
             self.newly_late_us.saturating_record(late.as_micros() as u64);
             self.counters.late += u64::from(late > quarter);
             self.tick(schedule.due());
@@ -225,6 +224,8 @@ impl ZoneThread {
         self.next_report = next_report(now);
         let tick_us = std::mem::replace(&mut self.tick_us, micros_histogram());
         let newly_late_us = std::mem::replace(&mut self.newly_late_us, micros_histogram());
+        // Cannot fail: both have the same bounds.
+        let _ = self.late_us.add(&newly_late_us);
         let late_us = self.late_us.clone();
         self.reports.publish(ZoneReport {
             tick: self.zone.tick(),
