@@ -101,6 +101,8 @@ struct Governor {
     /// Means in [`PARTS`] of a percent.
     step: u32,
     round: u32,
+    /// Ticks in a row in which the mean was above [`HIGH`].
+    above: u32,
     /// Ticks since the last change, and ticks in which the rung below would have been enough, and might have been; less
     /// [`SETBACK`] for each in which not.
     since: u32,
@@ -125,6 +127,7 @@ impl Governor {
             rung: 0,
             step: 0,
             round: 0,
+            above: 0,
             since: 0,
             calm: 0,
             hopeful: 0,
@@ -145,8 +148,10 @@ impl Governor {
         self.since += 1;
         let mean = |mean: u32, now: u32| (mean * (MEMORY - 1) + now.min(MOST) * PARTS) / MEMORY;
         (self.step, self.round) = (mean(self.step, share.step), mean(self.round, share.round));
-        let patience = if self.tried.is_some() { self.rate_hz * LENIENT_S } else { self.rate_hz / WORSE_PER_S };
-        if self.step.max(self.round) > HIGH * PARTS && self.since >= patience.max(1) {
+        let worse = (self.rate_hz / WORSE_PER_S).max(1);
+        let patience = if self.tried.is_some() { self.rate_hz * LENIENT_S } else { worse };
+        self.above = if self.step.max(self.round) > HIGH * PARTS { self.above.saturating_add(1) } else { 0 };
+        if self.above >= worse && self.since >= patience {
             return self.shed();
         }
         if self.tried.is_some() && self.since >= self.rate_hz * TRIAL_S {
@@ -326,6 +331,21 @@ mod tests {
         let mut server = Server::new(LIMITS);
         server.run(10);
         assert_eq!(server.governor.on_tick(Share { step: 100_000, round: 100_000 }), None);
+        server.run(10);
+        assert_eq!(server.changes, []);
+    }
+
+    /// What was shed for a moment in which the processor was busy elsewhere came back seconds later.
+    #[test]
+    fn a_few_long_rounds_shed_nothing() {
+        let mut server = Server::new(LIMITS);
+        server.round = 66;
+        for (long, ticks) in [(110, 4), (150, 3), (400, 1)] {
+            server.run(10);
+            for _ in 0..ticks {
+                assert_eq!(server.governor.on_tick(Share { step: 10, round: long }), None, "{ticks} of {long} %");
+            }
+        }
         server.run(10);
         assert_eq!(server.changes, []);
     }
