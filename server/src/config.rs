@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sim::{MapConfig, WorldConfig};
 use thiserror::Error;
 
+use crate::replication::DEFAULT_FOLLOW;
 use crate::shard::DEFAULT_COMPACT_CLIENTS;
 
 /// Everything that an operator can set. Keys that are not given keep their defaults; unknown keys are errors.
@@ -144,6 +145,8 @@ pub struct Replication {
     pub bytes_per_s: u32,
     /// Entities that a client can know at once.
     pub max_known: u32,
+    /// In a crowd: how many of its nearest a client is told of at once.
+    pub follow_nearest: u32,
     /// Which clients get their snapshots in the compact codec.
     pub codec: Codec,
     /// How many clients of a worker may have it at a time.
@@ -617,6 +620,7 @@ impl Default for Replication {
             snapshot_bytes: 1352,
             bytes_per_s: 32_000,
             max_known: 4000,
+            follow_nearest: DEFAULT_FOLLOW.into(),
             codec: Codec::Auto,
             compact_clients: DEFAULT_COMPACT_CLIENTS.into(),
         }

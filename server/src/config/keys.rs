@@ -8,6 +8,7 @@ use sim::config::MAX_REWIND_MS;
 
 use super::{ConfigError, ServerConfig};
 use crate::load::Pace;
+use crate::replication::DEFAULT_CROWD;
 
 /// One configuration key.
 pub struct Key {
@@ -225,6 +226,13 @@ pub const KEYS: &[Key] = &[
         about: "Entities that a client can know at once, itself included; of newcomers, the nearest.",
         unit: "entities",
         rule: Range(8, 4096, |c| c.replication.max_known.into()),
+    },
+    Key {
+        key: "replication.follow_nearest",
+        about: "A client that knows more than 128 that move is in a crowd: it is told of so many of its nearest in the tick in which \
+                they turn, and of the others by turns, within a second. Fewer take less of the server's time.",
+        unit: "entities",
+        rule: Range(1, DEFAULT_CROWD as u64, |c| c.replication.follow_nearest.into()),
     },
     Key {
         key: "replication.codec",

@@ -11,7 +11,7 @@ use sim::{MapConfig, SCHEMA, WorldConfig};
 
 use super::{Codec, ServerConfig};
 use crate::load::Pace;
-use crate::replication::{DEFAULT_CROWD, DEFAULT_FOLLOW, Priority, Training};
+use crate::replication::{DEFAULT_CROWD, Priority, Training};
 use crate::shard::{Codecs, ShardConfig};
 use crate::zone::ZoneConfig;
 
@@ -84,7 +84,7 @@ impl ServerConfig {
             },
             compact_clients: narrow(self.replication.compact_clients),
             crowd: DEFAULT_CROWD,
-            follow: DEFAULT_FOLLOW,
+            follow: narrow(self.replication.follow_nearest),
             priority: self.priority(),
             training: Training::default(),
             zone: self.world.zone,
@@ -136,6 +136,7 @@ fn narrow(value: u32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::DEFAULT_FOLLOW;
 
     #[test]
     fn handshake_limits_are_shared_out_among_workers_and_windows() {
@@ -169,6 +170,14 @@ mod tests {
         assert_eq!(endpoint.prefixes.proven, Rate { per_s: 100, burst: 200 });
         assert_eq!(endpoint.rate_cap, 50_000);
         assert_eq!(endpoint.key_limits, KeyLimits { packets: 1000, age: Duration::from_secs(120) });
+    }
+
+    #[test]
+    fn a_zone_may_follow_fewer_or_more_of_the_nearest() {
+        let mut config = ServerConfig::default();
+        assert_eq!(config.shard(Vec::new(), 0, 0).follow, DEFAULT_FOLLOW);
+        config.replication.follow_nearest = 31;
+        assert_eq!(config.shard(Vec::new(), 0, 0).aoi().follow, 31);
     }
 
     #[test]
