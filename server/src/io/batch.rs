@@ -323,7 +323,7 @@ pub fn force_buffers(socket: &impl std::os::fd::AsFd, receive: usize, send: usiz
     system::set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size(send))
 }
 
-/// Asks the processor to bring that memory into its nearest cache; where there is no such instruction at hand, nothing.
+/// Asks the processor to bring that memory into a near cache; where there is no such instruction at hand, nothing.
 pub fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_os = "linux")]
     for line in system::lines(at, bytes) {
@@ -550,11 +550,13 @@ mod system {
         (0..count).map(move |line| first.wrapping_add(line * LINE))
     }
 
+    /// Into the second cache, not the first: a packet needs more lines than the first one waits for at a time (some two dozen),
+    /// and whoever asks for more waits itself.
     #[cfg(target_arch = "x86_64")]
     pub fn prefetch_line(at: *const u8) {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: the instruction reads nothing that the program sees and faults at no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
     }
 
     #[cfg(target_arch = "aarch64")]
