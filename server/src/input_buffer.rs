@@ -4,6 +4,7 @@
 //! of order. The buffer holds the first copy of each until its tick; a tick without one repeats the last input for a
 //! while and then lets go of all controls.
 
+use netcode::prefetch::Prefetch;
 use sim::Input;
 use sim::input::{FIRE, RELOAD};
 
@@ -56,6 +57,16 @@ impl InputBuffer {
     #[must_use]
     pub fn new(next: u64) -> Self {
         Self { next, held: 0, used: 0, ring: [Input::default(); AHEAD_TICKS as usize], last: None, repeated: 0 }
+    }
+
+    /// Asks for what [`put`](Self::put) needs for that tick.
+    #[inline]
+    pub fn prefetch(&self, tick: u64, prefetch: Prefetch) {
+        prefetch.of(&self.next);
+        prefetch.of(&self.held);
+        if let Some(place) = self.ring.get((tick % AHEAD_TICKS) as usize) {
+            prefetch.of(place);
+        }
     }
 
     /// Puts in the input for `tick`. The first copy counts, later ones change nothing.

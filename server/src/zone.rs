@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use netcode::packet::ConnId;
+use netcode::prefetch::Prefetch;
 use sim::event::What;
 use sim::input::FIRE;
 use sim::log::{InputLog, LogError};
@@ -234,6 +235,16 @@ impl Zone {
     /// Logs no more.
     pub fn end_log(&mut self) {
         self.log = None;
+    }
+
+    /// Makes ready for a message that is to be handled soon, after some others.
+    #[inline]
+    pub fn expect(&self, message: &ToZone, prefetch: Prefetch) {
+        if let ToZone::Input { conn, tick, .. } = message
+            && let Some(held) = self.seat(*conn).and_then(|seat| self.held.get(seat.place as usize))
+        {
+            held.buffer.prefetch(*tick, prefetch);
+        }
     }
 
     /// Takes a message: inputs at once, joins and leaves with the next [`Zone::step`].
