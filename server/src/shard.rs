@@ -183,7 +183,7 @@ pub struct Shard {
     replication: Replication,
     endpoint: ServerEndpoint,
     /// By connection slot.
-    sessions: Vec<Option<Box<Session>>>,
+    sessions: Vec<Option<Session>>,
     /// Whose turn it is in the newest frame's round, by the place in the order.
     round: Round,
     /// Rounds begun.
@@ -269,8 +269,8 @@ impl Shard {
         let itself = ahead >= PREFETCH_FAR;
         self.endpoint.prefetch(slot, way, itself, self.prefetch);
         self.replication.prefetch(slot, way, itself, self.prefetch);
-        if let Some(Some(session)) = self.sessions.get(usize::from(slot)).filter(|_| itself) {
-            self.prefetch.of(&**session);
+        if let Some(session) = self.sessions.get(usize::from(slot)).filter(|_| itself) {
+            self.prefetch.of(session);
         }
     }
 
@@ -368,7 +368,7 @@ impl Shard {
 
     fn tell_all(&mut self, now: Time, message: &Message<'_>, whom: impl Fn(&Session) -> bool) {
         for at in 0..self.sessions.len() {
-            let session = self.sessions.get(at).and_then(|session| session.as_deref());
+            let session = self.sessions.get(at).and_then(Option::as_ref);
             if let Some(conn) = session.filter(|session| whom(session)).map(|session| session.conn) {
                 self.send_message(now, conn, message);
             }
@@ -424,7 +424,7 @@ impl Shard {
     fn transmit_snapshot(&mut self, now: Time, at: usize, out: &mut [u8]) -> Option<(SocketAddr, usize)> {
         self.push_tables(now, at);
         let Self { sessions, replication, endpoint, .. } = self;
-        let session = sessions.get_mut(at)?.as_deref_mut().filter(|session| session.in_world)?;
+        let session = sessions.get_mut(at)?.as_mut().filter(|session| session.in_world)?;
         let tick = replication.newest()?.tick;
         let client = session.conn.slot();
         replication.look(client);
@@ -452,7 +452,7 @@ impl Shard {
 
     /// Sends the next part of the newest tables to a client that is to have them.
     fn push_tables(&mut self, now: Time, at: usize) -> Option<()> {
-        let session = self.sessions.get_mut(at)?.as_deref_mut()?;
+        let session = self.sessions.get_mut(at)?.as_mut()?;
         let (version, tables) = self.replication.tables()?;
         let part = session.compact.next_part(version)?;
         if self.endpoint.quality(now, session.conn)?.queued_bytes >= PUSH_BELOW_BYTES {
@@ -527,7 +527,7 @@ impl Shard {
     /// The replication state of a connection, for checkers.
     #[must_use]
     pub fn replica(&self, conn: ConnId) -> Option<&Replica> {
-        let session = self.sessions.get(usize::from(conn.slot()))?.as_deref()?;
+        let session = self.sessions.get(usize::from(conn.slot()))?.as_ref()?;
         self.replication.client(conn.slot()).filter(|_| session.conn == conn)
     }
 
@@ -564,7 +564,7 @@ impl Shard {
     }
 
     fn session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
-        let session = self.sessions.get_mut(usize::from(conn.slot()))?.as_deref_mut()?;
+        let session = self.sessions.get_mut(usize::from(conn.slot()))?.as_mut()?;
         (session.conn == conn).then_some(session)
     }
 
@@ -582,7 +582,7 @@ impl Shard {
                         self.sessions.resize_with(at + 1, || None);
                     }
                     if let Some(slot) = self.sessions.get_mut(at) {
-                        *slot = Some(Box::new(session));
+                        *slot = Some(session);
                     }
                     if self.watched == Some(claims.character) {
                         self.watch(Some(conn));
@@ -656,8 +656,8 @@ impl Shard {
 /// More than the longest message that a client may send on the session channel has.
 const MAX_READY_BYTES: usize = 4;
 
-fn find(sessions: &mut [Option<Box<Session>>], conn: ConnId) -> Option<&mut Session> {
-    let session = sessions.get_mut(usize::from(conn.slot()))?.as_deref_mut()?;
+fn find(sessions: &mut [Option<Session>], conn: ConnId) -> Option<&mut Session> {
+    let session = sessions.get_mut(usize::from(conn.slot()))?.as_mut()?;
     (session.conn == conn).then_some(session)
 }
 

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::prefixes::Standing;
-use super::slots::{HalfOpen, Peer};
+use super::slots::{HalfOpen, Here, Peer};
 use super::{MAX_REPLIES, NotClaimed, OPENS_PER_HANDSHAKE, Reply, ServerEndpoint, Window};
 use crate::connection::{Connection, Parameters};
 use crate::crypto::{Entropy, Psk, handshake_mac_key};
@@ -206,7 +206,15 @@ impl ServerEndpoint {
         let half_open = HalfOpen { token_id, attempt: hello.mac(), accept, answered, claims: Box::new(claims), until };
         let connection = Connection::new(parameters, &self.config.channels, now);
         let half_open = Some(Box::new(half_open));
-        let peer = Peer { connection, address: None, answered: Some(from), path: None, half_open, queued: false };
+        let peer = Peer {
+            connection,
+            address: None,
+            answered: Some(from),
+            path: None,
+            half_open,
+            queued: false,
+            here: Here::Here,
+        };
         self.slots.insert(conn, peer, until);
         self.half_open.insert(token_id, conn.slot());
         self.accepted += 1;

@@ -41,9 +41,18 @@ pub(super) struct Peer {
     pub(super) half_open: Option<Box<HalfOpen>>,
     /// Already in the queue of slots that want a packet.
     pub(super) queued: bool,
+    pub(super) here: Here,
     pub(super) connection: Connection,
     /// Where every ACCEPT went; `None` when they went to several addresses.
     pub(super) answered: Option<SocketAddr>,
+}
+
+/// Of all fields the one with the most values that mean nothing, so that one of them says that nobody is there: whether
+/// somebody is can be seen by what each packet needs. It would be some field deep in the connection, which hardly any does.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub(super) enum Here {
+    Here = 1,
 }
 
 // Where a peer is, it begins where its place does, so that what it needs is known without a look at it.
@@ -94,7 +103,7 @@ impl Peer {
         entropy: &mut dyn Entropy,
     ) -> bool {
         // P-9: whoever overtakes a client's first packets with copies of them is not taken for the client.
-        let current = self.address.or(self.answered).unwrap_or(NOWHERE);
+        let current = if let Some(address) = self.address { address } else { self.first_address() };
         if from == current {
             self.address = Some(current);
             if self.path.is_none() {
@@ -115,6 +124,13 @@ impl Peer {
             self.path = None;
         }
         moved.is_some_and(|address| address != current)
+    }
+
+    /// Where the first valid packet must come from. It lies far from all else, so it is not to be read for every packet.
+    #[cold]
+    #[inline(never)]
+    fn first_address(&self) -> SocketAddr {
+        self.answered.unwrap_or(NOWHERE)
     }
 
     /// Writes the path challenge that is due: where it goes, and its length.
@@ -247,6 +263,8 @@ impl Slots {
         let Some(place) = self.peers.get(usize::from(slot)) else { return };
         let peer = core::ptr::from_ref(place).cast::<Peer>();
         prefetch.part(peer, Peer::HOT);
+        self.slots.get(usize::from(slot)).inspect(|slot| prefetch.of(*slot));
+        self.deadlines.get(usize::from(slot)).inspect(|deadline| prefetch.of(*deadline));
         Connection::prefetch(peer.wrapping_byte_add(offset_of!(Peer, connection)).cast(), way, prefetch);
     }
 
