@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bots::behavior::Behavior;
+use bots::flags::negative;
 use bots::scenario::{self, Scenario};
 use bots::swarm::MAX_LIGHT_EVERY;
 use bots::transfer;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use netcode::emulator::LinkConfig;
 
 use crate::io::arena::ArenaRun;
@@ -26,6 +27,14 @@ pub struct Cli {
     /// What to run.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The one that this process was given. Ends the process where it is wrong.
+    pub fn given() -> Self {
+        let matches = negative(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// What there is to run.

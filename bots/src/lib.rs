@@ -7,6 +7,7 @@
 //! - [`transfer`]: goodput, delay and overhead of reliable messages and blocks over bad networks.
 //! - [`echo`]: a server that sends back what it gets, for whoever writes a client.
 //! - [`behavior`]: how bots play, in both.
+//! - [`flags`]: what command lines have in common.
 //!
 //! The library does no I/O, reads no clock and starts no thread.
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod arena;
 pub mod behavior;
 pub mod echo;
 mod entropy;
+pub mod flags;
 pub mod scenario;
 pub mod swarm;
 mod tell;

@@ -10,13 +10,12 @@ use std::process::ExitCode;
 
 use args::{Cli, Command, SwarmArgs};
 use bots::swarm::Summary;
-use clap::Parser as _;
 use io::error::RunError;
 use io::lines;
 
 fn main() -> ExitCode {
     // clap itself ends the process with 2 when the command line is wrong.
-    let result = match Cli::parse().command {
+    let result = match Cli::given().command {
         Command::Swarm(args) => swarm(&args),
         Command::Arena(args) => match args.scenario() {
             Some((options, json)) => io::scenario::run(&options, json),
