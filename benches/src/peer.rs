@@ -12,7 +12,9 @@ mod message;
 
 use core::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use bots::flags::negative;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 
 pub use clock::{Usage, now_ns, rss_kb, sleep_until, unix_ms};
 pub use counts::{Counts, Quantiles};
@@ -30,6 +32,9 @@ pub const GRACE: Duration = Duration::from_millis(1500);
 /// All clients must be in by then.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// Clients of an echo, unless it is said how many.
+const CLIENTS: u16 = 100;
+
 /// What is moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
@@ -45,9 +50,9 @@ pub struct Workload {
     /// The server's UDP port, on 127.0.0.1.
     #[arg(long)]
     pub port: u16,
-    /// Clients, all in one process, each with a socket of its own; 1 with `--mode flood`.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=32_000))]
-    pub clients: u16,
+    /// Clients, all in one process, each with a socket of its own. Default: 100; with `--mode flood` 1, and no other number.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=32_000))]
+    clients: Option<u16>,
     /// How long is measured, between 2 s of warm-up and 1.5 s in which what is under way arrives.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub secs: u16,
@@ -56,7 +61,35 @@ pub struct Workload {
     pub mode: Mode,
 }
 
+/// The command line of one of the programs. Ends the process where it is wrong.
+#[must_use]
+pub fn given<A: Parser + CommandFactory>(workload: fn(&A) -> &Workload) -> A {
+    let matches = negative(A::command()).get_matches();
+    let args = A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Some(what) = workload(&args).disagreement() {
+        clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")).exit();
+    }
+    args
+}
+
 impl Workload {
+    /// How many clients.
+    #[must_use]
+    pub fn clients(&self) -> u16 {
+        let usual = match self.mode {
+            Mode::Echo => CLIENTS,
+            Mode::Flood => 1,
+        };
+        self.clients.unwrap_or(usual)
+    }
+
+    /// What contradicts what.
+    fn disagreement(&self) -> Option<String> {
+        let clients = self.clients();
+        let flood = self.mode == Mode::Flood && clients != 1;
+        flood.then(|| format!("--clients {clients}: with --mode flood one client makes it all; leave --clients out"))
+    }
+
     /// Where the server listens.
     #[must_use]
     pub fn addr(&self) -> core::net::SocketAddr {

@@ -50,3 +50,17 @@ fn a_flood_of_a_second_arrives_whole() {
     assert_eq!(server["recv"], client["sent"], "server {server}\nclient {client}");
     assert!(client["sent"].as_u64() > Some(1000));
 }
+
+#[test]
+fn a_flood_of_several_clients_and_a_negative_number_are_refused_with_why() {
+    for program in [env!("CARGO_BIN_EXE_peer-server"), env!("CARGO_BIN_EXE_peer-client")] {
+        for (args, words) in [
+            (["--mode", "flood", "--clients", "5"], "--clients 5: with --mode flood one client"),
+            (["--mode", "echo", "--clients", "-5"], "-5 is not in 1..=32000"),
+        ] {
+            let output = Command::new(program).args(["--port", "1", "--secs", "1"]).args(args).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.code() == Some(2) && said.contains(words), "{program} {args:?}: {said}");
+        }
+    }
+}

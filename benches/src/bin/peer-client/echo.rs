@@ -74,19 +74,19 @@ pub fn run(workload: &Workload) -> io::Result<Value> {
 impl Swarm {
     #[expect(clippy::disallowed_methods, reason = "a client's keys are drawn from the system's entropy")]
     fn new(workload: &Workload, base: u64) -> io::Result<Self> {
-        let samples = usize::from(workload.clients) * usize::from(workload.secs) * (1000 / TICK.as_millis()) as usize;
+        let samples = usize::from(workload.clients()) * usize::from(workload.secs) * (1000 / TICK.as_millis()) as usize;
         Ok(Self {
             workload: *workload,
             poll: Poll::new()?,
             entropy: OsEntropy::new(),
-            players: Vec::with_capacity(usize::from(workload.clients)),
+            players: Vec::with_capacity(usize::from(workload.clients())),
             pending: Vec::with_capacity(MAX_PENDING),
             turn: 0,
             round: 0,
             base,
             start: None,
             max_lag: 0,
-            counts: Counts::new(workload.clients),
+            counts: Counts::new(workload.clients()),
             latency: Quantiles::with_capacity(samples),
             age: Quantiles::with_capacity(samples),
             template: Template::default(),
@@ -101,7 +101,7 @@ impl Swarm {
     fn connect(&mut self, now: u64) -> io::Result<()> {
         let players = &self.players;
         self.pending.retain(|number| players.get(*number).is_some_and(|player| !player.is_connected()));
-        while self.players.len() < usize::from(self.workload.clients) && self.pending.len() < MAX_PENDING {
+        while self.players.len() < usize::from(self.workload.clients()) && self.pending.len() < MAX_PENDING {
             let number = self.players.len();
             let mut player = Player::connect(&self.workload, number as u16, &mut self.entropy)?;
             self.poll.registry().register(&mut player.socket, Token(number), Interest::READABLE)?;
@@ -109,7 +109,7 @@ impl Swarm {
             self.players.push(player);
             self.pending.push(number);
         }
-        if self.connected() == usize::from(self.workload.clients) {
+        if self.connected() == usize::from(self.workload.clients()) {
             self.start = Some(now);
             (self.turn, self.round, self.base) = (0, 0, now);
         }
@@ -118,7 +118,7 @@ impl Swarm {
 
     /// Gives those that are due their turn, and says how long it is until the next one.
     fn turns(&mut self) -> Duration {
-        let clients = u64::from(self.workload.clients);
+        let clients = u64::from(self.workload.clients());
         for _ in 0..MAX_TURNS {
             let due = self.base + self.round * nanos(TICK) + self.turn * nanos(TICK) / clients;
             let now = now_ns();

@@ -7,7 +7,7 @@ mod player;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use benches::peer::{Mode, Workload, failure};
+use benches::peer::{Mode, Workload, failure, given};
 use clap::Parser;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let Args { workload } = Args::parse();
+    let Args { workload } = given(|args: &Args| &args.workload);
     let run = match workload.mode {
         Mode::Echo => echo::run(&workload),
         Mode::Flood => flood::run(&workload),

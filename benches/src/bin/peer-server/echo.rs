@@ -28,7 +28,7 @@ struct Run {
 pub fn run(workload: &Workload, poll_ms: u16) -> io::Result<Value> {
     let mut world = World::bind(workload)?;
     say("LISTENING")?;
-    if !world.accept(workload.clients)? {
+    if !world.accept(workload.clients())? {
         return Ok(failure("not all clients connected", world.players()));
     }
     let start = now_ns();
@@ -70,7 +70,7 @@ impl Run {
             skipped: 0,
             begin: None,
             end: None,
-            counts: Counts::new(workload.clients),
+            counts: Counts::new(workload.clients()),
             template: Template::default(),
         }
     }
@@ -115,7 +115,7 @@ impl Run {
     fn report(self, workload: &Workload, connected: usize) -> Value {
         let end = self.end.unwrap_or_else(Usage::now);
         let (wall, cpu) = end.since(&self.begin.unwrap_or(end));
-        let client_ticks = f64::from(workload.clients) * self.ticks as f64;
+        let client_ticks = f64::from(workload.clients()) * self.ticks as f64;
         let mut report = json!({
             "ok": true,
             "connected": connected,

@@ -15,7 +15,7 @@ mod world;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use benches::peer::{Mode, Workload, failure};
+use benches::peer::{Mode, Workload, failure, given};
 use clap::Parser;
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = given(|args: &Args| &args.workload);
     let run = match args.workload.mode {
         Mode::Echo => echo::run(&args.workload, args.poll_ms),
         Mode::Flood => flood::run(&args.workload),

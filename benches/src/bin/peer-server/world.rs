@@ -42,15 +42,15 @@ impl World {
         let mut entropy = OsEntropy::new();
         let mut cookie_key = [0; 32];
         entropy.fill(&mut cookie_key).map_err(io::Error::other)?;
-        let single_use = Arc::new(SingleUse::new(usize::from(workload.clients)));
-        let endpoint = ServerEndpoint::new(server_config(workload.clients), CookieKey::new(cookie_key), single_use);
+        let single_use = Arc::new(SingleUse::new(usize::from(workload.clients())));
+        let endpoint = ServerEndpoint::new(server_config(workload.clients()), CookieKey::new(cookie_key), single_use);
         Ok(Self {
             socket: bind(workload)?,
             receiver: Receiver::new(),
             sender: Sender::new(),
             endpoint,
             entropy,
-            players: Vec::with_capacity(usize::from(workload.clients)),
+            players: Vec::with_capacity(usize::from(workload.clients())),
         })
     }
 
