@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -156,9 +156,12 @@ fn a_soak_takes_a_number_of_players_and_one_run() {
 fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
     for flag in ["--out", "--plot"] {
         let begun = Instant::now();
-        let output = saturate(&["--players", "20", "--seconds", "60", flag, "/dev/null/figures"]);
-        assert_eq!(output.status.code(), Some(1));
-        assert!(text(&output.stderr).contains("cannot write /dev/null/figures"), "{}", text(&output.stderr));
+        let programs = ["--server", "/bin/true", "--bots", "/bin/true"];
+        let args = ["--players", "20", "--seconds", "60", flag, "/dev/null/figures"];
+        let output = saturate(&[&programs[..], &args].concat());
+        assert_eq!(output.status.code(), Some(2));
+        let said = text(&output.stderr);
+        assert!(said.contains(&format!("{flag}: cannot write /dev/null/figures")), "{said}");
         assert!(begun.elapsed() < Duration::from_secs(30));
     }
 }
@@ -166,28 +169,131 @@ fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
 #[test]
 fn what_cannot_be_measured_says_what_to_do() {
     let _alone = crate::alone();
-    let (server, bots) = ("/nowhere/server", "/bin/true");
-    let output = Command::new(SATURATE).args(["--server", server, "--bots", bots]).output().unwrap();
-    assert!(text(&output.stderr).contains("cargo build"), "{}", text(&output.stderr));
-    let output =
-        Command::new(SATURATE).args(["--server", bots, "--bots", bots, "--server-core", "999"]).output().unwrap();
-    assert!(text(&output.stderr).contains("may use cores 0"), "{}", text(&output.stderr));
+    let bots = "/bin/true";
     let output = saturate(&["--server", bots, "--bots", bots]);
     assert!(text(&output.stderr).contains("the server ended too early"), "{}", text(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(saturate(&["--players", "0"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_the_command_line_names_and_is_not_there_ends_it_with_2_before_a_file_is_made() {
+    let out = std::env::temp_dir().join(format!("saturate-test-{}.json", std::process::id()));
+    for (args, words) in [
+        (&["--server", "/nowhere/server"][..], "--server /nowhere/server: there is no such program"),
+        (&["--bots", "/nowhere/bots"], "--bots /nowhere/bots: there is no such program"),
+        (&["--bots", "/etc/passwd"], "this is no file that can be run"),
+        (&["--server-core", "999"], "--server-core 999: this process may use cores 0"),
+        (&["--bots-core", "999"], "--bots-core 999: this process may use cores 0"),
+        (&["--server-core", "0,0"], "--server-core: core 0 is named twice"),
+        (&["--players", "50", "--full-bots", "51"], "--full-bots 51: "),
+        (&["--players", "0"], "a number from 1 to 9936, or max"),
+        (&["--workers", "-1"], "-1 is not in 1..=8"),
+    ] {
+        let mut command = Command::new(SATURATE);
+        for (flag, value) in [("--server", "/bin/true"), ("--bots", "/bin/true"), ("--bots-core", other_core())] {
+            if args[0] != flag {
+                command.args([flag, value]);
+            }
+        }
+        let output = command.arg("--out").arg(&out).args(args).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(words), "{args:?}: {said}");
+        assert!(!out.exists(), "{args:?}");
+    }
+}
+
+/// A run whose server ends at once, with nothing to be found but what it is told of.
+fn saturate_without_tools(args: &[&str]) -> Output {
+    let mut command = Command::new(SATURATE);
+    command.env("PATH", "/nowhere").args(["--server", "/bin/true", "--bots", "/bin/true", "--server-core", "0"]);
+    command.args(args).output().unwrap()
+}
+
+#[test]
+fn a_program_of_the_system_that_is_missing_is_told_by_its_name_and_what_brings_it() {
+    let output = saturate_without_tools(&["--bots-core", "0"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("chrt(1) is not there") && said.contains("apt install util-linux"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    if other_core() != "0" {
+        let perf = std::env::temp_dir().join(format!("saturate-test-{}.perf", std::process::id()));
+        let output = saturate_without_tools(&["--bots-core", other_core(), "--perf", perf.to_str().unwrap()]);
+        assert!(text(&output.stderr).contains("perf(1) is not there"), "{}", text(&output.stderr));
+        assert!(!perf.exists());
+    }
+}
+
+#[test]
+fn without_setpriv_it_measures_all_the_same_and_warns_once() {
+    if other_core() == "0" {
+        return;
+    }
+    let output = saturate_without_tools(&["--bots-core", other_core()]);
+    let said = text(&output.stderr);
+    assert_eq!(said.matches("without setpriv(1)").count(), 1, "{said}");
+    assert!(said.contains("the server ended too early"), "{said}");
+}
+
+/// A field of what the system says of a process after its name: 0 is its state, 1 its parent.
+fn field(pid: u32, at: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(at).map(str::to_owned)
+}
+
+fn state(pid: u32) -> Option<String> {
+    field(pid, 0)
 }
 
 /// The processes whose parent that is.
 fn children(parent: u32) -> Vec<u32> {
-    let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let is_child = |pid: &u32| {
-        let stat = stat(*pid);
-        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        rest.split_whitespace().nth(1) == Some(parent.to_string().as_str())
-    };
+    let is_child = |pid: &u32| field(*pid, 1) == Some(parent.to_string());
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}
+
+/// A run that measures for a minute, and its server and bots.
+fn start_saturate(args: &[&str]) -> (Child, Vec<u32>) {
+    let mut command = Command::new(SATURATE);
+    command.args(["--players", "20", "--seconds", "60", "--bots-core", "0"]).args(args);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    let mut started = Vec::new();
+    while started.len() != 2 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "server and bots did not start");
+        thread::sleep(Duration::from_millis(20));
+        started = children(child.id());
+    }
+    (child, started)
+}
+
+/// Server and bots went on for ever, and had the cores to themselves.
+#[test]
+fn a_run_that_is_killed_leaves_no_process_behind() {
+    let _alone = crate::alone();
+    if !has_programs() {
+        return;
+    }
+    if Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).status().is_err() {
+        eprintln!("left out: there is no setpriv");
+        return;
+    }
+    // The server starts itself anew, and the bots are started through chrt: the signal must last through both.
+    let (mut child, started) = start_saturate(&["--huge-pages"]);
+    let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let begun = Instant::now();
+    while !["server\n", "bots\n"].iter().all(|wanted| started.iter().any(|pid| name(pid) == *wanted)) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "server and bots did not start");
+        thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let begun = Instant::now();
+    // One that is dead, and that nobody has waited for, is gone.
+    while let Some(pid) = started.iter().find(|pid| state(**pid).is_some_and(|state| state != "Z")) {
+        assert!(begun.elapsed() < Duration::from_secs(5), "process {pid}, {}, is left", name(pid));
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -196,18 +302,7 @@ fn an_interrupted_run_leaves_no_process_behind() {
     if !has_programs() {
         return;
     }
-    let mut command = Command::new(SATURATE);
-    command.args(["--players", "20", "--seconds", "60", "--bots-core", "0"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let begun = Instant::now();
-    let started = loop {
-        let started = children(child.id());
-        if started.len() == 2 {
-            break started;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(30), "server and bots did not start");
-        thread::sleep(Duration::from_millis(20));
-    };
+    let (mut child, started) = start_saturate(&[]);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
     for pid in started {

@@ -4,17 +4,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bots::flags::negative;
 use bots::swarm::MAX_LIGHT_EVERY;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::descriptors;
 use crate::error::Error;
 use crate::floor::Load;
 use crate::process::check_core;
 use crate::setup::{MAX_PLAYERS, Scenario, Setup};
+use crate::tools;
 
 /// A step of the ramp takes no longer than this.
 pub const STEP_SECONDS: f64 = 6.0;
+/// Whole clients, unless it is said how many.
+const FULL_BOTS: u16 = 100;
 
 /// How many players a server's core holds, and what each costs beside the floor.
 ///
@@ -28,6 +33,14 @@ pub struct Cli {
     pub hidden: Option<Hidden>,
     #[command(flatten)]
     pub run: Run,
+}
+
+impl Cli {
+    /// The one that this process was given. Ends the process where it is wrong.
+    pub fn given() -> Self {
+        let matches = negative(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// What this program starts itself as.
@@ -97,9 +110,9 @@ pub struct Run {
     #[arg(long, default_value = "30", value_parser = within::<1, 1000>)]
     pub visible: f64,
     /// How many bots are whole clients, which decode, predict and say how old what they know is; the others are light: they
-    /// open, acknowledge and send as many inputs, and no more.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
-    pub full_bots: u16,
+    /// open, acknowledge and send as many inputs, and no more. At most --players. Default: 100, or all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub full_bots: Option<u16>,
     /// Light bots take their turn once in so many ticks, 1 to 4: they read all that has come, and answer with one packet that has
     /// the inputs of as many ticks; see bots swarm --help. Such bots leave more of a machine to the server, as where it shares
     /// their core; they also send fewer packets, so that figures compare only with others of the same N.
@@ -112,12 +125,12 @@ pub struct Run {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub bot_threads: u16,
     /// The core of the server, all its threads; or several, for several workers.
-    #[arg(long, value_name = "CORE", value_delimiter = ',', default_value = "0")]
+    #[arg(long, value_name = "CORE", value_delimiter = ',', default_value = "0", allow_hyphen_values = true)]
     pub server_core: Vec<usize>,
     /// The core of the bots; or several. If one of them is the server's as well, the bots run under chrt(1) in the system's idle
     /// class: they get what the server leaves, and no worker waits for them. Real-time schedulers end there, too: what else runs on
     /// the machine then has more of its cores than they.
-    #[arg(long, value_name = "CORE", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "CORE", value_delimiter = ',', default_value = "1", allow_hyphen_values = true)]
     pub bots_core: Vec<usize>,
     /// Where the server listens: a loopback address; port 0 = one that is free.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = loopback)]
@@ -176,10 +189,30 @@ impl FromStr for Players {
 impl Run {
     /// Ends the process, as clap does, where flags contradict each other.
     pub fn agree(&self) {
-        if self.soak && self.players == Players::Max {
-            let what = "--soak takes a number of --players: find the most that hold first, then soak a share of them\n";
-            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, what).exit();
+        if let Some((kind, what)) = self.disagreement() {
+            clap::Error::raw(kind, format!("{what}\n")).exit();
         }
+    }
+
+    /// What contradicts what, and what to do.
+    fn disagreement(&self) -> Option<(ErrorKind, String)> {
+        if self.soak && self.players == Players::Max {
+            let what = "--soak takes a number of --players: find the most that hold first, then soak a share of them";
+            return Some((ErrorKind::ArgumentConflict, what.into()));
+        }
+        if let (Players::Number(players), Some(full)) = (self.players, self.full_bots)
+            && full > players
+        {
+            let what = format!("--full-bots {full}: of --players {players} at most {players} can be whole clients");
+            return Some((ErrorKind::ValueValidation, what));
+        }
+        for (flag, cores) in [("--server-core", &self.server_core), ("--bots-core", &self.bots_core)] {
+            let again = cores.iter().enumerate().find(|(at, core)| cores.iter().take(*at).any(|other| other == *core));
+            if let Some((_, core)) = again {
+                return Some((ErrorKind::ValueValidation, format!("{flag}: core {core} is named twice; once will do")));
+            }
+        }
+        None
     }
 
     /// Where the series of a soak is drawn: beside the other picture.
@@ -187,7 +220,7 @@ impl Run {
         self.plot.as_ref().filter(|_| self.soak).map(|plot| plot.with_extension("soak.svg"))
     }
 
-    /// What the command line alone cannot tell: cores and descriptors.
+    /// What the command line alone cannot tell: cores, programs of the system, descriptors.
     pub fn check(&self) -> Result<(), Error> {
         for core in &self.server_core {
             check_core("--server-core", *core)?;
@@ -195,6 +228,7 @@ impl Run {
         for core in &self.bots_core {
             check_core("--bots-core", *core)?;
         }
+        tools::check(self.bots_core.iter().any(|core| self.server_core.contains(core)), self.perf.is_some())?;
         let players = match self.players {
             Players::Number(players) => players,
             Players::Max => self.most(),
@@ -228,7 +262,7 @@ impl Run {
             soak: self.soak,
             huge_pages: self.huge_pages,
             visible: self.visible,
-            full_bots: self.full_bots,
+            full_bots: self.full_bots.unwrap_or(FULL_BOTS),
             light_every: self.light_every,
             workers: self.workers,
             bot_threads: self.bot_threads,
@@ -251,7 +285,7 @@ fn program(flag: &'static str, named: Option<&Path>, name: &'static str) -> Resu
         Some(path) => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
         None => std::env::current_exe().map_err(Error::system("find this program"))?.with_file_name(name),
     };
-    if path.is_file() { Ok(path) } else { Err(Error::Missing { flag, path, package: name }) }
+    if tools::can_run(&path) { Ok(path) } else { Err(Error::Missing { flag, path, package: name }) }
 }
 
 /// A number within bounds.
@@ -268,13 +302,11 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        negative(Cli::command()).debug_assert();
         let cli = Cli::parse_from(["saturate", "--scenario", "crowd,fight", "--players", "max"]);
         assert_eq!((cli.run.scenario.len(), cli.run.players), (2, Players::Max));
         let cli = Cli::parse_from(["saturate", "--soak", "--plot", "run.svg", "--churn", "5", "--loss", "0.5"]);
@@ -299,5 +331,46 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from([&["saturate"], wrong].concat()).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_with_what_is_wrong() {
+        let told = |args: &[&str]| {
+            let cli = Cli::parse_from([&["saturate"], args].concat());
+            cli.run.disagreement().map(|(_, what)| what).unwrap_or_default()
+        };
+        assert!(told(&["--players", "50", "--full-bots", "51"]).starts_with("--full-bots 51: "));
+        assert!(told(&["--server-core", "0,1,0"]).starts_with("--server-core: core 0 is named twice"));
+        assert!(told(&["--bots-core", "1,1"]).starts_with("--bots-core: core 1 is named twice"));
+        for fine in [
+            &["--players", "50"][..],
+            &["--players", "50", "--full-bots", "50"],
+            &["--players", "max", "--full-bots", "5000"],
+            &["--server-core", "0,1", "--bots-core", "0,1"],
+        ] {
+            assert_eq!(told(fine), "", "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_negative_number_the_range_is_told_and_not_that_it_is_an_argument() {
+        for (flag, range) in [
+            ("--players", "a number from 1 to"),
+            ("--tick-hz", "20..=128"),
+            ("--seconds", "1..=3600"),
+            ("--settle", "1..=60"),
+            ("--churn", "0..=600"),
+            ("--runs", "1..=99"),
+            ("--workers", "1..=8"),
+            ("--full-bots", "1..=65535"),
+            ("--server-core", "invalid digit"),
+            ("--seed", "invalid digit"),
+        ] {
+            let command = negative(Cli::command());
+            let error = command.try_get_matches_from(["saturate", flag, "-1"]).unwrap_err().to_string();
+            assert!(error.contains(&format!("invalid value '-1' for '{flag}")) && error.contains(range), "{error}");
+        }
+        let cores = negative(Cli::command()).try_get_matches_from(["saturate", "--server-core", "-1,0"]);
+        assert!(cores.unwrap_err().to_string().contains("invalid value '-1' for '--server-core"));
     }
 }

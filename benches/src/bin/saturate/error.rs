@@ -8,8 +8,12 @@ use thiserror::Error;
 /// Why a run could not be made.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// A program that is to be run is not there.
-    #[error("{flag} {}: there is no such program; build it (cargo build --profile dist -p {package}) or name another", path.display())]
+    /// A program that is to be run is not there, or none.
+    #[error(
+        "{flag} {}: there is no such program{}; build it (cargo build --profile dist -p {package}) or name another",
+        path.display(),
+        if path.exists() { " (this is no file that can be run)" } else { "" }
+    )]
     Missing {
         /// What names it on the command line.
         flag: &'static str,
@@ -27,6 +31,28 @@ pub enum Error {
         core: usize,
         /// Those that there are.
         allowed: String,
+    },
+    /// A program of the system that it takes is not there.
+    #[error("{tool}(1) is not there, and {why}: install it (Debian: apt install {package}), or {instead}")]
+    Tool {
+        /// Its name.
+        tool: &'static str,
+        /// What it is for.
+        why: &'static str,
+        /// What it comes with.
+        package: &'static str,
+        /// What else can be done.
+        instead: &'static str,
+    },
+    /// A file that the command line names cannot be written.
+    #[error("{flag}: cannot write {}: {error}", path.display())]
+    Unwritable {
+        /// What names it on the command line.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
     },
     /// Each client has a socket.
     #[error(
@@ -70,6 +96,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// 2 for what the command line says, 1 for what happened.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Missing { .. } | Self::Core { .. } | Self::Unwritable { .. } => 2,
+            Self::Tool { .. }
+            | Self::Descriptors { .. }
+            | Self::Child { .. }
+            | Self::Nobody { .. }
+            | Self::Interrupted
+            | Self::System { .. } => 1,
+        }
+    }
+
     /// For `map_err`.
     pub fn system<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         let what = what.into();

@@ -36,11 +36,10 @@ mod report;
 mod series;
 mod setup;
 mod stop;
+mod tools;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-
-use clap::Parser as _;
 
 use args::{Cli, Hidden, Run};
 use error::Error;
@@ -54,7 +53,7 @@ use stop::Stop;
 const QUIET_PERCENT: f64 = 5.0;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::given();
     let result = match &cli.hidden {
         Some(Hidden::FloorServe { load }) => floor::serve::run(*load),
         Some(Hidden::FloorPump { load, server }) => floor::pump::run(*load, *server),
@@ -64,7 +63,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("saturate: {error}");
-            ExitCode::from(1)
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -78,11 +77,15 @@ fn run(args: &Run) -> Result<(), Error> {
 
 fn measure_all(args: &Run, stop: &Stop) -> Result<(), Error> {
     args.check()?;
+    let setups = args.setups()?;
     // Minutes of measuring should not end with a file that cannot be written.
     let soak_plot = args.soak_plot();
-    [&args.out, &args.plot, &soak_plot, &args.perf].into_iter().flatten().try_for_each(|file| try_open(file))?;
+    let files = [("--out", &args.out), ("--plot", &args.plot), ("--plot", &soak_plot), ("--perf", &args.perf)];
+    for (flag, file) in files {
+        file.as_deref().map_or(Ok(()), |file| try_open(flag, file))?;
+    }
     let mut runs = Vec::new();
-    for setup in args.setups()? {
+    for setup in setups {
         let figures = match args.players {
             args::Players::Number(_) => repeat(args, &setup, stop)?,
             args::Players::Max => climb(args, &setup, stop)?,
@@ -148,9 +151,9 @@ fn tell(setup: &Setup, figures: &Figures) {
     }
 }
 
-fn try_open(file: &std::path::Path) -> Result<(), Error> {
+fn try_open(flag: &'static str, file: &std::path::Path) -> Result<(), Error> {
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
-    opened.map(drop).map_err(Error::system(format!("write {}", file.display())))
+    opened.map(drop).map_err(|error| Error::Unwritable { flag, path: file.to_owned(), error })
 }
 
 fn write(file: &std::path::Path, text: &str) -> Result<(), Error> {

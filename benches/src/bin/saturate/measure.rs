@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::log::{Line, Seen, Status, Times};
 use crate::proc::{Core, UdpDrops, Usage, Used, rss_kb};
-use crate::process::{Process, Stream, after};
+use crate::process::{Process, Stream, after, bound};
 use crate::series::{Row, row_seconds};
 use crate::setup::Setup;
 use crate::stop::Stop;
@@ -320,7 +320,11 @@ fn sample(setup: &Setup, file: &Path, pid: u32) -> Result<Process, Error> {
     let mut command = Command::new("perf");
     command.args(["record", "--quiet", "--freq", "499", "--call-graph", "dwarf,8192"]);
     command.arg("--output").arg(file).args(["--pid", &pid.to_string()]);
-    command.args(["--", "sleep", &setup.seconds.to_string()]);
+    // Its child is to end with it, as it does with this process.
+    let mut sleep = Command::new("sleep");
+    sleep.arg(setup.seconds.to_string());
+    let sleep = bound(sleep);
+    command.arg("--").arg(sleep.get_program()).args(sleep.get_args());
     Process::start("perf", command, &setup.bots_cores)
 }
 

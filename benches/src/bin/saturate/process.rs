@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -58,15 +59,53 @@ pub fn check_core(flag: &'static str, core: usize) -> Result<(), Error> {
 /// would not do: for a core where such a process runs the system looks as for any other that is busy, so that the workers of a
 /// server gather on another, and wait there for each other.
 pub fn idle(command: &Command) -> Command {
-    let mut idle = Command::new("chrt");
-    idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
-    idle.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    idle
+    through("chrt", &["--idle", "0"], command)
+}
+
+/// The command, ended by the system when this process ends, however that comes about: nobody can catch SIGKILL. It lasts
+/// through whatever the command starts itself as; not for a program that has more rights than its user.
+pub fn bound(command: Command) -> Command {
+    if binds() { through("setpriv", &DEATH, &command) } else { command }
+}
+
+/// What setpriv(1) is told.
+const DEATH: [&str; 2] = ["--pdeathsig", "KILL"];
+
+/// Whether setpriv(1) is there and can do that; the first who asks without it is told on standard error, once.
+pub fn binds() -> bool {
+    static BINDS: OnceLock<bool> = OnceLock::new();
+    *BINDS.get_or_init(|| {
+        let mut probe = Command::new("setpriv");
+        probe.args(DEATH).arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let binds = probe.status().is_ok_and(|status| status.success());
+        if !binds {
+            eprintln!(
+                "saturate: without setpriv(1) server and bots go on if this process is killed (kill -9): install it (Debian: \
+                 apt install util-linux), or end them by hand then"
+            );
+        }
+        binds
+    })
+}
+
+/// The command, started by that program, which then is the command.
+fn through(program: &str, args: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(program);
+    outer.args(args).arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(key, value),
+            None => outer.env_remove(key),
+        };
+    }
+    outer
 }
 
 impl Process {
     /// Starts it on those cores, with all threads that it will have: a child inherits the cores of the thread that starts it.
-    pub fn start(who: &'static str, mut command: Command, cores: &[usize]) -> Result<Self, Error> {
+    pub fn start(who: &'static str, command: Command, cores: &[usize]) -> Result<Self, Error> {
+        // The thread that starts it is the one whose end counts.
+        let mut command = bound(command);
         let before = sched_getaffinity(None).map_err(Error::system("ask for the cores"))?;
         let mut only = CpuSet::new();
         cores.iter().for_each(|core| only.set(*core));
