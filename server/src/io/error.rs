@@ -114,6 +114,18 @@ pub enum RunError {
         /// What it met.
         error: super::replay::Error,
     },
+    /// Not all that happened is in the recording.
+    #[error("{}: the recording is not whole: not all of it could be written", path.display())]
+    NotWhole {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is to be replayed is a directory.
+    #[error("{} is a directory: replay takes one recording, a file (record.dir has one for each start)", path.display())]
+    Directory {
+        /// What it is told to be.
+        path: PathBuf,
+    },
     /// A recording ends before the tick that was asked for.
     #[error("{}: --tick is beyond the last tick of the recording, which is {last}", path.display())]
     NoSuchTick {
@@ -143,6 +155,7 @@ impl RunError {
             | Self::FileLength { .. }
             | Self::NoText { .. }
             | Self::NoDirectory { .. }
+            | Self::Directory { .. }
             | Self::Write { .. }
             | Self::Core { .. }
             | Self::World(_)
@@ -155,6 +168,7 @@ impl RunError {
             | Self::Entropy(_)
             | Self::Issue(_)
             | Self::Thread(_)
+            | Self::NotWhole { .. }
             | Self::Replay { .. } => 1,
         }
     }

@@ -1,16 +1,17 @@
 //! Recordings: a file for each start, written by a thread of its own, so that the zone never waits for a disk.
 //!
 //! What a tick logged goes to the system in one write right after it: a server that is killed loses its last tick at most.
-//! Where the queue to the thread is full, or a write fails, the recording ends with an error line, and the server goes on.
+//! Where the queue to the thread is full, or a write fails, the recording ends with an error line, and the server goes on; when
+//! it ends itself, its exit code says that the recording is not whole.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, Sender, TrySendError};
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, TrySendError};
 use tracing::{error, info};
 
 use super::error::RunError;
@@ -29,11 +30,16 @@ const SAME_SECOND: u32 = 100;
 pub struct Recorder {
     queue: Sender<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
+    broken: Arc<AtomicBool>,
     path: PathBuf,
 }
 
-/// Waits for a recording to be written, when it is dropped.
-pub struct Writing(Receiver<()>);
+/// The other end: waits for a recording to be written.
+pub struct Writing {
+    done: Receiver<()>,
+    broken: Arc<AtomicBool>,
+    path: PathBuf,
+}
 
 /// Makes the file of a recording that begins now, and writes its header: zone, start (UTC) and seed are in its name. The
 /// directory is made where it is not there; a file that does not even take the header is gone again.
@@ -79,7 +85,8 @@ impl Recorder {
         let (queue, ticks) = channel::bounded::<Vec<u8>>(QUEUED_TICKS);
         let (done, written) = channel::bounded(1);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let (queued, to) = (Arc::clone(&waiting), path.clone());
+        let broken = Arc::new(AtomicBool::new(false));
+        let (queued, failed, to) = (Arc::clone(&waiting), Arc::clone(&broken), path.clone());
         spawn("recorder", move || {
             // Its end hangs up, on the queue as well.
             let _done: Sender<()> = done;
@@ -87,6 +94,7 @@ impl Recorder {
             for tick in ticks {
                 if let Err(error) = out.write_all(&tick).and_then(|()| out.flush()) {
                     error!(file = %to.display(), %error, ticks = written, "the recording ends: it cannot be written");
+                    failed.store(true, Ordering::Release);
                     break;
                 }
                 written += 1;
@@ -97,7 +105,8 @@ impl Recorder {
             }
         })?;
         info!(file = %path.display(), "recording");
-        Ok((Self { queue, waiting, path }, Writing(written)))
+        let writing = Writing { done: written, broken: Arc::clone(&broken), path: path.clone() };
+        Ok((Self { queue, waiting, broken, path }, writing))
     }
 
     /// Takes what a tick logged, at once; false: the recording has ended.
@@ -108,16 +117,22 @@ impl Recorder {
         let sent = if waiting > QUEUED_BYTES { Err(TrySendError::Full(tick)) } else { self.queue.try_send(tick) };
         if let Err(TrySendError::Full(_)) = sent {
             error!(file = %self.path.display(), "the recording ends: the disk is too slow");
+            self.broken.store(true, Ordering::Release);
         }
         sent.is_ok()
     }
 }
 
-impl Drop for Writing {
-    /// Waits for a while for the rest to be written; the [`Recorder`] is gone by then.
-    fn drop(&mut self) {
+impl Writing {
+    /// Waits for a while for the rest to be written; the [`Recorder`] is gone by then. An error: the recording is not whole.
+    pub fn end(self) -> Result<(), RunError> {
         // It says nothing; its end hangs up.
-        let _ = self.0.recv_timeout(PATIENCE);
+        let written = self.done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected);
+        if written && !self.broken.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err(RunError::NotWhole { path: self.path })
+        }
     }
 }
 
@@ -175,7 +190,7 @@ mod tests {
         let taken = (0..2 * QUEUED_TICKS).take_while(|_| recorder.take(vec![0; 10])).count();
         assert!((QUEUED_TICKS..=QUEUED_TICKS + 1).contains(&taken), "{taken}");
         drop((recorder, release));
-        drop(writing);
+        assert!(writing.end().is_err());
     }
 
     #[test]
@@ -185,7 +200,7 @@ mod tests {
         let taken = (0..100).take_while(|_| recorder.take(vec![0; 8 << 20])).count();
         assert_eq!(taken, 9);
         drop((recorder, release));
-        drop(writing);
+        assert!(writing.end().is_err());
     }
 
     /// Takes so many bytes.
@@ -208,7 +223,7 @@ mod tests {
         let taken = recorder.take(vec![0; 10]) && recorder.take(vec![0; 10]);
         assert!(taken);
         let _ = recorder.take(vec![0; 10]);
-        drop(writing);
+        assert_eq!(writing.end().unwrap_err().exit_code(), 1);
         assert!(!recorder.take(vec![0; 10]));
     }
 
@@ -223,7 +238,7 @@ mod tests {
                 let _ = recorder.take(vec![0; 10]);
             }
             drop(recorder);
-            drop(writing);
+            assert_eq!(writing.end().is_ok(), ticks == 0);
             assert_eq!(path.exists(), stays, "room for {room} bytes, {ticks} ticks");
             let _ = std::fs::remove_file(path);
         }

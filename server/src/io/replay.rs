@@ -43,6 +43,9 @@ pub struct Outcome {
 /// # Errors
 /// The file can't be read, or the log ends before that tick.
 pub fn run(path: &Path, until: Option<u64>) -> Result<Outcome, RunError> {
+    if path.is_dir() {
+        return Err(RunError::Directory { path: path.into() });
+    }
     let unreadable = |error| RunError::Read { path: path.into(), error };
     let mut file = File::open(path).map_err(unreadable)?;
     let mut piece = vec![0; PIECE_BYTES];

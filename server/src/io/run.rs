@@ -91,14 +91,14 @@ pub fn run(config: &ServerConfig, explain: Option<&Explain>) -> Result<(), RunEr
     // Whatever happens here, the clients are told.
     let watch = std::panic::AssertUnwindSafe(|| running.watch(&news, clock, &shown.ready));
     let result = std::panic::catch_unwind(watch).unwrap_or_else(|_| Err(RunError::Thread("main".into())));
-    running.stop();
+    let recorded = running.stop();
     if let Some((_, http)) = http {
         http.stop();
     }
     if result.is_ok() {
         info!("stopped");
     }
-    result
+    result.and(recorded)
 }
 
 fn start_http(
@@ -246,8 +246,8 @@ impl Running {
         }
     }
 
-    /// Ends all threads; workers first tell their clients.
-    fn stop(self) {
+    /// Ends all threads; workers first tell their clients. An error: what was recorded is not whole.
+    fn stop(self) -> Result<(), RunError> {
         self.stop.store(true, Ordering::Release);
         for link in self.links.iter() {
             // A worker that is not woken wakes for its next report.
@@ -257,7 +257,7 @@ impl Running {
             // A panic has been told already.
             let _ = thread.join();
         }
-        drop(self.writing);
+        self.writing.map_or(Ok(()), Writing::end)
     }
 }
 

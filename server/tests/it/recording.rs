@@ -197,6 +197,9 @@ fn what_cannot_be_recorded_or_replayed_is_a_mistake_of_the_operator() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("cannot read /nonexistent/zone.zwil"), "{stderr}");
     assert_eq!(run_to_end(&["replay"]).0, Some(2));
+    let (code, stdout, stderr) = run_to_end(&["replay", "--json", "/tmp"]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert!(stderr.contains("/tmp is a directory: replay takes one recording"), "{stderr}");
     let udp = ["--listen", "127.0.0.1:0", "--http", ""];
     let (code, _, stderr) = run_to_end(&[&udp[..], &["--record", "/proc/zonewire"]].concat());
     assert_eq!(code, Some(2));
@@ -229,4 +232,19 @@ fn a_world_by_other_rules_is_recorded_with_them() {
     let (code, report, stderr) = replay(&recordings.file(), &[]);
     assert_eq!((code, &report["divergence"]), (Some(0), &Value::Null), "{stderr}");
     assert!(std::fs::read(recordings.file()).unwrap().windows(13).any(|bytes| bytes == b"# house rules"));
+}
+
+/// It said so in its log, and ended with 0.
+#[test]
+#[cfg(unix)]
+fn a_recording_that_a_full_disk_cut_short_ends_the_server_with_1() {
+    let recordings = Dir::new("full-disk");
+    // Files may have 16 KiB (some shells: 32); who writes more is told so, since the signal is ignored.
+    let limits = ["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\""];
+    let mut running = Running::start_through("sh", &limits, &["--record", recordings.as_str(), "--tick-rate", "128"]);
+    running.wait_for("the recording ends: it cannot be written");
+    running.signal(signal_hook::consts::SIGTERM);
+    assert_eq!(running.wait().code(), Some(1));
+    let (code, report, stderr) = replay(&recordings.file(), &[]);
+    assert_eq!(code, Some(0), "what is there is whole up to a tick: {report} {stderr}");
 }

@@ -46,6 +46,14 @@ impl Running {
         Self::of(command.envs(environment.iter().copied()).spawn().unwrap())
     }
 
+    /// Started by that program, which is given its arguments, the server and the server's arguments.
+    pub fn start_through(program: &str, its: &[&str], args: &[&str]) -> Self {
+        let server = server(&with_basics(args));
+        let mut command = Command::new(program);
+        command.args(its).arg(server.get_program()).args(server.get_args());
+        Self::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
     /// With that on standard input.
     pub fn start_reading(args: &[&str], input: &str) -> Self {
         let mut child = server(&with_basics(args)).stdin(Stdio::piped()).spawn().unwrap();
