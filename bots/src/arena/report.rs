@@ -255,6 +255,8 @@ pub struct Report {
     pub seed: u64,
     /// Ticks simulated.
     pub ticks: u64,
+    /// It was ended before its time: what is looked at in the end was not, or not all of it.
+    pub interrupted: bool,
     /// Clients.
     pub clients: u64,
     /// Broken invariants.
@@ -327,10 +329,15 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = if self.interrupted {
+            "interrupted before its end".to_owned()
+        } else {
+            format!("converged after {} s", self.converged_after_s)
+        };
         write!(
             f,
             "seed {}: {} violations, digest {}, {} ticks, {} clients, {} connects, {} snapshots and {} states checked, \
-             converged after {} s",
+             {}",
             self.seed,
             self.violations,
             self.digest,
@@ -339,7 +346,7 @@ impl fmt::Display for Report {
             self.connects,
             self.snapshots_checked,
             self.states_checked,
-            self.converged_after_s
+            end
         )?;
         for violation in &self.first_violations {
             write!(f, "\n  {violation}")?;

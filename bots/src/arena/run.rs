@@ -5,6 +5,7 @@ mod phases;
 mod traffic;
 
 use core::net::SocketAddr;
+use core::ops::ControlFlow;
 use core::time::Duration;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -51,6 +52,9 @@ const UNSETTLED_S: u64 = 3;
 const RELENTED: Duration = Duration::from_secs(3);
 /// Everyone joins within this at the start.
 const JOINING: Duration = Duration::from_secs(1);
+
+/// Whether a run is to end before its time.
+type Stop<'a> = &'a mut dyn FnMut() -> bool;
 
 /// A cluster and its clients on virtual time.
 pub struct Arena {
@@ -235,17 +239,36 @@ impl Arena {
 
     /// Runs all phases.
     #[must_use]
-    pub fn run(mut self) -> Report {
+    pub fn run(self) -> Report {
+        self.run_until(&mut || false)
+    }
+
+    /// Runs all phases, or as much of them as there is until `stop` says so, which is asked before each tick.
+    #[must_use]
+    pub fn run_until(mut self, stop: Stop<'_>) -> Report {
         #[cfg(debug_assertions)]
         netcode::crypto::nonce_log::start();
-        let rate = u64::from(self.drawn.rate);
-        for _ in 0..u64::from(self.options.seconds) * rate {
-            self.step_tick();
+        self.report.interrupted = self.phases(stop).is_break();
+        self.finish()
+    }
+
+    /// All phases, one after the other.
+    fn phases(&mut self, stop: Stop<'_>) -> ControlFlow<()> {
+        for _ in 0..u64::from(self.options.seconds) * u64::from(self.drawn.rate) {
+            self.step_unless(stop)?;
         }
         self.heal();
-        self.converge();
-        self.leave();
-        self.finish()
+        self.converge(stop)?;
+        self.leave(stop)
+    }
+
+    /// A tick, unless the run is to end.
+    fn step_unless(&mut self, stop: Stop<'_>) -> ControlFlow<()> {
+        if stop() {
+            return ControlFlow::Break(());
+        }
+        self.step_tick();
+        ControlFlow::Continue(())
     }
 
     /// Everything up to the server's next tick, and that tick.

@@ -4,6 +4,7 @@ use bots::arena::{Arena, Options, Report, Totals};
 use netcode::crypto::OsEntropy;
 
 use super::error::RunError;
+use super::interrupt::Interrupt;
 use super::lines;
 
 /// Which arenas to run.
@@ -19,16 +20,20 @@ pub struct ArenaRun {
     pub watch: Option<usize>,
 }
 
-/// Whether no invariant was broken.
+/// Whether no invariant was broken. A signal ends the run after the tick under way; what was run is told.
 pub fn run(run: &ArenaRun) -> Result<bool, RunError> {
+    let interrupt = Interrupt::watch()?;
     let mut totals = Totals::default();
     for seed in (0..run.seeds.unwrap_or(1)).map(|at| run.seed.wrapping_add(at)) {
-        let report = one(run, seed)?;
+        let report = one(run, seed, &interrupt)?;
         totals.add(&report);
         if run.json {
             lines::result(serde_json::json!(report))?;
         } else {
             lines::result(&report)?;
+        }
+        if interrupt.is_set() {
+            break;
         }
     }
     if run.seeds.is_some() {
@@ -39,10 +44,10 @@ pub fn run(run: &ArenaRun) -> Result<bool, RunError> {
             lines::result(&totals)?;
         }
     }
-    Ok(totals.violations == 0)
+    interrupt.outcome(totals.violations == 0)
 }
 
-fn one(run: &ArenaRun, seed: u64) -> Result<Report, RunError> {
+fn one(run: &ArenaRun, seed: u64, interrupt: &Interrupt) -> Result<Report, RunError> {
     #[expect(clippy::disallowed_methods, reason = "the binary draws OS entropy: X25519 keys cannot be seeded")]
     let entropy = OsEntropy::new();
     let mut arena = Arena::new(Options::new(seed, run.clients, run.seconds), Box::new(entropy))?;
@@ -56,5 +61,5 @@ fn one(run: &ArenaRun, seed: u64) -> Result<Report, RunError> {
     if let Some(client) = run.watch {
         arena.watch(client, Box::new(|weighed| lines::note(serde_json::json!(weighed))));
     }
-    Ok(arena.run())
+    Ok(arena.run_until(&mut || interrupt.is_set()))
 }

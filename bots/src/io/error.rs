@@ -142,15 +142,25 @@ pub enum RunError {
     /// The transfer table's ends do not work.
     #[error("no table: {0}")]
     Transfer(#[from] bots::transfer::Broken),
+    /// SIGINT or SIGTERM came before it was done.
+    #[error("interrupted")]
+    Interrupted {
+        /// Its number.
+        signal: u8,
+    },
     /// No randomness.
     #[error(transparent)]
     Crypto(#[from] netcode::crypto::CryptoError),
 }
 
 impl RunError {
-    /// 2 for what the command line says, 1 for what happened.
+    /// 2 for what the command line says, 1 for what happened; 128 and the signal's number for one that came, as shells say it.
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Rules { .. }) { 2 } else { 1 }
+        match self {
+            Self::Rules { .. } => 2,
+            Self::Interrupted { signal } => signal.saturating_add(128),
+            _ => 1,
+        }
     }
 
     /// For `map_err`, about a file.

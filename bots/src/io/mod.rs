@@ -6,6 +6,7 @@ pub mod echo;
 pub mod error;
 pub mod files;
 pub mod flood;
+pub mod interrupt;
 pub mod lines;
 pub mod scenario;
 pub mod sockets;

@@ -21,4 +21,4 @@ mod solo;
 
 pub use options::{Options, Scenario};
 pub use outcome::{CAPSULE_M, CONFIRMED, CheatRow, MARGIN, Outcome};
-pub use run::run;
+pub use run::{run, run_until};

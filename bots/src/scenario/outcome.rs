@@ -20,6 +20,8 @@ pub struct Outcome {
     pub seed: u64,
     /// Virtual seconds.
     pub seconds: u64,
+    /// It was ended before its time, so that nothing was judged.
+    pub interrupted: bool,
     /// Round-trip time of the path, in milliseconds.
     pub rtt_ms: u64,
     /// How much the delay varies each way, in milliseconds.

@@ -139,11 +139,15 @@ impl Rig {
         self.cluster.tick()
     }
 
-    /// Plays for so many virtual seconds.
-    pub(super) fn run(&mut self, seconds: u64, script: &mut dyn Script) {
+    /// Plays for so many virtual seconds, or until `stop` says so, which is asked before each tick. Whether it came to the end.
+    pub(super) fn run(&mut self, seconds: u64, script: &mut dyn Script, stop: &mut dyn FnMut() -> bool) -> bool {
         for _ in 0..seconds * u64::from(self.rate) {
+            if stop() {
+                return false;
+            }
             self.step_tick(script);
         }
+        true
     }
 
     fn scene(&self) -> Scene<'_> {

@@ -27,26 +27,38 @@ const PIT_M: u16 = 32;
 /// # Errors
 /// [`ConfigError`], when no world can be made (a tick rate or a limit of rewinding out of range).
 pub fn run(options: &Options, outside: Box<dyn Entropy>) -> Result<Outcome, ConfigError> {
+    run_until(options, outside, &mut || false)
+}
+
+/// The same, but where `stop` says so, which is asked before each tick, it ends, and nothing is judged.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_until(
+    options: &Options,
+    outside: Box<dyn Entropy>,
+    stop: &mut dyn FnMut() -> bool,
+) -> Result<Outcome, ConfigError> {
     let rng = Rng::new(options.seed).fork("players");
     let standard = Rulebook::standard;
     match options.scenario {
         Scenario::Solo => {
             let rig = rig(options, 1, Place::field(), standard(), outside)?;
-            play(options, rig, Solo::new(rng), |solo, rig, outcome| solo.meter.finish(rig, outcome))
+            play(options, rig, stop, Solo::new(rng), |solo, rig, outcome| solo.meter.finish(rig, outcome))
         }
         Scenario::Fight => {
             let rig = rig(options, BRAWLERS, Place::pit(), standard(), outside)?;
-            play(options, rig, Brawl::new(BRAWLERS, &rng), |brawl, rig, outcome| brawl.meter.finish(rig, outcome))
+            play(options, rig, stop, Brawl::new(BRAWLERS, &rng), |brawl, rig, outcome| brawl.meter.finish(rig, outcome))
         }
         Scenario::Hits => {
             let all = SHOOTERS + TARGETS;
             let rig = rig(options, all, Place::pit(), Range::rulebook(), outside)?;
-            play(options, rig, Range::new(options, &rng), Range::finish)
+            play(options, rig, stop, Range::new(options, &rng), Range::finish)
         }
         Scenario::Cheats => {
             let contest = Contest::new(&rng);
             let rig = rig(options, contest.players(), Place::pit(), standard(), outside)?;
-            play(options, rig, contest, Contest::finish)
+            play(options, rig, stop, contest, Contest::finish)
         }
     }
 }
@@ -54,13 +66,19 @@ pub fn run(options: &Options, outside: Box<dyn Entropy>) -> Result<Outcome, Conf
 fn play<S: Script>(
     options: &Options,
     mut rig: Rig,
+    stop: &mut dyn FnMut() -> bool,
     mut script: S,
     finish: impl FnOnce(S, &Rig, &mut Outcome),
 ) -> Result<Outcome, ConfigError> {
-    rig.run(options.seconds.into(), &mut script);
-    let mut outcome = Outcome::new(options, rig.seats.len());
+    let interrupted = !rig.run(options.seconds.into(), &mut script, stop);
+    let mut outcome = Outcome { interrupted, ..Outcome::new(options, rig.seats.len()) };
+    if interrupted {
+        outcome.seconds = rig.tick().div_ceil(options.rate_hz.into()).max(1);
+    }
     finish(script, &rig, &mut outcome);
-    outcome.judge(options.scenario);
+    if !interrupted {
+        outcome.judge(options.scenario);
+    }
     Ok(outcome)
 }
 

@@ -274,3 +274,72 @@ fn every_kind_of_junk_arrives() {
         }
     }
 }
+
+/// Starts it, and sends SIGINT once it has said that many lines on that stream (1: stdout, 2: stderr). Exit code, and what it said.
+#[cfg(target_os = "linux")]
+fn interrupted(args: &[&str], stream: u8, lines: usize) -> (Option<i32>, String, String) {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::{BufRead as _, BufReader};
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bots"));
+    let mut child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    for _ in 0..lines {
+        let _ = if stream == 1 { out.read_line(&mut stdout) } else { err.read_line(&mut stderr) }.unwrap();
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let code = wait(&mut child, Duration::from_secs(20));
+    out.read_to_string(&mut stdout).unwrap();
+    err.read_to_string(&mut stderr).unwrap();
+    (code, stdout, stderr)
+}
+
+/// The system ended it, and what had been run for minutes was lost.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupted_arena_tells_what_was_run_and_ends_with_130() {
+    let (code, stdout, stderr) = interrupted(&["arena", "--clients", "20", "--seconds", "86400"], 1, 1);
+    assert_eq!((code, stderr.as_str()), (Some(130), "bots: interrupted\n"), "{stdout}");
+    assert!(stdout.contains("seed 1: 0 violations") && stdout.contains("interrupted before its end"), "{stdout}");
+    let seeds = ["arena", "--clients", "4", "--seconds", "2", "--seeds", "100000", "--json"];
+    let (code, stdout, stderr) = interrupted(&seeds, 1, 3);
+    assert_eq!(code, Some(130), "{stderr}");
+    let reports: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, whole) = reports.split_last().unwrap();
+    assert!(whole.len() >= 2 && whole.iter().all(|report| report["interrupted"] == false), "{stdout}");
+    assert!(last["interrupted"].is_boolean());
+    let totals = format!("{} seeds: 0 violations", reports.len());
+    assert!(stderr.contains(&totals) && stderr.ends_with("bots: interrupted\n"), "{totals}: {stderr}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupted_scenario_tells_what_was_played_and_judges_nothing() {
+    // It says nothing before its end, by which to know that it has begun.
+    let args = ["arena", "--scenario", "fight", "--seconds", "86400", "--json"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bots"));
+    let child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    thread::sleep(Duration::from_secs(1));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(130), "bots: interrupted\n".into()));
+    let outcome: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!((&outcome["interrupted"], &outcome["failed"]), (&true.into(), &serde_json::json!([])));
+    assert!((1..86_400).contains(&outcome["seconds"].as_u64().unwrap()), "{outcome}");
+}
+
+#[test]
+fn of_a_negative_number_the_range_is_told_and_not_that_it_is_an_argument() {
+    for args in [
+        &["swarm", "--server", "127.0.0.1:1", "--seconds", "1", "--clients", "-1"][..],
+        &["arena", "--scenario", "solo", "--seconds", "1", "--rtt", "-1"],
+        &["arena", "--clients", "2", "--seconds", "-1"],
+        &["transfer", "--cap", "-1"],
+    ] {
+        let output = bots(args);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("-1 is not in "), "{args:?}: {said}");
+    }
+}

@@ -4,8 +4,9 @@ use super::super::agreement::Agreement;
 use super::super::checker::UNKNOWN_CALM_S;
 use super::super::options::calm;
 use super::super::report::Broken;
-use super::{Arena, FAREWELL_S, LIVENESS_S, allowance, subject};
+use super::{Arena, FAREWELL_S, LIVENESS_S, Stop, allowance, subject};
 use client::Client;
+use core::ops::ControlFlow;
 use netcode::Time;
 
 /// After all has converged, so many virtual seconds are played on.
@@ -38,40 +39,41 @@ impl Arena {
     }
 
     /// The liveness phase.
-    pub(super) fn converge(&mut self) {
+    pub(super) fn converge(&mut self, stop: Stop<'_>) -> ControlFlow<()> {
         let rate = u64::from(self.drawn.rate);
         // Looked at twice a second: it is not cheap.
         let every = (rate / 2).max(1);
         for ticks in 1..=u64::from(LIVENESS_S) * rate {
-            self.step_tick();
+            self.step_unless(stop)?;
             if ticks.is_multiple_of(every) && self.missing().is_none() {
                 self.report.converged_after_s = ticks.div_ceil(rate);
-                return self.play_on();
+                return self.play_on(stop);
             }
         }
         self.report.converged_after_s = LIVENESS_S.into();
         if let Some((client, what)) = self.missing() {
             self.violate(client, what);
         }
+        ControlFlow::Continue(())
     }
 
     /// All has converged: for some seconds nobody may starve.
-    fn play_on(&mut self) {
+    fn play_on(&mut self, stop: Stop<'_>) -> ControlFlow<()> {
         self.strict = true;
         for _ in 0..STRICT_S * u64::from(self.drawn.rate) {
-            self.step_tick();
+            self.step_unless(stop)?;
         }
         self.strict = false;
-        self.rest();
+        self.rest(stop)
     }
 
     /// Nobody wants anything any more: what was told is heard by now, and what is predicted is what happens.
-    fn rest(&mut self) {
+    fn rest(&mut self, stop: Stop<'_>) -> ControlFlow<()> {
         let rate = u64::from(self.drawn.rate);
         self.players.iter_mut().for_each(|player| player.rests = true);
         // A clock that was far behind takes long to catch up.
         for ticks in 1..=u64::from(LIVENESS_S) * rate {
-            self.step_tick();
+            self.step_unless(stop)?;
             if ticks >= REST_S * rate && ticks.is_multiple_of(rate) && self.at_odds().is_empty() {
                 break;
             }
@@ -80,6 +82,7 @@ impl Arena {
             self.violate(Some(index), what);
         }
         self.players.iter_mut().for_each(|player| player.rests = false);
+        ControlFlow::Continue(())
     }
 
     /// Clients that did not hear what they were told, or predict something else than what happens.
@@ -131,7 +134,7 @@ impl Arena {
     }
 
     /// Everyone leaves, and nothing may remain.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn leave(&mut self, stop: Stop<'_>) -> ControlFlow<()> {
         self.farewell = true;
         self.hostiles.stop();
         for index in 0..self.players.len() {
@@ -141,7 +144,7 @@ impl Arena {
             self.after(index);
         }
         for _ in 0..u64::from(FAREWELL_S) * u64::from(self.drawn.rate) {
-            self.step_tick();
+            self.step_unless(stop)?;
             let gone = self.players.iter().all(|player| player.client.is_none());
             if gone && self.cluster.connections() == 0 && self.cluster.players() == 0 && self.network.in_flight() == 0 {
                 break;
@@ -151,5 +154,6 @@ impl Arena {
         if connections > 0 || players > 0 {
             self.violate(None, Broken::NotDrained { connections, players, seconds: FAREWELL_S });
         }
+        ControlFlow::Continue(())
     }
 }

@@ -66,6 +66,7 @@ impl fmt::Display for Outcome {
             writeln!(f, "NOT SHOWN      {what}")?;
         }
         let verdict = match (self.failed.as_slice(), self.not_shown.as_slice()) {
+            _ if self.interrupted => "interrupted: nothing was judged",
             ([], []) => "fine",
             ([], _) => "nothing failed, but see what was not shown",
             _ => "NOT FINE",
