@@ -123,7 +123,8 @@ pub const KEYS: &[Key] = &[
         key: "memory.huge_pages",
         about: "Ask the system for large pages: some 7 % less CPU time with thousands of players, 1 to 2.4 KiB more for each. For \
                 that the server starts itself anew, as the same process, with GLIBC_TUNABLES set, unless that is set already \
-                or this file is no file that can be read twice (tools that watch a process must follow that). It takes effect \
+                or this file is no file that can be read twice (tools that watch a process must follow that). It marks that \
+                with ZONEWIRE_STARTED_ANEW=1 in its environment, and where that is set does not start anew. It takes effect \
                 with glibc, where /sys/kernel/mm/transparent_hugepage/enabled says madvise or always.",
         unit: "",
         rule: Text("true or false", |c| c.memory.huge_pages.to_string()),

@@ -2,7 +2,8 @@
 //!
 //! A server with thousands of clients comes to each of them once a tick, and then to a few places each of whom it knows: far
 //! more pages than the processor keeps the addresses of. glibc's allocator asks the system for large ones if it is told to
-//! before the process begins; there is no other way to tell it.
+//! before the process begins; there is no other way to tell it. So the process starts itself anew, once: it then has
+//! `ZONEWIRE_STARTED_ANEW` in its environment, and whoever sets that has it not start anew at all.
 
 use std::path::Path;
 
