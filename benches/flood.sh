@@ -10,6 +10,7 @@ seconds=${2:-15}
 port=${PORT:-7790}
 target=${CARGO_TARGET_DIR:-target}
 [[ $players =~ ^[0-9]+$ && $seconds =~ ^[0-9]+$ && $seconds -ge 3 ]] || { sed -n '4,5p' "$0" >&2; exit 2; }
+command -v taskset >/dev/null || { echo "flood.sh: taskset(1) is not there: install it (Debian: apt install util-linux)" >&2; exit 1; }
 ulimit -n 65536 2>/dev/null || true
 
 cargo build --release -p server -p bots
