@@ -20,7 +20,8 @@ use crate::io::trace::Drawing;
 
 /// Zonewire's bots: a swarm against a real server, or a whole cluster on virtual time.
 ///
-/// Exit codes: 0 fine, 1 a check failed, 2 the command line is wrong.
+/// Exit codes: 0 fine, 1 a check failed, 2 the command line is wrong; 130 an arena was interrupted (143: by SIGTERM), and until
+/// then nothing failed.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
@@ -76,6 +77,10 @@ pub struct SwarmArgs {
     /// not measured for as long.
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = settle)]
     settle: f64,
+    /// After --settle, wait until SIGUSR1 comes, but no longer than so many seconds from when all have connected (0.1 to 600):
+    /// for whoever watches the server, and sees when it is calm.
+    #[arg(long, value_name = "S", value_parser = settle)]
+    settle_most: Option<f64>,
     /// The share of the clients, 0 to 1, that is light: they open, acknowledge and send as many inputs as the others, but
     /// neither decode nor predict; they see nothing, and only the others say how they are served.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
@@ -326,6 +331,7 @@ impl SwarmArgs {
             account: self.account,
             seconds: self.seconds,
             settle: Duration::from_secs_f64(self.settle),
+            settle_most: self.settle_most.map(Duration::from_secs_f64),
             churn: self.churn,
             rebind: self.rebind,
             every: self.every,

@@ -144,6 +144,25 @@ fn players_come_and_go_change_their_addresses_and_lose_datagrams_and_nobody_is_l
     }
 }
 
+/// Each step began 3 s after the last one was in, while the server still shed what it need not.
+#[test]
+fn a_search_for_the_most_measures_when_the_server_is_calm() {
+    let _alone = crate::alone();
+    if !has_programs() {
+        return;
+    }
+    // As many descriptors as 20 players take: that many are the most there can be.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 84; exec \"$0\" \"$@\"", SATURATE, "--bots-core", other_core()]);
+    command.args(["--players", "max", "--seconds", "1", "--no-floor", "--json"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    assert_eq!((&json["players"], &json["players_connected"].as_f64()), (&20.into(), &Some(20.0)), "{json}");
+    // Five seconds alike: at least four and a part of one. Nothing is stirred up here, so not all of the time that there is.
+    assert!((3.5..35.0).contains(&json["settled_s"].as_f64().unwrap()), "{json}");
+}
+
 #[test]
 fn a_soak_takes_a_number_of_players_and_one_run() {
     for args in [&["--soak", "--players", "max"][..], &["--soak", "--runs", "3"]] {

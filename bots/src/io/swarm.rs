@@ -52,6 +52,8 @@ pub struct SwarmOptions {
     pub seconds: f64,
     /// From the last one connected to the window, and from each later connection to when it is measured.
     pub settle: Duration,
+    /// The window begins at SIGUSR1, so long after the last one connected at the latest, and not before `settle`.
+    pub settle_most: Option<Duration>,
     /// Per cent of the clients that leave and come back each minute of the window.
     pub churn: f64,
     /// Per cent of the clients that get another address each minute of the window.
@@ -140,6 +142,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(RunError::system("handle signals"))?;
     }
+    let calm = calm_is_told()?;
     let book = options.rules.as_deref().map_or_else(|| Ok(Rulebook::standard()), rulebook)?;
     allow(options.clients)?;
     let comes_back = options.behavior == Behavior::Churn;
@@ -165,7 +168,7 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
                 scope.spawn(move || Worker::new(shared, at, &part, options.server, trace)?.run())
             })
             .collect();
-        let seconds = direct(options, &shared, &interrupted, || squads.iter().any(|squad| squad.is_finished()));
+        let seconds = direct(options, &shared, &interrupted, &calm, || squads.iter().any(|squad| squad.is_finished()));
         drop(leave);
         let mut tally = Tally::default();
         for squad in squads {
@@ -184,6 +187,15 @@ pub fn run(options: &SwarmOptions) -> Result<Summary, RunError> {
         let loss = options.link.map_or(0.0, |link| link.loss);
         Ok(Summary::new(options.clients as u64, seconds, loss, &tally))
     })
+}
+
+/// Set by SIGUSR1.
+fn calm_is_told() -> Result<Arc<AtomicBool>, RunError> {
+    let calm = Arc::new(AtomicBool::new(false));
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&calm))
+        .map_err(RunError::system("handle signals"))?;
+    Ok(calm)
 }
 
 /// How many tokens are held ready for clients that come back.
@@ -231,7 +243,13 @@ fn squad_options(options: &SwarmOptions, book: &Arc<Rulebook>, at: usize, thread
 }
 
 /// Says when the window begins and ends, and reports each second; returns the window's length in seconds.
-fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, failed: impl Fn() -> bool) -> f64 {
+fn direct(
+    options: &SwarmOptions,
+    shared: &Shared,
+    interrupted: &AtomicBool,
+    calm: &AtomicBool,
+    failed: impl Fn() -> bool,
+) -> f64 {
     let clients = options.clients as u64;
     // Joining takes its time, the more the more clients: about 300 a second over a slow path.
     let patience = CONNECT_TIMEOUT + Duration::from_millis(clients * 3);
@@ -259,8 +277,11 @@ fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, fai
         } else {
             if all_in.is_none() && (progress.settled >= clients || now >= Time::ZERO + patience) {
                 all_in = Some(now);
+                // Whoever watches the server looks from here on.
+                next_line = now;
             }
-            if all_in.is_some_and(|since| now >= since + options.settle) {
+            let most = options.settle_most.filter(|_| !calm.load(Ordering::Relaxed)).unwrap_or_default();
+            if all_in.is_some_and(|since| now >= since + options.settle.max(most)) {
                 window = Some(now);
                 shared.phase.store(MEASURING, Ordering::Relaxed);
                 // Whoever measures the server waits for this.
@@ -269,7 +290,14 @@ fn direct(options: &SwarmOptions, shared: &Shared, interrupted: &AtomicBool, fai
         }
         if now >= next_line {
             next_line = next_line + Duration::from_secs(1);
-            report(now, &progress, &before, window.is_some());
+            let phase = if window.is_some() {
+                "measuring"
+            } else if all_in.is_some() {
+                "settling"
+            } else {
+                "joining"
+            };
+            report(now, &progress, &before, phase);
             before = progress;
         }
     }
@@ -304,12 +332,11 @@ impl Intervals {
     }
 }
 
-fn report(now: Time, progress: &Progress, before: &Progress, measuring: bool) {
+fn report(now: Time, progress: &Progress, before: &Progress, phase: &str) {
     let seconds = now.as_micros() / 1_000_000;
     let snapshots = progress.snapshots.saturating_sub(before.snapshots);
     let kib = progress.down_bytes.saturating_sub(before.down_bytes) / 1024;
     let Progress { online, away, failed, disconnected, .. } = progress;
-    let phase = if measuring { "measuring" } else { "joining" };
     lines::note(format_args!(
         "{seconds:4} s  {phase}  online {online}  away {away}  failed {failed}  disconnected {disconnected}  \
          snapshots/s {snapshots}  down {kib} KiB/s"

@@ -18,6 +18,8 @@ use crate::tools;
 
 /// A step of the ramp takes no longer than this.
 pub const STEP_SECONDS: f64 = 6.0;
+/// Seconds that a run of a known number settles, unless it is said how long.
+const SETTLE_SECONDS: f64 = 3.0;
 /// Whole clients, unless it is said how many.
 const FULL_BOTS: u16 = 100;
 
@@ -80,9 +82,10 @@ pub struct Run {
     /// Seconds that are measured, 1 to 3600; a step of the ramp takes at most 6, the floor at most 30.
     #[arg(long, default_value = "10", value_parser = within::<1, 3600>)]
     pub seconds: f64,
-    /// Seconds from the last one who joined to the first that is measured, 1 to 60.
-    #[arg(long, default_value = "3", value_parser = within::<1, 60>)]
-    pub settle: f64,
+    /// Seconds from the last one who joined to the first that is measured, 1 to 60. Default: 3; with --players max until it is
+    /// calm, 3 to 40: until the server sends every snapshot, and its rounds and its traffic were level for 5 seconds.
+    #[arg(long, value_parser = within::<1, 60>)]
+    pub settle: Option<f64>,
     /// Per cent of the players, 0 to 600, that leave and come back each minute that is measured, a second later, with new tokens
     /// from new ports; see bots swarm --help. The server must tell of no more connections that ended, everybody must get back
     /// in, and once all have left the server must have no connection and no player any more.
@@ -255,7 +258,7 @@ impl Run {
             players,
             tick_hz: self.tick_hz,
             seconds: self.seconds,
-            settle: self.settle,
+            settle: self.settle.or_else(|| matches!(self.players, Players::Number(_)).then_some(SETTLE_SECONDS)),
             churn: self.churn,
             rebind: self.rebind,
             loss: self.loss,

@@ -4,11 +4,14 @@ use serde_json::{Value, json};
 
 use crate::series::Measure;
 
-/// The first tenth of the rows is no part of the line: allocators, tables and the tokens that a server remembers (a minute's)
-/// come to their size then.
-const WARM_UP: f64 = 0.1;
+/// One row in so many, from the first on, is no part of the line: allocators, tables and the tokens that a server remembers (a
+/// minute's) come to their size then.
+const WARM_UP: usize = 10;
 /// From fewer rows nothing follows.
 const MIN_ROWS: usize = 8;
+/// The fewest that are so many after the first ones.
+pub const FEWEST_ROWS: usize = 9;
+const _: () = assert!(FEWEST_ROWS - FEWEST_ROWS.div_ceil(WARM_UP) == MIN_ROWS);
 /// Rows that follow each other are alike; of all that are like so many that are not the error is computed, but never of fewer
 /// than these.
 const MIN_FREE: f64 = 4.0;
@@ -58,7 +61,7 @@ impl Drift {
     /// Of rows at those times (in seconds, each the end of one, evenly apart) and values; what is no number is left out, and so
     /// is the first tenth. `None`: too few are left.
     pub fn of(measure: &Measure, rows: &[(f64, f64)]) -> Option<Self> {
-        let warm = (rows.len() as f64 * WARM_UP).ceil() as usize;
+        let warm = rows.len().div_ceil(WARM_UP);
         let rows: Vec<_> = rows.iter().skip(warm).filter(|(_, value)| value.is_finite()).copied().collect();
         let (first, last) = (rows.first()?, rows.last()?);
         let count = rows.len() as f64;
@@ -189,5 +192,7 @@ mod tests {
         assert_eq!(gaps.verdict(), Verdict::Grows);
         let few: Vec<_> = (0..8).map(|at| (f64::from(at), 1.0)).collect();
         assert_eq!((Drift::of(&measure(0.03), &few), Drift::of(&measure(0.03), &[])), (None, None));
+        let enough: Vec<_> = (0..FEWEST_ROWS).map(|at| (at as f64, 1.0)).collect();
+        assert!(Drift::of(&measure(0.03), &enough).is_some());
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::drift::Drift;
+use crate::drift::{Drift, FEWEST_ROWS};
 use crate::floor::Floor;
 use crate::measure::Measured;
-use crate::series::{Row, drifts};
+use crate::series::{Row, drifts, measures};
 use crate::setup::{Scenario, Setup};
 
 /// A tick may take that long at its 99th percentile, in milliseconds; or a period, if that is less.
@@ -194,6 +194,7 @@ impl Figures {
 
     fn times(&mut self, measured: &Measured) {
         let Measured { times, status, seconds, ticks, .. } = measured;
+        self.set("settled_s", measured.settled_s);
         self.set("seconds", *seconds);
         self.set("ticks", *ticks as f64);
         self.set("ticks_skipped", status.skipped as f64);
@@ -296,6 +297,25 @@ impl Figures {
         &self.drifts
     }
 
+    /// Of a soak: why it is not told whether something grew, where it is not.
+    pub fn no_verdict(&self) -> Option<String> {
+        let told = |key: &str| self.drifts.iter().any(|drift| drift.key == key);
+        let measures = measures(self.setup.scenario);
+        let missing: Vec<_> =
+            measures.iter().filter(|measure| !told(measure.key)).map(|measure| measure.name).collect();
+        if !self.setup.soak || missing.is_empty() {
+            return None;
+        }
+        let rows = self.rows.len();
+        Some(if rows < FEWEST_ROWS {
+            format!(
+                "{rows} rows are too few to tell whether anything grows, it takes {FEWEST_ROWS}: give --seconds 10 or more"
+            )
+        } else {
+            format!("too few rows have a figure to tell whether this grows: {}", missing.join(", "))
+        })
+    }
+
     /// Where the players were and what they did.
     pub const fn scenario(&self) -> Scenario {
         self.setup.scenario
@@ -377,6 +397,7 @@ impl Figures {
             let drifts: BTreeMap<_, _> = self.drifts.iter().map(|drift| (drift.key, drift.json())).collect();
             object.insert("series".into(), self.rows.iter().map(Row::json).collect());
             object.insert("drift".into(), json!(drifts));
+            object.insert("no_verdict".into(), json!(self.no_verdict()));
         }
         Value::Object(object)
     }
@@ -393,9 +414,10 @@ impl Figures {
     pub fn line(&self) -> String {
         let broken = if self.broken.is_empty() { "held".to_owned() } else { self.broken.join(", ") };
         format!(
-            "{} players: {:.2} µs per player and tick, tick p99 {:.1} ms, staleness p99 {:.2} ticks, busiest threads {:.0} % / \
+            "{} players, settled for {:.0} s: {:.2} µs per player and tick, tick p99 {:.1} ms, staleness p99 {:.2} ticks, busiest threads {:.0} % / \
              {:.0} %: {broken}",
             self.setup.players,
+            self.get("settled_s"),
             self.get("us_per_player_tick"),
             self.get("tick_ms_p99"),
             self.get("staleness_ticks_p99"),
@@ -509,6 +531,21 @@ pub mod tests {
         assert_eq!((leaks.broken().len(), leaks.json()["held"].clone()), (1, false.into()));
         assert!(leaks.broken()[0].starts_with("memory grew by 6"), "{:?}", leaks.broken());
         assert!(judged([0.5, 0.6], 1.2).json()["series"].is_null(), "only a soak has a series");
+    }
+
+    #[test]
+    fn a_soak_too_short_to_tell_whether_anything_grows_says_so() {
+        let soak = |rows| {
+            let setup = Setup { soak: true, ..setup(100, Scenario::Spread) };
+            Figures::new(&setup, &Measured { rows, ..measured([0.5, 0.6], 1.2) }, None)
+        };
+        let short = soak(rows(8, 0.0)).json();
+        assert!(short["no_verdict"].as_str().unwrap().starts_with("8 rows are too few"), "{short}");
+        assert!(short["drift"].as_object().unwrap().is_empty(), "{short}");
+        assert!(soak(rows(9, 0.0)).json()["no_verdict"].is_null());
+        let silent = rows(180, 0.0).into_iter().map(|row| Row { staleness_ticks_p99: f64::NAN, ..row }).collect();
+        assert!(soak(silent).no_verdict().unwrap().ends_with("whether this grows: staleness p99"));
+        assert!(judged([0.5, 0.6], 1.2).json().get("no_verdict").is_none(), "only a soak");
     }
 
     #[test]

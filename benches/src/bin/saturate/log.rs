@@ -18,7 +18,7 @@ pub enum Line {
     Times(Times),
 }
 
-/// Counters; each counts since the line before, but for the tick, the players and the connections.
+/// Counters; each counts since the line before, but for the tick, the players, the connections and the pace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// The newest tick.
@@ -49,6 +49,10 @@ pub struct Status {
     pub queue_drops: u64,
     /// Datagrams that the kernel did not take.
     pub send_drops: u64,
+    /// Each client is sent a snapshot every so many ticks: the most.
+    pub snapshots_every: u64,
+    /// What a tick takes, in per cent of what it takes by the rate: the most.
+    pub tick_percent: u64,
 }
 
 /// Distributions in microseconds.
@@ -100,6 +104,8 @@ impl Status {
             snapshots_cut: field("snapshots_cut"),
             queue_drops: field("queue_drops"),
             send_drops: field("send_drops"),
+            snapshots_every: field("snapshots_every"),
+            tick_percent: field("tick_percent"),
         }
     }
 
@@ -118,6 +124,8 @@ impl Status {
         self.snapshots_cut += later.snapshots_cut;
         self.queue_drops += later.queue_drops;
         self.send_drops += later.send_drops;
+        self.snapshots_every = self.snapshots_every.max(later.snapshots_every);
+        self.tick_percent = self.tick_percent.max(later.tick_percent);
     }
 }
 

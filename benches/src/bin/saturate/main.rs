@@ -20,6 +20,7 @@ mod args;
 #[path = "../../../../server/src/io/batch.rs"]
 #[allow(dead_code)]
 mod batch;
+mod calm;
 mod climb;
 mod descriptors;
 mod drift;
@@ -142,6 +143,9 @@ fn climb(args: &Run, setup: &Setup, stop: &Stop) -> Result<Figures, Error> {
 /// Progress, on standard error.
 fn tell(setup: &Setup, figures: &Figures) {
     eprintln!("saturate: {}: {}", setup.scenario.name(), figures.line());
+    if let Some(why) = figures.no_verdict() {
+        eprintln!("saturate: {}: no verdict: {why}", setup.scenario.name());
+    }
     let strangers = figures.disturbance() * 100.0;
     if strangers > QUIET_PERCENT {
         eprintln!(

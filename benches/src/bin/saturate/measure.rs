@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::calm::Calm;
 use crate::error::Error;
 use crate::log::{Line, Seen, Status, Times};
 use crate::proc::{Core, UdpDrops, Usage, Used, rss_kb};
@@ -28,9 +29,14 @@ const EMPTY: Duration = Duration::from_secs(15);
 /// Before its memory is measured, a server does what it does first.
 const WARM: Duration = Duration::from_millis(1200);
 
+/// Where it is to be calm first, so many seconds at the least and at the most.
+const SETTLE: [f64; 2] = [3.0, 40.0];
+
 /// What was measured.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
+    /// Seconds from when all were in to the window.
+    pub settled_s: f64,
     /// Seconds on the clock.
     pub seconds: f64,
     /// Ticks that took place.
@@ -90,8 +96,9 @@ pub fn measure(setup: &Setup, stop: &Stop, tell: &dyn Fn(&Row)) -> Result<Measur
     wait(WARM, stop)?;
     let before = rss_kb(server.pid()).map_err(Error::system("read the server's memory"))?;
     let mut bots = start_bots(setup, addr)?;
-    gather(setup, &mut server, &mut bots, stop)?;
+    let settled_s = gather(setup, &mut server, &mut bots, stop)?;
     let mut measured = window(setup, addr, &mut server, &mut bots, stop, tell)?;
+    measured.settled_s = settled_s;
     measured.rss_kb = [before, rss_kb(server.pid()).map_err(Error::system("read the server's memory"))?];
     measured.summary = finish(&mut bots, stop)?;
     if setup.churn > 0.0 {
@@ -125,7 +132,11 @@ fn start_bots(setup: &Setup, addr: SocketAddr) -> Result<Process, Error> {
     command.arg("swarm").args(["--server", &addr.to_string(), "--http", &addr.to_string()]);
     command.args(["--clients", &setup.players.to_string(), "--seconds", &seconds.to_string(), "--json"]);
     command.args(["--behavior", setup.scenario.behavior(), "--seed", &setup.seed.to_string()]);
-    command.args(["--settle", &setup.settle.to_string(), "--light", &setup.light().to_string()]);
+    let [least, most] = SETTLE;
+    command.args(["--settle", &setup.settle.unwrap_or(least).to_string(), "--light", &setup.light().to_string()]);
+    if setup.settle.is_none() {
+        command.args(["--settle-most", &most.to_string()]);
+    }
     command.args(["--threads", &setup.bot_threads.to_string(), "--light-every", &setup.light_every.to_string()]);
     for (flag, percent) in [("--churn", setup.churn), ("--rebind", setup.rebind), ("--loss", setup.loss)] {
         if percent > 0.0 {
@@ -141,17 +152,33 @@ fn start_bots(setup: &Setup, addr: SocketAddr) -> Result<Process, Error> {
     Process::start("the bots", setup.for_bots(command), &setup.bots_cores)
 }
 
-/// Until the bots say that all are in and settled.
-fn gather(setup: &Setup, server: &mut Process, bots: &mut Process, stop: &Stop) -> Result<(), Error> {
-    let patience = Duration::from_secs_f64(30.0 + setup.settle) + Duration::from_millis(5) * u32::from(setup.players);
+/// Until the bots say that all are in and settled; where nobody said how long that takes, they are told when the server is calm.
+/// Returns the seconds that it took from when all were in.
+fn gather(setup: &Setup, server: &mut Process, bots: &mut Process, stop: &Stop) -> Result<f64, Error> {
+    let [_, most] = SETTLE;
+    let settle = setup.settle.unwrap_or(most);
+    let patience = Duration::from_secs_f64(30.0 + settle) + Duration::from_millis(5) * u32::from(setup.players);
     let end = after(patience);
+    let (mut all_in, mut calm, mut status, mut told) = (None, Calm::default(), None, setup.settle.is_some());
     while now() < end {
         stop.check()?;
-        server.skim(Stream::Err)?;
-        if let Some(line) = bots.line(Stream::Err, Duration::from_millis(5))?
-            && line.contains("measuring")
-        {
-            return Ok(());
+        while let Some(line) = server.line(Stream::Err, Duration::ZERO)? {
+            match Line::parse(&line) {
+                Some(Line::Status(line)) => status = all_in.is_some().then_some(line),
+                Some(Line::Times(times)) => status.take().iter().for_each(|status| calm.add(status, &times)),
+                _ => {}
+            }
+        }
+        if !told && calm.is_calm() {
+            bots.tell();
+            told = true;
+        }
+        let Some(line) = bots.line(Stream::Err, Duration::from_millis(5))? else { continue };
+        if all_in.is_none() && line.contains("settling") {
+            all_in = Some(now());
+        }
+        if line.contains("measuring") {
+            return Ok(all_in.map_or(0.0, |since| since.elapsed().as_secs_f64()));
         }
     }
     Err(bots.failed(format!("did not all get in within {:.0} s", patience.as_secs_f64())))

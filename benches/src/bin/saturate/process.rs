@@ -172,9 +172,18 @@ impl Process {
 
     /// Asks it to end.
     pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Tells it what SIGUSR1 means to it.
+    pub fn tell(&self) {
+        self.signal(Signal::USR1);
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // It may be gone already, but is not yet waited for: the number is still its own.
-            let _ = kill_process(pid, Signal::INT);
+            let _ = kill_process(pid, signal);
         }
     }
 

@@ -64,7 +64,9 @@ pub fn table(runs: &[(String, Figures)]) -> String {
     for (name, figures) in runs.iter().filter(|(_, figures)| !figures.broken().is_empty()) {
         text.push_str(&format!("\n{name}: {}", figures.broken().join(", ")));
     }
-    for (name, figures) in runs.iter().filter(|(_, figures)| !figures.rows().is_empty()) {
+    for (name, figures) in
+        runs.iter().filter(|(_, figures)| !figures.rows().is_empty() || figures.no_verdict().is_some())
+    {
         text.push_str(&soak(name, figures));
     }
     text
@@ -73,8 +75,9 @@ pub fn table(runs: &[(String, Figures)]) -> String {
 /// How a soak went: a line for each measure.
 fn soak(name: &str, figures: &Figures) -> String {
     let rows = figures.rows().len();
+    let why = figures.no_verdict().map_or_else(String::new, |why| format!("\n{name}: no verdict: {why}"));
     if figures.drifts().is_empty() {
-        return format!("\n\n{name}: {rows} rows are too few to tell whether anything grows");
+        return format!("\n{why}");
     }
     let mut text =
         format!("\n\n{:<34}{:>14}{:>14}{:>14}{:>14}", format!("{name}, {rows} rows"), "mean", "grew, %", "±, %", "");
@@ -85,5 +88,5 @@ fn soak(name: &str, figures: &Figures) -> String {
         let verdict = drift.verdict().name();
         text.push_str(&format!("\n{name:<34}{mean:>14.2}{growth:>14.2}{error:>14.2}{verdict:>14}"));
     }
-    text
+    text + &why
 }

@@ -63,8 +63,8 @@ pub struct Setup {
     pub tick_hz: u16,
     /// Seconds that are measured.
     pub seconds: f64,
-    /// Seconds from the last one who joined to the first that is measured.
-    pub settle: f64,
+    /// Seconds from the last one who joined to the first that is measured; `None`: until it is calm.
+    pub settle: Option<f64>,
     /// Per cent of the bots that leave and come back each minute.
     pub churn: f64,
     /// Per cent of the bots that get another port each minute.
@@ -169,7 +169,7 @@ pub mod tests {
             players,
             tick_hz: 20,
             seconds: 2.0,
-            settle: 1.0,
+            settle: Some(1.0),
             churn: 0.0,
             rebind: 0.0,
             loss: 0.0,
