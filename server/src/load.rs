@@ -192,7 +192,9 @@ impl Governor {
     }
 
     fn go_to(&mut self, rung: usize) -> Option<Pace> {
-        (self.rung, self.since, self.calm, self.hopeful) = (rung, 0, 0, 0);
+        (self.rung, self.above, self.since, self.calm, self.hopeful) = (rung, 0, 0, 0, 0);
+        // How much too much it was at the former pace says nothing of the new one.
+        (self.step, self.round) = (self.step.min(LOW * PARTS), self.round.min(LOW * PARTS));
         Some(self.pace())
     }
 
@@ -333,6 +335,19 @@ mod tests {
         assert_eq!(server.governor.on_tick(Share { step: 100_000, round: 100_000 }), None);
         server.run(10);
         assert_eq!(server.changes, []);
+    }
+
+    /// It went two rungs too far: what it remembered of the pace before seemed to be too much for the new one.
+    #[test]
+    fn no_more_is_shed_than_is_needed() {
+        for (step, round, needed) in
+            [(50, 300, Pace::new(4, 100)), (10, 170, Pace::new(2, 100)), (99, 99, Pace::new(4, 125))]
+        {
+            let mut server = Server::new(LIMITS);
+            (server.step, server.round) = (step, round);
+            server.run(10);
+            assert_eq!(server.changes.last(), Some(&needed), "{step} % and {round} %: {:?}", server.changes);
+        }
     }
 
     /// What was shed for a moment in which the processor was busy elsewhere came back seconds later.
