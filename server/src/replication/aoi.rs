@@ -23,7 +23,7 @@ pub(super) const CROWD_LOOKS: u64 = 8;
 /// [`Aoi::crowd`] unless told otherwise.
 pub const DEFAULT_CROWD: u16 = 128;
 /// [`Aoi::follow`] unless told otherwise.
-pub const DEFAULT_FOLLOW: u16 = 48;
+pub const DEFAULT_FOLLOW: u16 = 40;
 /// Where a turn has at least so many, the records that it shares save more than slots that lie far apart cost.
 pub(super) const SHARED_A_TURN: u64 = 24;
 /// Spawns that may wait for their first acknowledgement; the nearest newcomers come first.
@@ -52,7 +52,7 @@ pub struct Aoi {
 
 impl Aoi {
     /// An area of `radius_m`, left after half a second, looked at five times a second, at `rate` ticks a second; a crowd
-    /// are more than 128, of whom 48 are followed and the others have their turn within 0.95 s.
+    /// are more than 128, of whom 40 are followed and the others have their turn within 0.95 s.
     #[must_use]
     pub fn new(radius_m: f32, rate: u16) -> Self {
         let rate = u64::from(rate);
